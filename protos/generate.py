@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import filecmp
-import importlib.resources
+import importlib
 import subprocess
 import sys
 import tempfile
@@ -20,8 +20,8 @@ PACKAGE = Path("hilum/v1")
 
 def include_paths(protos: Path) -> list[str]:
     """Returns protoc's -I options: ours, google.rpc's, and protobuf's own well-known types."""
-    google_rpc = Path(str(importlib.resources.files("google.rpc"))).parent.parent
-    well_known = Path(str(importlib.resources.files("grpc_tools"))) / "_proto"
+    google_rpc = Path(str(importlib.import_module("google.rpc.status_pb2").__file__)).parents[2]
+    well_known = Path(str(importlib.import_module("grpc_tools").__file__)).parent / "_proto"
     return [f"-I{path}" for path in (protos, google_rpc, well_known)]
 
 
