@@ -66,7 +66,13 @@ def check() -> int:
         names = {path.name for place in (fresh, committed) for path in place.glob("*.py*") if path.is_file()}
         _, different, missing = filecmp.cmpfiles(fresh, committed, sorted(names), shallow=False)
     if different or missing:
-        print("differ from the protos:", *different, *missing, "\nrun: python protos/generate.py", file=sys.stderr)
+        print(
+            "differ from the protos:",
+            *different,
+            *missing,
+            "\nrun: python protos/generate.py",
+            file=sys.stderr,
+        )
         return 1
     print(f"{len(names)} generated files agree with the protos")
     return 0
