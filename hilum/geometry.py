@@ -137,9 +137,7 @@ def pixel_to_patient(frame: PatientFrame, points: ArrayLike) -> Float:
 
 def patient_to_pixel(frame: PatientFrame, points_mm: ArrayLike) -> tuple[Float, Float]:
     """Returns pixels (n, 2) of patient points (n, 3), and the points' signed distances from the plane in mm (n,)."""
-    local = (np.atleast_2d(np.asarray(points_mm, dtype=np.float64)) - frame.origin_mm) @ np.asarray(
-        frame.direction
-    )
+    local = (np.atleast_2d(np.asarray(points_mm, dtype=np.float64)) - frame.origin_mm) @ np.asarray(frame.direction)
     pixels: Float = local[:, :2] / np.asarray(frame.spacing_mm[:2])
     distance: Float = local[:, 2]
     return pixels, distance
