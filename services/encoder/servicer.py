@@ -1,0 +1,168 @@
+"""EncoderService: messages to the encoding core and back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import grpc
+
+from hilum.codec.embeddings import embedding_to_message
+from hilum.codec.images import options_from_message
+from hilum.codec.tensors import image_pixels_from_message
+from hilum.digest import DIGEST_BYTES
+from hilum.errors import EmbeddingNotFound, HilumError, InvalidField, LimitExceeded, to_status
+from hilum.serving.telemetry import note
+from hilum.serving.tenant import current_tenant
+from hilum.v1 import encoder_service_pb2 as pb
+from hilum.v1 import encoder_service_pb2_grpc
+from services.encoder.encoding import Encoded, Encoding
+
+MAX_DIGESTS = 4096
+MAX_ITEM_ID_BYTES = 128
+ITEMS_IN_FLIGHT = 8
+
+
+class EncoderServicer(encoder_service_pb2_grpc.EncoderServiceServicer):
+    """Serves an Encoding.
+
+    Args:
+        encoding: The core.
+        max_image_pixels: Largest image accepted.
+        max_message_bytes: Reported in the capabilities.
+        max_concurrent_images: Reported in the capabilities.
+    """
+
+    def __init__(
+        self, encoding: Encoding, *, max_image_pixels: int, max_message_bytes: int, max_concurrent_images: int
+    ) -> None:
+        self._encoding = encoding
+        self._limits = pb.EncoderLimits(
+            max_message_bytes=max_message_bytes,
+            max_image_pixels=max_image_pixels,
+            max_concurrent_images=max_concurrent_images,
+        )
+
+    async def EncodeImage(  # noqa: N802 - the contract's name
+        self, request: pb.EncodeImageRequest, context: grpc.aio.ServicerContext[object, object]
+    ) -> pb.EncodeImageResponse:
+        """Encodes one image."""
+        response = await self._encode(request)
+        note(cache_hit=response.cache_hit, backend_ms=round(response.timings.backend_ms, 2))
+        return response
+
+    async def EncodeImages(  # noqa: N802
+        self,
+        request_iterator: AsyncIterator[pb.EncodeImagesRequest],
+        context: grpc.aio.ServicerContext[object, object],
+    ) -> AsyncIterator[pb.EncodeImagesResponse]:
+        """Encodes the images of a series, a few at a time, each answered as it ends."""
+        answered = 0
+        running: set[asyncio.Task[pb.EncodeImagesResponse]] = set()
+        try:
+            async for item in request_iterator:
+                running.add(asyncio.create_task(self._encode_item(item)))
+                done, running = await _settled(running, wait=len(running) >= ITEMS_IN_FLIGHT)
+                for task in done:
+                    answered += 1
+                    yield task.result()
+            while running:
+                done, running = await _settled(running, wait=True)
+                for task in done:
+                    answered += 1
+                    yield task.result()
+        finally:
+            for task in running:
+                task.cancel()
+        note(items=answered)
+
+    async def FindMissingEmbeddings(  # noqa: N802
+        self, request: pb.FindMissingEmbeddingsRequest, context: grpc.aio.ServicerContext[object, object]
+    ) -> pb.FindMissingEmbeddingsResponse:
+        """Lists the digests without an embedding."""
+        if len(request.image_digests) > MAX_DIGESTS:
+            raise LimitExceeded(f"{len(request.image_digests)} digests; at most {MAX_DIGESTS}", field="image_digests")
+        options = options_from_message(request.options, "options")
+        for index, digest in enumerate(request.image_digests):
+            if len(digest) != DIGEST_BYTES:
+                raise InvalidField(f"has {len(digest)} bytes instead of 32", field=f"image_digests[{index}]")
+        missing = await self._encoding.missing(list(request.image_digests), options, current_tenant())
+        note(asked=len(request.image_digests), missing=len(missing))
+        return pb.FindMissingEmbeddingsResponse(missing_image_digests=missing)
+
+    async def GetEmbedding(  # noqa: N802
+        self, request: pb.GetEmbeddingRequest, context: grpc.aio.ServicerContext[object, object]
+    ) -> pb.GetEmbeddingResponse:
+        """Returns an embedding by id."""
+        if len(request.embedding_id) != DIGEST_BYTES:
+            raise InvalidField(f"has {len(request.embedding_id)} bytes instead of 32", field="embedding_id")
+        stored = await self._encoding.get(request.embedding_id, current_tenant())
+        if stored is None:
+            raise EmbeddingNotFound("no embedding is known under this id; encode the image again")
+        return pb.GetEmbeddingResponse(embedding=embedding_to_message(stored))
+
+    async def GetCapabilities(  # noqa: N802
+        self, request: pb.GetCapabilitiesRequest, context: grpc.aio.ServicerContext[object, object]
+    ) -> pb.GetCapabilitiesResponse:
+        """Lists models and limits."""
+        response = pb.GetCapabilitiesResponse(limits=self._limits)
+        for model in self._encoding.models.values():
+            manifest = model.bundle.manifest
+            response.models.add(
+                name=manifest.name,
+                encoder_revision=manifest.encoder_revision,
+                decoder_revision=manifest.decoder_revision,
+                image_size_px=manifest.image_size,
+                supports_points=manifest.prompts.points,
+                supports_box=manifest.prompts.box,
+                supports_mask_input=manifest.prompts.mask_input,
+                licence=manifest.licence,
+                compute_precision=model.encoder.compute_precision,
+                backend=model.encoder.name,
+            )
+        return response
+
+    async def _encode(self, request: pb.EncodeImageRequest) -> pb.EncodeImageResponse:
+        options = options_from_message(request.options, "options")
+        pixels = None
+        if request.HasField("pixels"):
+            pixels = image_pixels_from_message(request.pixels, "pixels", max_pixels=self._limits.max_image_pixels)
+        encoded = await self._encoding.encode(request.image_digest, pixels, options, current_tenant())
+        return _response(encoded, with_embedding=request.return_embedding)
+
+    async def _encode_item(self, item: pb.EncodeImagesRequest) -> pb.EncodeImagesResponse:
+        try:
+            if len(item.item_id.encode()) > MAX_ITEM_ID_BYTES:
+                raise LimitExceeded(f"more than {MAX_ITEM_ID_BYTES} bytes", field="item_id")
+            return pb.EncodeImagesResponse(item_id=item.item_id, encoded=await self._encode(item.image))
+        except HilumError as error:
+            return pb.EncodeImagesResponse(item_id=item.item_id, error=to_status(error))
+
+
+async def _settled(
+    tasks: set[asyncio.Task[pb.EncodeImagesResponse]], *, wait: bool
+) -> tuple[set[asyncio.Task[pb.EncodeImagesResponse]], set[asyncio.Task[pb.EncodeImagesResponse]]]:
+    """Returns (done, running); waits for at least one where asked."""
+    if wait:
+        return await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    done = {task for task in tasks if task.done()}
+    return done, tasks - done
+
+
+def _response(encoded: Encoded, *, with_embedding: bool) -> pb.EncodeImageResponse:
+    timings = encoded.timings
+    response = pb.EncodeImageResponse(
+        embedding_id=encoded.embedding.embedding_id,
+        cache_hit=encoded.cache_hit,
+        model=encoded.embedding.model,
+        encoder_revision=encoded.embedding.encoder_revision,
+        timings=pb.EncodeTimings(
+            cache_ms=timings.cache_ms,
+            preprocess_ms=timings.preprocess_ms,
+            backend_ms=timings.backend_ms,
+            total_ms=timings.total_ms(),
+        ),
+    )
+    if with_embedding:
+        response.embedding.CopyFrom(embedding_to_message(encoded.embedding))
+    return response
