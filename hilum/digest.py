@@ -1,7 +1,8 @@
 """Names made from content: image digests, embedding ids, transform ids.
 
 Every hashed message starts with a version string and a zero byte, and every field is tagged and carries its length, so
-that no two different inputs make the same message. Test vectors: protos/hilum/v1/{image_digest,embedding_id}_vectors.json.
+that no two different inputs make the same message. Test vectors stand in protos/hilum/v1: image_digest_vectors.json and
+embedding_id_vectors.json.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ def little_endian(array: NDArray[Any]) -> NDArray[Any]:
 def image_digest(pixels: NDArray[Any]) -> bytes:
     """Returns the SHA-256 of canonical pixels, 32 bytes.
 
-    The message is ``b"hilum.image.v1\\0"``, the data type's number (hilum.v1.DataType, one byte), the number of axes (one
-    byte), every axis as uint32, and the elements; all little-endian, row-major.
+    The message is "hilum.image.v1" and a zero byte, the data type's number (hilum.v1.DataType, one byte), the number of
+    axes (one byte), every axis as uint32, and the elements; all little-endian, row-major.
 
     Args:
         pixels: (height, width) or (height, width, 3) after modality rescale and MONOCHROME1 inversion, before
@@ -61,8 +62,8 @@ def embedding_id(
 ) -> bytes:
     """Returns the HMAC-SHA-256, under the tenant's key, of everything that decides an embedding.
 
-    The message is ``b"hilum.embedding.v1\\0"`` and then fields: one byte tag, uint32 length, content. 1: image digest.
-    2: intensity mapping: one byte kind (1 window, 2 percentile, 3 identity) and its two float64 (centre and width,
+    The message is "hilum.embedding.v1", a zero byte, and then fields: one byte tag, uint32 length, content. 1: image
+    digest. 2: intensity mapping: one byte kind (1 window, 2 percentile, 3 identity) and its two float64 (centre and width,
     lower and upper; none for identity). 3: pixel aspect, float64. 4: encoder revision, UTF-8. 5: compute precision
     class, UTF-8. 6: padding value, float64, left out where there is none. All numbers little-endian, -0.0 as 0.0.
     """

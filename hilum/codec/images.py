@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hilum.errors import InvalidField, OutsideImage
+from hilum.errors import InvalidField, LimitExceeded, OutsideImage
 from hilum.geometry import DetectorFrame, Frame, ImageGeometry, PatientFrame, PixelFrame, PlaneFrame
 from hilum.types import Identity, IntensityMapping, PercentileRange, Placement, Window
 from hilum.v1 import image_pb2
@@ -93,12 +93,12 @@ def placement_from_message(
     """Returns where a crop of this (height, width) lies.
 
     Raises:
-        InvalidField: The full image has more than max_pixels.
+        LimitExceeded: The full image has more than max_pixels.
         OutsideImage: The crop does not lie inside the full image.
     """
     full_height, full_width = message.full_size.height_px, message.full_size.width_px
     if full_height * full_width > max_pixels:
-        raise InvalidField(
+        raise LimitExceeded(
             f"{full_height} x {full_width} pixels are more than the {max_pixels} accepted", field=f"{field}.full_size"
         )
     height, width = crop_size

@@ -50,9 +50,7 @@ def prompt_from_message(
     """
     if len(message.points) > MAX_POINTS:
         raise LimitExceeded(f"{len(message.points)} points; at most {MAX_POINTS}", field=f"{field}.points")
-    points = tuple(
-        _point(point, f"{field}.points[{index}]", image_size) for index, point in enumerate(message.points)
-    )
+    points = tuple(_point(point, f"{field}.points[{index}]", image_size) for index, point in enumerate(message.points))
     box = _box(message.box, f"{field}.box", image_size) if message.HasField("box") else None
     mask_input = None
     if message.HasField("mask_input"):
@@ -89,8 +87,11 @@ def _box(message: image_pb2.Box, field: str, image_size: tuple[int, int]) -> Box
     if not (box.x_min < box.x_max and box.y_min < box.y_max):
         raise InvalidField("x_min < x_max and y_min < y_max must hold", field=field)
     height, width = image_size
-    if box.x_max <= -_HALF_PIXEL or box.y_max <= -_HALF_PIXEL or box.x_min >= width - _HALF_PIXEL or (
-        box.y_min >= height - _HALF_PIXEL
+    if (
+        box.x_max <= -_HALF_PIXEL
+        or box.y_max <= -_HALF_PIXEL
+        or box.x_min >= width - _HALF_PIXEL
+        or (box.y_min >= height - _HALF_PIXEL)
     ):
         raise OutsideImage(f"lies outside an image of width {width} and height {height}", field=field)
     return box

@@ -77,8 +77,9 @@ def check_kinds(prompts: Sequence[Prompt], kinds: PromptKinds, model: str) -> No
 def batches(prompts: Sequence[Prompt], canvas: CanvasMap, max_batch: int) -> list[PromptBatch]:
     """Groups prompts into calls of at most max_batch.
 
-    Each prompt becomes its points, then two corners of its box, or one padding point where it has no box, exactly as
-    segment-anything's prompt encoder lays them out. Padding further would change the masks, so prompts are grouped by
+    Each prompt becomes its points, then two corners of its box, or one padding point where it has points but no box,
+    exactly as segment-anything's prompt encoder lays them out; mask_input
+    alone has no tokens. Padding further would change the masks, so prompts are grouped by
     token count.
     """
     groups: dict[tuple[int, bool], list[int]] = {}
@@ -111,7 +112,7 @@ def _tokens(prompt: Prompt, canvas: CanvasMap) -> tuple[NDArray[np.float32], lis
         coords += [(prompt.box.x_min, prompt.box.y_min), (prompt.box.x_max, prompt.box.y_max)]
         labels += [_BOX_MIN, _BOX_MAX]
     mapped = canvas.to_canvas(np.array(coords, np.float64).reshape(-1, 2))
-    if prompt.box is None:
+    if prompt.box is None and prompt.points:
         mapped = np.concatenate([mapped, np.zeros((1, 2), np.float32)])
         labels.append(_PADDING)
     return mapped, labels

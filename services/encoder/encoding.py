@@ -7,16 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
+from hilum.serving.embedding import EmbeddingStore, StoredEmbedding
+from hilum.serving.single_flight import Flight
 from numpy.typing import NDArray
 
 from hilum.codec.images import EncodingOptions
 from hilum.digest import DIGEST_BYTES, embedding_id, image_digest
 from hilum.errors import DigestMismatch, InvalidField, ModelNotFound, PixelsRequired
 from hilum.serving.bundle import Bundle
-from hilum.serving.embedding import EmbeddingStore, StoredEmbedding
 from hilum.serving.overload import ComputePool, Permits
-from hilum.serving.single_flight import Flight
 from hilum.serving.telemetry import Telemetry
 from hilum.serving.tenant import TenantKeys, tenant_tag
 from services.encoder.backend import ImageEncoder
@@ -197,7 +196,7 @@ class Encoding:
         begin = time.perf_counter()
         values = await model.encoder.encode(image)
         timings.backend_ms = (time.perf_counter() - begin) * 1000
-        self._telemetry.encoder_ran(manifest.name)
+        self._telemetry.encoder_ran(model.encoder.name)
         stored = StoredEmbedding(
             embedding_id=identity,
             values=values,

@@ -19,7 +19,6 @@ from hilum.serving.bundle import Normalisation
 from hilum.types import Identity, IntensityMapping, PercentileRange, Window
 
 
-
 @dataclass(frozen=True)
 class ModelInput:
     """One image for the encoder's backend.

@@ -12,7 +12,7 @@ from hilum.codec.images import options_from_message
 from hilum.codec.tensors import image_pixels_from_message
 from hilum.digest import DIGEST_BYTES
 from hilum.errors import EmbeddingNotFound, HilumError, InvalidField, LimitExceeded, to_status
-from hilum.serving.telemetry import note
+from hilum.serving.telemetry import rpc_facts
 from hilum.serving.tenant import current_tenant
 from hilum.v1 import encoder_service_pb2 as pb
 from hilum.v1 import encoder_service_pb2_grpc
@@ -48,7 +48,7 @@ class EncoderServicer(encoder_service_pb2_grpc.EncoderServiceServicer):
     ) -> pb.EncodeImageResponse:
         """Encodes one image."""
         response = await self._encode(request)
-        note(cache_hit=response.cache_hit, backend_ms=round(response.timings.backend_ms, 2))
+        rpc_facts().add(cache_hit=response.cache_hit, backend_ms=round(response.timings.backend_ms, 2))
         return response
 
     async def EncodeImages(  # noqa: N802
@@ -74,7 +74,7 @@ class EncoderServicer(encoder_service_pb2_grpc.EncoderServiceServicer):
         finally:
             for task in running:
                 task.cancel()
-        note(items=answered)
+        rpc_facts().add(items=answered)
 
     async def FindMissingEmbeddings(  # noqa: N802
         self, request: pb.FindMissingEmbeddingsRequest, context: grpc.aio.ServicerContext[object, object]
@@ -87,7 +87,7 @@ class EncoderServicer(encoder_service_pb2_grpc.EncoderServiceServicer):
             if len(digest) != DIGEST_BYTES:
                 raise InvalidField(f"has {len(digest)} bytes instead of 32", field=f"image_digests[{index}]")
         missing = await self._encoding.missing(list(request.image_digests), options, current_tenant())
-        note(asked=len(request.image_digests), missing=len(missing))
+        rpc_facts().add(asked=len(request.image_digests), missing=len(missing))
         return pb.FindMissingEmbeddingsResponse(missing_image_digests=missing)
 
     async def GetEmbedding(  # noqa: N802

@@ -1,0 +1,159 @@
+"""DecoderService: messages to the decoding core and back."""
+
+from __future__ import annotations
+
+import time
+
+import grpc
+
+from hilum.codec.embeddings import embedding_values_from_message
+from hilum.codec.images import placement_from_message, size_from_message
+from hilum.codec.masks import mask_to_message, window_to_message
+from hilum.codec.prompts import prompt_from_message
+from hilum.codec.tensors import image_pixels_from_message, tensor_to_message
+from hilum.digest import DIGEST_BYTES
+from hilum.errors import InvalidField, LimitExceeded, ModelNotFound
+from hilum.serving.telemetry import rpc_facts
+from hilum.serving.tenant import current_tenant
+from hilum.types import Placement
+from hilum.v1 import decoder_service_pb2 as pb
+from hilum.v1 import decoder_service_pb2_grpc, image_pb2
+from services.decoder.decoding import DecodedMask, DecodeTimings, Decoding
+from services.decoder.embeddings import HotImage, HotImages, Origin
+from services.decoder.refinement import Patch
+
+MAX_PROMPTS = 256
+_ENCODINGS = (
+    image_pb2.MASK_ENCODING_UNSPECIFIED,
+    image_pb2.MASK_ENCODING_COCO_RLE,
+    image_pb2.MASK_ENCODING_PACKED_BITS,
+)
+
+
+class DecoderServicer(decoder_service_pb2_grpc.DecoderServiceServicer):
+    """Serves a Decoding over HotImages.
+
+    Args:
+        images: Where embeddings are found.
+        decoding: The core.
+        max_image_pixels: Largest full image accepted.
+    """
+
+    def __init__(self, images: HotImages, decoding: Decoding, *, max_image_pixels: int) -> None:
+        self._images = images
+        self._decoding = decoding
+        self._max_image_pixels = max_image_pixels
+
+    async def PredictMasks(  # noqa: N802 - the contract's name
+        self, request: pb.PredictMasksRequest, context: grpc.aio.ServicerContext[object, object]
+    ) -> pb.PredictMasksResponse:
+        """Predicts masks for many prompts of one image."""
+        timings = DecodeTimings()
+        if not 1 <= len(request.prompts) <= MAX_PROMPTS:
+            raise LimitExceeded(f"holds {len(request.prompts)} prompts; send 1 to {MAX_PROMPTS}", field="prompts")
+        if request.mask_encoding not in _ENCODINGS:
+            raise InvalidField(f"{request.mask_encoding} is not known here", field="mask_encoding")
+        patch = self._patch(request)
+        hot, origin = await self._hot(request)
+        timings.embedding_ms = timings.total_ms()
+        manifest = hot.model.bundle.manifest
+        if request.decoder_revision not in ("", manifest.decoder_revision):
+            raise ModelNotFound("this decoder revision is not served here", field="decoder_revision")
+        placement = self._placement(request, hot)
+        full_size = placement.full_size if placement else hot.image_size
+        prompts = [
+            prompt_from_message(prompt, f"prompts[{index}]", full_size, manifest.low_res_mask_size)
+            for index, prompt in enumerate(request.prompts)
+        ]
+        decoded = await self._decoding.predict(
+            hot,
+            prompts,
+            placement=placement,
+            multimask_output=request.multimask_output,
+            patch=patch,
+            timings=timings,
+        )
+        begin = time.perf_counter()
+        results = [pb.PromptResult(masks=[_mask(mask, request, full_size) for mask in masks]) for masks in decoded]
+        timings.postprocess_ms += (time.perf_counter() - begin) * 1000
+        rpc_facts().add(prompts=len(prompts), embedding_origin=origin.name.lower(), decode_ms=timings.decode_ms)
+        return pb.PredictMasksResponse(
+            results=results,
+            model=manifest.name,
+            encoder_revision=manifest.encoder_revision,
+            decoder_revision=manifest.decoder_revision,
+            timings=pb.PredictTimings(
+                embedding_ms=timings.embedding_ms,
+                decode_ms=timings.decode_ms,
+                postprocess_ms=timings.postprocess_ms,
+                total_ms=timings.total_ms(),
+                embedding_origin=pb.EmbeddingOrigin.ValueType(origin.value),
+            ),
+        )
+
+    async def _hot(self, request: pb.PredictMasksRequest) -> tuple[HotImage, Origin]:
+        match request.WhichOneof("embedding_source"):
+            case "embedding_id":
+                if len(request.embedding_id) != DIGEST_BYTES:
+                    raise InvalidField(f"has {len(request.embedding_id)} bytes instead of 32", field="embedding_id")
+                return await self._images.get(request.embedding_id, current_tenant())
+            case "embedding":
+                embedding = request.embedding
+                hot = await self._images.prepare(
+                    embedding_values_from_message(embedding, "embedding"),
+                    encoder_revision=embedding.encoder_revision,
+                    image_size=self._image_size(embedding),
+                    input_size=size_from_message(embedding.input_size),
+                )
+                return hot, Origin.INLINE
+            case _:
+                raise InvalidField("embedding_id or embedding is required", field="embedding_source")
+
+    def _image_size(self, embedding: image_pb2.Embedding) -> tuple[int, int]:
+        height, width = size_from_message(embedding.image_size)
+        if height * width > self._max_image_pixels:
+            raise LimitExceeded(f"more than {self._max_image_pixels} pixels", field="embedding.image_size")
+        return height, width
+
+    def _placement(self, request: pb.PredictMasksRequest, hot: HotImage) -> Placement | None:
+        if not request.HasField("placement"):
+            return None
+        return placement_from_message(
+            request.placement, "placement", crop_size=hot.image_size, max_pixels=self._max_image_pixels
+        )
+
+    def _patch(self, request: pb.PredictMasksRequest) -> Patch | None:
+        if not request.HasField("refinement"):
+            return None
+        refinement = request.refinement
+        if refinement.method != pb.REFINEMENT_METHOD_OTSU_BRIGHT:
+            raise InvalidField("must be OTSU_BRIGHT", field="refinement.method")
+        values = image_pixels_from_message(
+            refinement.patch, "refinement.patch", max_pixels=self._max_image_pixels, colour=False
+        )
+        return Patch(values, refinement.offset_x_px, refinement.offset_y_px)
+
+
+def _mask(decoded: DecodedMask, request: pb.PredictMasksRequest, full_size: tuple[int, int]) -> pb.PredictedMask:
+    window = decoded.window
+    packed = request.mask_encoding == image_pb2.MASK_ENCODING_PACKED_BITS
+    message = pb.PredictedMask(
+        mask=window_to_message(window.mask, row=window.row, column=window.column, size=full_size, packed=packed),
+        iou_prediction=decoded.iou_prediction,
+        stability_score=window.stability_score,
+        area_px=window.area,
+        empty_reason=pb.EmptyMaskReason.ValueType(decoded.empty_reason.value),
+    )
+    bounds = window.bounds()
+    if bounds is not None:
+        top, left, bottom, right = bounds
+        message.bounding_box.CopyFrom(
+            image_pb2.Box(x_min=left - 0.5, y_min=top - 0.5, x_max=right + 0.5, y_max=bottom + 0.5)
+        )
+    if request.return_low_res_masks:
+        message.low_res_mask.CopyFrom(tensor_to_message(decoded.low_res_mask))
+    if decoded.refinement is not None:
+        message.refinement_outcome = pb.RefinementOutcome.ValueType(decoded.refinement.value)
+    if decoded.refined is not None:
+        message.refined_mask.CopyFrom(mask_to_message(decoded.refined, packed=packed))
+    return message
