@@ -1,0 +1,1 @@
+"""What the servers share: settings, server, interceptors, health, overload, cache, telemetry, model bundles."""

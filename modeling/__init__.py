@@ -1,0 +1,1 @@
+"""The torch side of Hilum: from a checkpoint to a model bundle."""

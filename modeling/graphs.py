@@ -1,0 +1,119 @@
+"""The four graphs of a bundle: torch modules with their names and free dimensions, written as ONNX."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from modeling.image_encoder import exportable
+from modeling.mask_decoder import MaskDecoder, PreparedImage
+
+OPSET = 17
+# A protobuf file ends at 2 GB; weights move to a file of their own well before.
+EXTERNAL_DATA_BYTES = 1_500_000_000
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A module to export.
+
+    Attributes:
+        role: its name in the manifest.
+        module: what is traced.
+        inputs: example inputs by name, in the order of the module's arguments.
+        outputs: names of the outputs.
+        free: names of free dimensions by input or output name and axis.
+    """
+
+    role: str
+    module: nn.Module
+    inputs: dict[str, Tensor]
+    outputs: Sequence[str]
+    free: dict[str, dict[int, str]]
+
+    @property
+    def filename(self) -> str:
+        """The file's name in the bundle."""
+        return f"{self.role}.onnx"
+
+
+class PromptSide(nn.Module):
+    """The mask decoder with the prepared image as separate trailing inputs, as a graph has them."""
+
+    def __init__(self, decoder: MaskDecoder, with_mask: bool) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.with_mask = with_mask
+
+    def forward(self, point_coords: Tensor, point_labels: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
+        """See `MaskDecoder.forward`; `rest` is mask_input where there is one, then `PreparedImage`'s fields."""
+        mask_input, prepared = (rest[0], rest[1:]) if self.with_mask else (None, rest)
+        masks: tuple[Tensor, Tensor] = self.decoder(PreparedImage(*prepared), point_coords, point_labels, mask_input)
+        return masks
+
+
+def decoder_graphs(model: Any) -> Iterator[Graph]:
+    """The three graphs of the mask decoder, of a model with `prompt_encoder` and `mask_decoder`."""
+    decoder = MaskDecoder(model.prompt_encoder, model.mask_decoder).eval()
+    height, width = model.prompt_encoder.image_embedding_size
+    embedding = {"image_embedding": torch.rand(1, model.prompt_encoder.embed_dim, height, width)}
+    yield Graph("mask_decoder_image", decoder.image_side, embedding, PreparedImage._fields, {})
+    with torch.inference_mode():
+        prepared = decoder.image_side(embedding["image_embedding"])._asdict()
+    side = float(model.prompt_encoder.input_image_size[0] - 1)
+    points: dict[str, Tensor] = {
+        "point_coords": torch.rand(2, 3, 2) * side,
+        "point_labels": torch.tensor([[1.0, 2.0, 3.0], [0.0, 1.0, -1.0]]),
+    }
+    mask_input = {"mask_input": torch.randn(2, 1, 4 * height, 4 * width)}
+    outputs = ("low_res_masks", "iou_predictions")
+    batch = {name: {0: "prompts"} for name in ("mask_input", *outputs)}
+    free = batch | {name: {0: "prompts", 1: "points"} for name in points}
+    for role, extra in (("mask_decoder", {}), ("mask_decoder_with_mask", mask_input)):
+        yield Graph(role, PromptSide(decoder, bool(extra)).eval(), points | extra | prepared, outputs, free)
+
+
+def encoder_graph(model: Any, image_size: int) -> Graph:
+    """The graph of a model's `image_encoder`."""
+    inputs = {"image": torch.rand(1, 3, image_size, image_size)}
+    free = {"image": {0: "batch"}, "image_embedding": {0: "batch"}}
+    return Graph("image_encoder", exportable(model.image_encoder), inputs, ("image_embedding",), free)
+
+
+def write_graph(graph: Graph, folder: Path, external_data_bytes: int = EXTERNAL_DATA_BYTES) -> None:
+    """Export to `folder`; weights above `external_data_bytes` lie in a file of their own beside the graph."""
+    names = {*graph.inputs, *graph.outputs}
+    with TemporaryDirectory(dir=folder) as scratch, _quiet_exporter(), torch.no_grad():
+        path = Path(scratch) / graph.filename
+        torch.onnx.export(
+            graph.module,
+            tuple(graph.inputs.values()),
+            path,
+            input_names=list(graph.inputs),
+            output_names=list(graph.outputs),
+            dynamic_axes={name: axes for name, axes in graph.free.items() if name in names},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+        weights_bytes = sum(tensor.nbytes for tensor in graph.module.state_dict().values())
+        onnx.save_model(
+            onnx.load(path),
+            folder / graph.filename,
+            save_as_external_data=weights_bytes > external_data_bytes,
+            location=f"{graph.filename}.data",
+        )
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """The exporter warns of every shape it fixes: those are the bundle's own, and `verification` checks them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,64 @@
+"""From a model's name, and a checkpoint where the user brings it, to an installed bundle."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hilum.errors import BundleError
+from hilum.serving.bundle import MANIFEST_FILENAME, Bundle, bundles_folder
+from modeling.catalogue import CATALOGUE, CatalogueEntry
+
+if TYPE_CHECKING:
+    from modeling.bundle_writer import OnStep, WrittenBundle
+
+
+def catalogue_entry(name: str) -> CatalogueEntry:
+    """The installable model of this name.
+
+    Raises:
+        BundleError: there is none.
+    """
+    if name not in CATALOGUE:
+        raise BundleError(f"unknown model {name!r}; known are {', '.join(CATALOGUE)}")
+    return CATALOGUE[name]
+
+
+def installed(name: str) -> Bundle | None:
+    """The installed bundle of this name with every digest checked, or None.
+
+    Raises:
+        BundleError: it is there, but altered or unreadable.
+    """
+    folder = bundles_folder() / name
+    return Bundle.load(folder) if (folder / MANIFEST_FILENAME).exists() else None
+
+
+def install(
+    name: str,
+    checkpoint: Path | None = None,
+    sha256: str | None = None,
+    on_step: "OnStep | None" = None,
+) -> "WrittenBundle":
+    """Write the bundle of a known model into the user's cache, replacing one that is there.
+
+    Args:
+        name: a name of `CATALOGUE`.
+        checkpoint: the weights file, for models whose weights the user brings.
+        sha256: the digest (hex) the file must have, instead of the published checkpoint's.
+        on_step: see `modeling.bundle_writer.write_bundle`.
+
+    Raises:
+        BundleError: the name is unknown, the checkpoint is missing, damaged or of another model, or a graph
+            differs from its torch modules. Nothing is left of the attempt.
+    """
+    # torch takes seconds to import; what is above answers without it.
+    from modeling.bundle_writer import write_bundle  # noqa: PLC0415
+    from modeling.models import build_model, lite_medsam_checkpoint, read_checkpoint  # noqa: PLC0415
+
+    entry = catalogue_entry(name)
+    if entry.needs_checkpoint and checkpoint is None:
+        raise BundleError(f"{name} needs --checkpoint FILE, the weights published by {entry.spec.source}")
+    if not entry.needs_checkpoint and checkpoint is not None:
+        raise BundleError(f"{name} takes no --checkpoint: its weights come from the {entry.spec.source}")
+    weights = read_checkpoint(checkpoint or lite_medsam_checkpoint(), sha256 or entry.checkpoint_sha256)
+    model = build_model(entry.spec.architecture, weights)
+    return write_bundle(model, entry.spec, bundles_folder() / name, on_step)
