@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Protocol
 
+from hilum.serving.tenant import TenantTag
+
 
 class ValueCache(Protocol):
     """Keeps bytes for a while. It may forget anything at any time, and it never fails a request.
@@ -13,18 +15,18 @@ class ValueCache(Protocol):
     Keys are SHA-256 or HMAC-SHA-256 digests of everything that decides the value, so a value never changes and needs no
     invalidation. A tenant's values are never returned to another tenant.
 
-    Tenants are given by their tag (`hilum.serving.tenant.tenant_tag`), keys as the digest's bytes.
+    Keys are given as the digest's bytes.
     """
 
-    async def get(self, tenant: str, key: bytes) -> bytes | None:
+    async def get(self, tenant: TenantTag, key: bytes) -> bytes | None:
         """Returns the value, or None when it is not there."""
         ...
 
-    async def put(self, tenant: str, key: bytes, value: bytes) -> None:
+    async def put(self, tenant: TenantTag, key: bytes, value: bytes) -> None:
         """Keeps the value if it can."""
         ...
 
-    async def missing(self, tenant: str, keys: Collection[bytes]) -> set[bytes]:
+    async def missing(self, tenant: TenantTag, keys: Collection[bytes]) -> set[bytes]:
         """Returns those of `keys` that have no value here, as far as is known."""
         ...
 

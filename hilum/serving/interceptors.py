@@ -22,13 +22,15 @@ from hilum.serving.tenant import TenantResolver, acting_for, tenant_tag
 REQUEST_ID_METADATA_KEY = "x-request-id"
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-# Probes call these every few seconds; their lines would bury the others.
-_QUIET_SERVICES = ("/grpc.health.", "/grpc.reflection.")
+# Called by probes every few seconds, whose lines would bury the others, and by nobody's tenant.
+_INFRASTRUCTURE = ("/grpc.health.", "/grpc.reflection.")
 
 # Strings: these classes are generic in grpc's type stubs only.
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 _Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[_Handler | None]]"
+
+_Metadata: TypeAlias = tuple[tuple[str, str | bytes], ...]
 
 
 @dataclass
@@ -117,9 +119,7 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
         outcome = _Outcome()
         with recording_facts() as facts, self._accounting(method, request_id, outcome, facts):
             try:
-                tenant = self._tenants.resolve(metadata)
-                facts.add(tenant=tenant_tag(tenant))
-                with acting_for(tenant):
+                with self._tenant_of(method, metadata, facts):
                     yield facts
             except grpc.aio.AbortError:
                 outcome.code = context.code()
@@ -129,6 +129,16 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
                 raise
             except Exception as error:  # noqa: BLE001  # the last line of defence: no traceback may cross the wire
                 await self._abort(context, self._as_answer(error, method, request_id), request_id, outcome, facts)
+
+    @contextlib.contextmanager
+    def _tenant_of(self, method: str, metadata: _Metadata, facts: RpcFacts) -> Iterator[None]:
+        if method.startswith(_INFRASTRUCTURE):
+            yield
+            return
+        tenant = self._tenants.resolve(metadata)
+        facts.add(tenant=tenant_tag(tenant))
+        with acting_for(tenant):
+            yield
 
     def _as_answer(self, error: Exception, method: str, request_id: str) -> errors.HilumError:
         """Returns what the caller may hear of an error; the log gets the traceback of faults of the server."""
@@ -164,7 +174,7 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
             seconds = time.perf_counter() - started
             code = outcome.code.name
             self._telemetry.rpc_finished(method, code=code, reason=outcome.reason, seconds=seconds, facts=facts)
-            log = self._telemetry.log.debug if method.startswith(_QUIET_SERVICES) else self._telemetry.log.info
+            log = self._telemetry.log.debug if method.startswith(_INFRASTRUCTURE) else self._telemetry.log.info
             line = {**facts.as_dict(), "method": method, "code": code, "request_id": request_id}
             if outcome.reason:
                 line["reason"] = outcome.reason
@@ -180,7 +190,7 @@ def _note_cancelled(context: _Context, outcome: _Outcome) -> None:
         outcome.code = grpc.StatusCode.CANCELLED
 
 
-def _request_id(metadata: tuple[tuple[str, str | bytes], ...]) -> str:
+def _request_id(metadata: _Metadata) -> str:
     for key, value in metadata:
         if key == REQUEST_ID_METADATA_KEY and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
             return value

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Hashable
 from typing import Generic, TypeVar
 
 from hilum.serving.telemetry import Telemetry
+from hilum.serving.tenant import TenantTag
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -97,22 +98,22 @@ class InMemoryCache:
         self._name = name
         self._telemetry = telemetry
         self._max_value_bytes = capacity_bytes if max_value_bytes is None else max_value_bytes
-        self._values: ByteBoundedLru[tuple[str, bytes], bytes] = ByteBoundedLru(capacity_bytes, len)
+        self._values: ByteBoundedLru[tuple[TenantTag, bytes], bytes] = ByteBoundedLru(capacity_bytes, len)
 
-    async def get(self, tenant: str, key: bytes) -> bytes | None:
+    async def get(self, tenant: TenantTag, key: bytes) -> bytes | None:
         """Returns the value, or None; see ValueCache."""
         value = self._values.get((tenant, key))
         if self._telemetry is not None:
             self._telemetry.cache_event(self._name, "miss" if value is None else "hit")
         return value
 
-    async def put(self, tenant: str, key: bytes, value: bytes) -> None:
+    async def put(self, tenant: TenantTag, key: bytes, value: bytes) -> None:
         """Keeps the value unless it is too large; see ValueCache."""
         kept = len(value) <= self._max_value_bytes and self._values.put((tenant, key), bytes(value))
         if self._telemetry is not None:
             self._telemetry.cache_event(self._name, "stored" if kept else "too_large")
 
-    async def missing(self, tenant: str, keys: Collection[bytes]) -> set[bytes]:
+    async def missing(self, tenant: TenantTag, keys: Collection[bytes]) -> set[bytes]:
         """Returns the keys without a value; see ValueCache."""
         return {key for key in keys if (tenant, key) not in self._values}
 

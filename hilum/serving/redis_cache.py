@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 
 from hilum.serving.redis_connection import RedisAway, RedisConnection
 from hilum.serving.telemetry import Telemetry
+from hilum.serving.tenant import TenantTag
 
 
 class RedisEmbeddingCache:
@@ -38,7 +39,7 @@ class RedisEmbeddingCache:
         self._ttl_ms = max(1, round(ttl_s * 1000))
         self._max_value_bytes = max_value_bytes
 
-    async def get(self, tenant: str, key: bytes) -> bytes | None:
+    async def get(self, tenant: TenantTag, key: bytes) -> bytes | None:
         """Returns the value, or None; see ValueCache."""
         name = self._name(tenant, key)
         try:
@@ -49,7 +50,7 @@ class RedisEmbeddingCache:
         self._telemetry.cache_event(self._kind, "miss" if value is None else "hit")
         return value  # type: ignore[return-value]  # redis types the answer for decode_responses too
 
-    async def put(self, tenant: str, key: bytes, value: bytes) -> None:
+    async def put(self, tenant: TenantTag, key: bytes, value: bytes) -> None:
         """Keeps the value unless it is too large or Redis is away; see ValueCache."""
         if len(value) > self._max_value_bytes:
             self._telemetry.cache_event(self._kind, "too_large")
@@ -62,7 +63,7 @@ class RedisEmbeddingCache:
         else:
             self._telemetry.cache_event(self._kind, "stored")
 
-    async def missing(self, tenant: str, keys: Collection[bytes]) -> set[bytes]:
+    async def missing(self, tenant: TenantTag, keys: Collection[bytes]) -> set[bytes]:
         """Returns the keys without a value, all of them when Redis is away; see ValueCache."""
         wanted = list(dict.fromkeys(keys))
         if not wanted:
@@ -82,12 +83,12 @@ class RedisEmbeddingCache:
         """Closes the connection, for everyone who shares it."""
         await self._connection.close()
 
-    async def _exist(self, redis: Redis, tenant: str, keys: list[bytes]) -> list[int]:
+    async def _exist(self, redis: Redis, tenant: TenantTag, keys: list[bytes]) -> list[int]:
         pipeline = redis.pipeline(transaction=False)
         for key in keys:
             pipeline.exists(self._name(tenant, key))
         found: list[int] = await pipeline.execute()
         return found
 
-    def _name(self, tenant: str, key: bytes) -> str:
+    def _name(self, tenant: TenantTag, key: bytes) -> str:
         return f"hilum:v1:{self._kind}:{tenant}:{key.hex()}"

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any, Literal, TextIO, TypeAlias
+from wsgiref.simple_server import WSGIServer
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
@@ -114,6 +115,7 @@ class Telemetry:
         self.service = service
         self.log = _build_logger(service, log_level, stream or sys.stdout)
         self.registry = CollectorRegistry()
+        self._endpoint: WSGIServer | None = None
         self._rpcs = self._counter("hilum_rpcs", "Finished RPCs.", "method", "code", "reason")
         self._rpc_seconds = self._histogram("hilum_rpc_seconds", "Duration of RPCs.", "method")
         self._stage_seconds = self._histogram("hilum_stage_seconds", "Duration of an RPC's stages.", "method", "stage")
@@ -181,8 +183,16 @@ class Telemetry:
         """
         if port is None:
             return None
-        server, _ = start_http_server(port, addr=host, registry=self.registry)
-        return int(server.server_port)
+        self._endpoint, self._endpoint_thread = start_http_server(port, addr=host, registry=self.registry)
+        return int(self._endpoint.server_port)
+
+    def close(self) -> None:
+        """Stops the metrics endpoint, if there is one."""
+        endpoint, self._endpoint = self._endpoint, None
+        if endpoint is not None:
+            endpoint.shutdown()
+            endpoint.server_close()
+            self._endpoint_thread.join()
 
     def adopt_standard_logging(self) -> None:
         """Sends what libraries log through the standard library (grpc, asyncio) to this log, from warnings up.

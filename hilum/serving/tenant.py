@@ -12,12 +12,15 @@ import hmac
 import re
 from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
-from typing import Protocol
+from typing import NewType, Protocol
 
 from hilum.errors import InvalidField
 
 TENANT_METADATA_KEY = "x-hilum-tenant"
 DEFAULT_TENANT = "default"
+
+# What stands for a tenant outside this process. A type of its own: a name where a tag belongs would be a leak.
+TenantTag = NewType("TenantTag", str)
 
 _TENANT_NAME = re.compile(r"[a-z0-9-]{1,64}")
 _current_tenant: ContextVar[str] = ContextVar("hilum_tenant")
@@ -84,12 +87,12 @@ class TenantKeys:
         return hmac.digest(self._master, b"hilum.tenant\0" + tenant.encode(), "sha256")
 
 
-def tenant_tag(tenant: str) -> str:
+def tenant_tag(tenant: str) -> TenantTag:
     """Returns the tag that stands for a tenant in cache keys, value headers and logs: 16 hex digits.
 
     The first 8 bytes of SHA-256("hilum.tenant_tag" NUL tenant); the name itself never leaves the process.
     """
-    return hashlib.sha256(b"hilum.tenant_tag\0" + tenant.encode()).hexdigest()[:16]
+    return TenantTag(hashlib.sha256(b"hilum.tenant_tag\0" + tenant.encode()).hexdigest()[:16])
 
 
 def current_tenant() -> str:

@@ -1,0 +1,110 @@
+"""What every server is told by its environment: frozen, checked, explained."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+# Published in the contract's test vectors, hence no secret: ids made with it can be computed by anyone who has the
+# pixels. Good for one machine; a server that others reach is given its own key.
+DEVELOPMENT_EMBEDDING_KEY = "68696c756d2e646576656c6f706d656e742e6b65792e6e6f2e7365637265742e"
+
+_MIB = 2**20
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class ServiceSettings(BaseSettings):
+    """Settings that all servers share, from environment variables `HILUM_<FIELD>`; each server adds its own.
+
+    Attributes:
+        host: Address to listen on.
+        port: Port of the gRPC server; 0 for any free one.
+        metrics_port: Port of the Prometheus endpoint; 0 for any free one, unset for no endpoint.
+        redis_url: Redis or another RESP server, such as redis://127.0.0.1:6379; unset for none.
+        cache_ttl_s: How long Redis keeps a value, in seconds.
+        cache_timeout_ms: Limit of one Redis command, its connection included, in milliseconds.
+        local_cache_bytes: Values kept in the process's own memory, in bytes.
+        max_message_bytes: Largest message received or sent, in bytes.
+        max_image_pixels: Largest number of pixels of one image.
+        running_permits: Requests computed at once before others wait.
+        waiting_permits: Requests that wait for a permit before others are refused.
+        compute_threads: Pieces of numerical work that run at once in this process.
+        intra_op_threads: Threads of one model run; 0 lets the runtime choose.
+        drain_s: How long running requests may go on after SIGTERM, in seconds.
+        health_interval_s: Time between pings of dependencies, in seconds.
+        log_level: Least level that is logged.
+        tenant_source: "default": all callers are one tenant. "metadata": x-hilum-tenant, set by a trusted proxy.
+        embedding_key: Master key of all tenants' keys, at least 16 bytes in hex.
+        stop_with_parent: Drain when standard input ends: a launcher keeps the other end of the pipe, so that no
+            server outlives it, however it dies.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="HILUM_", frozen=True, env_ignore_empty=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: Port = 0
+    metrics_port: Port | None = None
+    redis_url: str | None = Field(default=None, pattern=r"^(rediss?|unix)://")
+    cache_ttl_s: float = Field(default=24 * 3600, gt=0)
+    cache_timeout_ms: int = Field(default=250, ge=1, le=60_000)
+    local_cache_bytes: int = Field(default=256 * _MIB, ge=0)
+    max_message_bytes: int = Field(default=64 * _MIB, ge=_MIB, le=2**31 - 1)
+    max_image_pixels: int = Field(default=64_000_000, ge=1)
+    running_permits: int = Field(default=4, ge=1)
+    waiting_permits: int = Field(default=32, ge=0)
+    compute_threads: int = Field(default=2, ge=1)
+    intra_op_threads: int = Field(default=0, ge=0)
+    drain_s: float = Field(default=20.0, ge=0)
+    health_interval_s: float = Field(default=5.0, gt=0)
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    tenant_source: Literal["default", "metadata"] = "default"
+    embedding_key: SecretStr = SecretStr(DEVELOPMENT_EMBEDDING_KEY)
+    stop_with_parent: bool = False
+
+    @field_validator("embedding_key")
+    @classmethod
+    def _is_a_key(cls, key: SecretStr) -> SecretStr:
+        try:
+            long_enough = len(bytes.fromhex(key.get_secret_value())) >= 16
+        except ValueError:
+            long_enough = False
+        if not long_enough:
+            raise ValueError("must be at least 16 bytes in hex, such as `openssl rand -hex 32` prints")
+        return key
+
+    @classmethod
+    def load(cls) -> Self:
+        """Returns the settings of the environment, for an entry point.
+
+        Raises:
+            SystemExit: With one line that names the variable and what is wrong with it.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            fault = error.errors(include_url=False, include_input=False)[0]
+            variable = f"HILUM_{'_'.join(str(part) for part in fault['loc'][:1]).upper()}"
+            raise SystemExit(f"{variable}: {fault['msg']}") from None
+        except SettingsError as error:
+            raise SystemExit(str(error)) from None
+
+    @property
+    def embedding_key_bytes(self) -> bytes:
+        """The master key; see TenantKeys."""
+        return bytes.fromhex(self.embedding_key.get_secret_value())
+
+    @property
+    def uses_development_key(self) -> bool:
+        """Whether `embedding_key` is the published one."""
+        return self.embedding_key.get_secret_value() == DEVELOPMENT_EMBEDDING_KEY
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine reaches the server."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
