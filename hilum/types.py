@@ -184,7 +184,8 @@ class Prediction:
         model: Name of the model.
         encoder_revision: Of the encoder, hex.
         decoder_revision: Of the decoder, hex.
-        embedding_origin: Where the decoder found the embedding: memory, cache, encoder or inline.
+        embedding_origins: Where the decoder found each embedding that was needed, one per region: memory, cache,
+            encoder or inline.
         timings_ms: The server's own account of its time.
         source: What the image came from.
     """
@@ -193,7 +194,7 @@ class Prediction:
     model: str
     encoder_revision: str
     decoder_revision: str
-    embedding_origin: str
+    embedding_origins: tuple[str, ...]
     timings_ms: dict[str, float]
     source: ImageSource = ImageSource()
 

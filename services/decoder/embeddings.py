@@ -143,7 +143,7 @@ class HotImages:
         self._hot: ByteBoundedLru[tuple[str, bytes], HotImage] = ByteBoundedLru(
             max_bytes, lambda hot: hot.prepared.nbytes
         )
-        self._flight: SingleFlight[tuple[HotImage, Origin]] = SingleFlight()
+        self._flight = SingleFlight()
 
     async def get(self, identity: bytes, tenant: str) -> tuple[HotImage, Origin]:
         """Returns the image of this embedding id.
@@ -157,7 +157,16 @@ class HotImages:
         hot = self._hot.get(key)
         if hot is not None:
             return hot, Origin.MEMORY
-        return await self._flight.once(key, lambda: self._load(identity, tenant))
+
+
+        async def lookup() -> tuple[HotImage, Origin] | None:
+            known = self._hot.get(key)
+            return None if known is None else (known, Origin.MEMORY)
+
+        async def load() -> tuple[HotImage, Origin]:
+            return await self._load(identity, tenant)
+
+        return await self._flight.once(key, lookup, load)
 
     async def prepare(
         self,

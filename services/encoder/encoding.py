@@ -157,7 +157,7 @@ class Encoding:
         async def lookup() -> StoredEmbedding | None:
             return await self._lookup(identity, tenant, timings)
 
-        embedding = await self._flight.once(tenant_tag(tenant), identity, lookup, compute)
+        embedding = await self._flight.once((tenant_tag(tenant), identity), lookup, compute)
         return Encoded(embedding, not ran, timings)
 
     async def _lookup(self, identity: bytes, tenant: str, timings: Timings) -> StoredEmbedding | None:

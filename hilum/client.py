@@ -1,0 +1,292 @@
+"""The two clients: AsyncClient for asyncio, Client for everyone else."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import grpc.aio
+from numpy.typing import ArrayLike
+
+from hilum.connection import TENANT_KEY, Endpoints, Metadata, open_channel
+from hilum.geometry import Float
+from hilum.multimodal import FusionCalls
+from hilum.region import Region
+from hilum.segmentation import EncodeFailure, EncodeSuccess, Model, RegionChoice, SegmentationCalls
+from hilum.transform import Transform
+from hilum.types import (
+    EncodedImage,
+    Fusion,
+    Image,
+    IntensityMapping,
+    Pixels,
+    Prediction,
+    ProjectionAxis,
+    ProjectionMethod,
+    Prompt,
+    Registration,
+    RegistrationProgress,
+    TargetPair,
+    ViewRelation,
+    Volume,
+)
+
+Answer = TypeVar("Answer")
+DEFAULT_TIMEOUT_S = 60.0
+ProgressCallback = Callable[[RegistrationProgress], None]
+
+
+class AsyncClient(SegmentationCalls, FusionCalls):
+    """Talks to encoder, decoder and fusion; one per program, used by many tasks.
+
+    Args:
+        endpoints: Addresses; those of the environment, else loopback, where None.
+        timeout_s: Deadline of every call.
+        tenant: Sent as `x-hilum-tenant`; only services behind a trusted proxy read it.
+        channel: Opens a channel to an address; for TLS, interceptors and tests.
+
+    Example:
+        async with AsyncClient() as client:
+            prediction = await client.predict(image, [Prompt(box=Box(40, 60, 120, 150))])
+    """
+
+    def __init__(
+        self,
+        endpoints: Endpoints | None = None,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        tenant: str = "",
+        channel: Callable[[str], grpc.aio.Channel] = open_channel,
+    ) -> None:
+        where = endpoints or Endpoints.from_environment()
+        metadata: Metadata = ((TENANT_KEY, tenant),) if tenant else ()
+        self._channels = [channel(where.encoder), channel(where.decoder), channel(where.fusion)]
+        encoder, decoder, fusion = self._channels
+        SegmentationCalls.__init__(self, encoder, decoder, timeout_s=timeout_s, metadata=metadata)
+        FusionCalls.__init__(self, fusion, timeout_s=timeout_s, metadata=metadata)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes the channels; calls still running fail."""
+        for channel in self._channels:
+            await channel.close()
+
+
+class Client:
+    """AsyncClient for code without asyncio: the same calls, each waiting for its answer. Safe to share between threads.
+
+    Args:
+        endpoints: As AsyncClient.
+        timeout_s: As AsyncClient.
+        tenant: As AsyncClient.
+        channel: As AsyncClient.
+
+    Example:
+        with Client() as client:
+            prediction = client.predict(read_image("slice.dcm"), [Prompt(box=Box(40, 60, 120, 150))])
+    """
+
+    def __init__(
+        self,
+        endpoints: Endpoints | None = None,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        tenant: str = "",
+        channel: Callable[[str], grpc.aio.Channel] = open_channel,
+    ) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="hilum-client", daemon=True)
+        self._thread.start()
+
+        async def connect() -> AsyncClient:
+            return AsyncClient(endpoints, timeout_s=timeout_s, tenant=tenant, channel=channel)
+
+        self._client = self._wait(connect())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the channels and ends the thread; a second call does nothing."""
+        if self._loop.is_closed():
+            return
+        self._wait(self._client.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def models(self) -> list[Model]:
+        """See AsyncClient.models."""
+        return self._wait(self._client.models())
+
+    def encode(
+        self,
+        image: Image,
+        *,
+        mapping: IntensityMapping | None = None,
+        model: str = "",
+        region: Region | None = None,
+    ) -> EncodedImage:
+        """See AsyncClient.encode."""
+        return self._wait(self._client.encode(image, mapping=mapping, model=model, region=region))
+
+    def encode_many(
+        self,
+        images: Sequence[Image],
+        *,
+        mapping: IntensityMapping | None = None,
+        model: str = "",
+        on_outcome: Callable[[EncodeSuccess | EncodeFailure], None] | None = None,
+    ) -> list[EncodeSuccess | EncodeFailure]:
+        """Returns one outcome per image in the order of `images`; see AsyncClient.encode_many.
+
+        Args:
+            images: The images.
+            mapping: As AsyncClient.encode.
+            model: As AsyncClient.encode.
+            on_outcome: Called, in the client's thread, as each image ends.
+        """
+
+        async def collect() -> list[EncodeSuccess | EncodeFailure]:
+            outcomes = []
+            async for outcome in self._client.encode_many(images, mapping=mapping, model=model):
+                outcomes.append(outcome)
+                if on_outcome is not None:
+                    on_outcome(outcome)
+            return sorted(outcomes, key=lambda outcome: outcome.index)
+
+        return self._wait(collect())
+
+    def predict(
+        self,
+        image: Image,
+        prompts: Sequence[Prompt],
+        *,
+        mapping: IntensityMapping | None = None,
+        model: str = "",
+        region: RegionChoice = "auto",
+        multimask_output: bool = False,
+        refine_bright: bool = False,
+        return_low_res_masks: bool = False,
+    ) -> Prediction:
+        """See AsyncClient.predict."""
+        return self._wait(
+            self._client.predict(
+                image,
+                prompts,
+                mapping=mapping,
+                model=model,
+                region=region,
+                multimask_output=multimask_output,
+                refine_bright=refine_bright,
+                return_low_res_masks=return_low_res_masks,
+            )
+        )
+
+    def project(
+        self,
+        volume: Volume,
+        *,
+        axis: ProjectionAxis,
+        method: ProjectionMethod,
+        slab: tuple[int, int] | None = None,
+    ) -> Image:
+        """See AsyncClient.project."""
+        return self._wait(self._client.project(volume, axis=axis, method=method, slab=slab))
+
+    def register(
+        self,
+        fixed: Image,
+        moving: Image,
+        *,
+        view_relation: ViewRelation,
+        targets: Sequence[TargetPair] = (),
+        fixed_mapping: IntensityMapping | None = None,
+        moving_mapping: IntensityMapping | None = None,
+        model: str = "",
+        on_progress: ProgressCallback | None = None,
+    ) -> Registration:
+        """See AsyncClient.register; `on_progress` is called in the client's thread."""
+        return self._wait(
+            self._client.register(
+                fixed,
+                moving,
+                view_relation=view_relation,
+                targets=targets,
+                fixed_mapping=fixed_mapping,
+                moving_mapping=moving_mapping,
+                model=model,
+                on_progress=on_progress,
+            )
+        )
+
+    def fuse(
+        self,
+        fixed: Image,
+        moving: Image,
+        transform: Transform | bytes,
+        *,
+        fixed_mapping: IntensityMapping | None = None,
+        moving_mapping: IntensityMapping | None = None,
+        accepted_flags: Sequence[str] = (),
+        levels: int = 3,
+    ) -> Fusion:
+        """See AsyncClient.fuse."""
+        return self._wait(
+            self._client.fuse(
+                fixed,
+                moving,
+                transform,
+                fixed_mapping=fixed_mapping,
+                moving_mapping=moving_mapping,
+                accepted_flags=accepted_flags,
+                levels=levels,
+            )
+        )
+
+    def resample(
+        self,
+        moving: Image,
+        transform: Transform | bytes,
+        *,
+        accepted_flags: Sequence[str] = (),
+        nearest: bool = False,
+        background_value: float = 0.0,
+    ) -> Pixels:
+        """See AsyncClient.resample."""
+        return self._wait(
+            self._client.resample(
+                moving,
+                transform,
+                accepted_flags=accepted_flags,
+                nearest=nearest,
+                background_value=background_value,
+            )
+        )
+
+    def transform_points(self, transform: Transform | bytes, points: ArrayLike, *, unit: str = "px") -> Float:
+        """See AsyncClient.transform_points."""
+        return self._wait(self._client.transform_points(transform, points, unit=unit))
+
+    def _wait(self, work: Coroutine[Any, Any, Answer]) -> Answer:
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            future.cancel()
+            raise

@@ -1,0 +1,75 @@
+"""Answers of encoder and decoder as values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from google.protobuf.message import Message
+
+from hilum.codec.masks import mask_from_message
+from hilum.codec.prompts import box_from_message
+from hilum.codec.tensors import tensor_from_message
+from hilum.types import EncodedImage, PredictedMask
+from hilum.v1 import decoder_service_pb2, encoder_service_pb2
+
+_MAX_PIXELS = 1 << 28
+
+
+def timings_from_message(message: Message) -> dict[str, float]:
+    """Returns the fields of a timings message that end in _ms."""
+    return {
+        field.name: float(getattr(message, field.name))
+        for field in message.DESCRIPTOR.fields
+        if field.name.endswith("_ms")
+    }
+
+
+def encoded_from_message(message: encoder_service_pb2.EncodeImageResponse) -> EncodedImage:
+    """Returns an encoder's answer."""
+    return EncodedImage(
+        embedding_id=message.embedding_id,
+        cache_hit=message.cache_hit,
+        model=message.model,
+        encoder_revision=message.encoder_revision,
+        timings_ms=timings_from_message(message.timings),
+    )
+
+
+def masks_from_response(
+    response: decoder_service_pb2.PredictMasksResponse,
+) -> list[tuple[PredictedMask, ...]]:
+    """Returns the masks of every prompt, in the order asked."""
+    return [
+        tuple(_mask(mask, f"results[{index}].masks") for mask in result.masks)
+        for index, result in enumerate(response.results)
+    ]
+
+
+def _mask(message: decoder_service_pb2.PredictedMask, field: str) -> PredictedMask:
+    model_mask = mask_from_message(message.mask, field, size=None, max_pixels=_MAX_PIXELS)
+    mask = model_mask
+    if message.HasField("refined_mask"):
+        mask = mask_from_message(message.refined_mask, field, size=None, max_pixels=_MAX_PIXELS)
+    low_res_mask = None
+    if message.HasField("low_res_mask"):
+        low_res_mask = tensor_from_message(message.low_res_mask, field, types=("float32",))
+    return PredictedMask(
+        mask=mask,
+        model_mask=model_mask,
+        model_score=message.iou_prediction,
+        stability_score=message.stability_score,
+        area_px=message.area_px,
+        bounding_box=box_from_message(message.bounding_box) if message.HasField("bounding_box") else None,
+        empty_reason=_name(decoder_service_pb2.EmptyMaskReason.keys(), message.empty_reason, "EMPTY_MASK_REASON_"),
+        refinement=_name(
+            decoder_service_pb2.RefinementOutcome.keys(), message.refinement_outcome, "REFINEMENT_OUTCOME_"
+        ),
+        low_res_mask=low_res_mask,
+    )
+
+
+def _name(names: Sequence[str], number: int, prefix: str) -> str:
+    """Returns an enum value's name in lower case, "" for zero, "unknown" for one of a newer contract."""
+    if number == 0:
+        return ""
+    return names[number].removeprefix(prefix).lower() if number < len(names) else "unknown"

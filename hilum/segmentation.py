@@ -1,0 +1,333 @@
+"""Segmenting through encoder and decoder: digest first, pixels only when asked for, encoded again on a miss."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import grpc.aio
+
+from hilum.codec.images import EncodingOptions, options_to_message, placement_to_message
+from hilum.codec.predictions import encoded_from_message, masks_from_response, timings_from_message
+from hilum.codec.prompts import prompt_to_message
+from hilum.codec.tensors import tensor_to_message
+from hilum.connection import EMBEDDING_ID_KEY, IMAGE_DIGEST_KEY, Metadata, answered, streamed
+from hilum.digest import image_digest
+from hilum.errors import EmbeddingNotFound, HilumError, InvalidField, ModelNotFound, PixelsRequired, from_status
+from hilum.region import Region, choose_region
+from hilum.types import (
+    EncodedImage,
+    Image,
+    IntensityMapping,
+    Pixels,
+    Placement,
+    PredictedMask,
+    Prediction,
+    Prompt,
+)
+from hilum.v1 import decoder_service_pb2 as decoder_pb
+from hilum.v1 import decoder_service_pb2_grpc, encoder_service_pb2_grpc
+from hilum.v1 import encoder_service_pb2 as encoder_pb
+
+_KNOWN_IDS_KEPT = 4096
+
+RegionChoice: TypeAlias = Region | Literal["auto"] | None
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that the encoder serves, as GetCapabilities lists it.
+
+    Attributes:
+        name: To be passed as `model`.
+        encoder_revision: Hex.
+        decoder_revision: Hex.
+        image_size_px: Side of its square input.
+        prompts: Kinds of prompts it was trained on: "points", "box", "mask_input".
+        licence: SPDX licence of the weights.
+        backend: "onnx" or "triton".
+        compute_precision: Precision class.
+    """
+
+    name: str
+    encoder_revision: str
+    decoder_revision: str
+    image_size_px: int
+    prompts: frozenset[str]
+    licence: str
+    backend: str
+    compute_precision: str
+
+
+@dataclass(frozen=True)
+class EncodeFailure:
+    """An image of a series that could not be encoded, and why."""
+
+    index: int
+    error: HilumError
+
+
+@dataclass(frozen=True)
+class EncodeSuccess:
+    """An image of a series that the encoder knows now."""
+
+    index: int
+    encoded: EncodedImage
+
+
+@dataclass(frozen=True)
+class _View:
+    """What of an image is encoded: its pixels or a crop of them, under encoding options."""
+
+    pixels: Pixels
+    options: EncodingOptions
+    placement: Placement | None
+    digest: bytes
+
+    @property
+    def key(self) -> tuple[bytes, EncodingOptions]:
+        return self.digest, self.options
+
+    @classmethod
+    def of(cls, image: Image, mapping: IntensityMapping | None, model: str, region: Region | None) -> _View:
+        options = EncodingOptions(
+            mapping or image.default_mapping, model, image.geometry.pixel_aspect, image.padding_value
+        )
+        if region is None:
+            return cls(image.pixels, options, None, image_digest(image.pixels))
+        crop = image.pixels[region.y : region.y + region.height, region.x : region.x + region.width]
+        return cls(crop, options, Placement(region.x, region.y, image.size), image_digest(crop))
+
+    def request(self, *, with_pixels: bool, return_embedding: bool = False) -> encoder_pb.EncodeImageRequest:
+        return encoder_pb.EncodeImageRequest(
+            image_digest=self.digest,
+            options=options_to_message(self.options),
+            pixels=tensor_to_message(self.pixels) if with_pixels else None,
+            return_embedding=return_embedding,
+        )
+
+
+class SegmentationCalls:
+    """Calls to the encoder and the decoder; the half of AsyncClient that segments.
+
+    Args:
+        encoder: Channel to the encoder.
+        decoder: Channel to the decoder.
+        timeout_s: For every call.
+        metadata: Sent with every call.
+    """
+
+    def __init__(
+        self, encoder: grpc.aio.Channel, decoder: grpc.aio.Channel, *, timeout_s: float, metadata: Metadata
+    ) -> None:
+        self._encoder = encoder_service_pb2_grpc.EncoderServiceStub(encoder)
+        self._decoder = decoder_service_pb2_grpc.DecoderServiceStub(decoder)
+        self._segmentation_timeout_s = timeout_s
+        self._segmentation_metadata = metadata
+        self._models: list[Model] = []
+        self._known_ids: dict[tuple[bytes, EncodingOptions], bytes] = {}
+
+    async def models(self) -> list[Model]:
+        """Returns the models that are served, the default first; asked once and kept."""
+        if not self._models:
+            call = self._encoder.GetCapabilities(
+                encoder_pb.GetCapabilitiesRequest(), timeout=self._segmentation_timeout_s
+            )
+            self._models = [_model(info) for info in (await answered(call)).models]
+        return self._models
+
+    async def encode(
+        self,
+        image: Image,
+        *,
+        mapping: IntensityMapping | None = None,
+        model: str = "",
+        region: Region | None = None,
+    ) -> EncodedImage:
+        """Makes sure that the encoder knows an image, or a region of it, and returns its id.
+
+        Args:
+            image: The image.
+            mapping: How values become grey levels; the image's own default where None.
+            model: Name of the model; "" for the server's default.
+            region: What to encode; the whole image where None.
+
+        Raises:
+            HilumError: What the service answered; see hilum.errors.
+        """
+        return encoded_from_message(await self._encode(_View.of(image, mapping, model, region)))
+
+    async def encode_many(
+        self, images: Sequence[Image], *, mapping: IntensityMapping | None = None, model: str = ""
+    ) -> AsyncIterator[EncodeSuccess | EncodeFailure]:
+        """Yields one outcome per image, in the order in which they end. Known images are not sent.
+
+        Raises:
+            HilumError: When the whole call failed.
+        """
+        pending: list[tuple[int, _View]] = []
+        for index, image in enumerate(images):
+            view = _View.of(image, mapping, model, None)
+            try:
+                known = await self._ask_encoder(view.request(with_pixels=False))
+                yield EncodeSuccess(index, encoded_from_message(known))
+            except PixelsRequired:
+                pending.append((index, view))
+
+        async def requests() -> AsyncIterator[encoder_pb.EncodeImagesRequest]:
+            for index, view in pending:
+                yield encoder_pb.EncodeImagesRequest(item_id=str(index), image=view.request(with_pixels=True))
+
+        if not pending:
+            return
+        call = self._encoder.EncodeImages(requests(), metadata=self._segmentation_metadata)
+        async for answer in streamed(call):
+            index = int(answer.item_id)
+            if answer.WhichOneof("result") == "error":
+                yield EncodeFailure(index, from_status(answer.error))
+            else:
+                yield EncodeSuccess(index, encoded_from_message(answer.encoded))
+
+    async def predict(
+        self,
+        image: Image,
+        prompts: Sequence[Prompt],
+        *,
+        mapping: IntensityMapping | None = None,
+        model: str = "",
+        region: RegionChoice = "auto",
+        multimask_output: bool = False,
+        refine_bright: bool = False,
+        return_low_res_masks: bool = False,
+    ) -> Prediction:
+        """Returns masks for prompts on an image, in pixels of the image.
+
+        The image is encoded when no service knows it yet. Small targets are encoded as a region around them, at the
+        model's full resolution (`hilum.region`); prompts that share a region share one call.
+
+        Args:
+            image: The image.
+            prompts: At least one.
+            mapping: How values become grey levels; the image's own default where None.
+            model: Name of the model; "" for the server's default.
+            region: "auto" for the documented rule, None for the whole image, or a region. Pass the same one with
+                mask_input as with the prediction that it came from.
+            multimask_output: Three masks per prompt instead of one.
+            refine_bright: Adjust masks of bright targets to the intensities around them.
+            return_low_res_masks: Return logits, to be sent back as mask_input.
+
+        Raises:
+            HilumError: What a service answered; see hilum.errors.
+        """
+        if not prompts:
+            raise InvalidField("is empty: give at least one prompt", field="prompts")
+        regions = [await self._region(region, prompt, image, model) for prompt in prompts]
+        masks: list[tuple[PredictedMask, ...]] = [()] * len(prompts)
+        answers: list[decoder_pb.PredictMasksResponse] = []
+        for chosen in dict.fromkeys(regions):
+            indices = [index for index, other in enumerate(regions) if other == chosen]
+            request = decoder_pb.PredictMasksRequest(
+                prompts=[prompt_to_message(prompts[index]) for index in indices],
+                multimask_output=multimask_output,
+                return_low_res_masks=return_low_res_masks,
+            )
+            if refine_bright:
+                request.refinement.patch.CopyFrom(tensor_to_message(_grey(image)))
+                request.refinement.method = decoder_pb.REFINEMENT_METHOD_OTSU_BRIGHT
+            answer = await self._predict(_View.of(image, mapping, model, chosen), request)
+            answers.append(answer)
+            for index, found in zip(indices, masks_from_response(answer), strict=True):
+                masks[index] = found
+        return _prediction(image, masks, answers)
+
+    async def _predict(self, view: _View, request: decoder_pb.PredictMasksRequest) -> decoder_pb.PredictMasksResponse:
+        if view.placement is not None:
+            request.placement.CopyFrom(placement_to_message(view.placement))
+        known = self._known_ids.get(view.key)
+        if known is None:
+            known = (await self._encode(view)).embedding_id
+        request.embedding_id = known
+        try:
+            return await self._ask_decoder(request, known)
+        except EmbeddingNotFound:
+            # Evicted since, or held by an encoder that the decoder cannot reach: the embedding travels with the
+            # prompts, which works whatever the caches do.
+            again = await self._encode(view, return_embedding=True)
+            request.embedding.CopyFrom(again.embedding)
+            return await self._ask_decoder(request, again.embedding_id)
+
+    async def _encode(self, view: _View, *, return_embedding: bool = False) -> encoder_pb.EncodeImageResponse:
+        try:
+            request = view.request(with_pixels=False, return_embedding=return_embedding)
+            response = await self._ask_encoder(request)
+        except PixelsRequired:
+            request = view.request(with_pixels=True, return_embedding=return_embedding)
+            response = await self._ask_encoder(request)
+        if len(self._known_ids) >= _KNOWN_IDS_KEPT:
+            self._known_ids.clear()
+        self._known_ids[view.key] = response.embedding_id
+        return response
+
+    async def _ask_encoder(self, request: encoder_pb.EncodeImageRequest) -> encoder_pb.EncodeImageResponse:
+        metadata = (*self._segmentation_metadata, (IMAGE_DIGEST_KEY, request.image_digest.hex()))
+        return await answered(
+            self._encoder.EncodeImage(request, timeout=self._segmentation_timeout_s, metadata=metadata)
+        )
+
+    async def _ask_decoder(
+        self, request: decoder_pb.PredictMasksRequest, embedding_id: bytes
+    ) -> decoder_pb.PredictMasksResponse:
+        metadata = (*self._segmentation_metadata, (EMBEDDING_ID_KEY, embedding_id.hex()))
+        return await answered(
+            self._decoder.PredictMasks(request, timeout=self._segmentation_timeout_s, metadata=metadata)
+        )
+
+    async def _region(self, choice: RegionChoice, prompt: Prompt, image: Image, model: str) -> Region | None:
+        if choice != "auto":
+            return choice
+        models = await self.models()
+        served = next((entry for entry in models if model in ("", entry.name)), None)
+        if served is None:
+            raise ModelNotFound(f"{model!r} is not served; served: {', '.join(entry.name for entry in models)}")
+        return choose_region(prompt, image.size, served.image_size_px)
+
+
+def _model(info: encoder_pb.ModelInfo) -> Model:
+    kinds = {"points": info.supports_points, "box": info.supports_box, "mask_input": info.supports_mask_input}
+    return Model(
+        name=info.name,
+        encoder_revision=info.encoder_revision,
+        decoder_revision=info.decoder_revision,
+        image_size_px=info.image_size_px,
+        prompts=frozenset(kind for kind, supported in kinds.items() if supported),
+        licence=info.licence,
+        backend=info.backend,
+        compute_precision=info.compute_precision,
+    )
+
+
+def _prediction(
+    image: Image, masks: list[tuple[PredictedMask, ...]], answers: list[decoder_pb.PredictMasksResponse]
+) -> Prediction:
+    timings: dict[str, float] = {}
+    for answer in answers:
+        for name, value in timings_from_message(answer.timings).items():
+            timings[name] = timings.get(name, 0.0) + value
+    origins = (decoder_pb.EmbeddingOrigin.Name(answer.timings.embedding_origin) for answer in answers)
+    first = answers[0]
+    return Prediction(
+        masks=tuple(masks),
+        model=first.model,
+        encoder_revision=first.encoder_revision,
+        decoder_revision=first.decoder_revision,
+        embedding_origins=tuple(origin.removeprefix("EMBEDDING_ORIGIN_").lower() for origin in origins),
+        timings_ms=timings,
+        source=image.source,
+    )
+
+
+def _grey(image: Image) -> Pixels:
+    if image.pixels.ndim != 2:
+        raise InvalidField("refinement follows one intensity per pixel; the image has colours", field="refine_bright")
+    return image.pixels

@@ -1,0 +1,73 @@
+"""Runs the decoder service: `python -m services.decoder`. Settings: environment variables HILUM_*."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from hilum.connection import open_channel
+from hilum.errors import BundleError
+from hilum.serving.bundle import Bundle, find_bundle
+from hilum.serving.embedding import EmbeddingStore
+from hilum.serving.overload import ComputePool, Permits
+from hilum.serving.server import Server
+from hilum.serving.shared_cache import shared_cache
+from hilum.serving.telemetry import Telemetry
+from hilum.v1.decoder_service_pb2_grpc import add_DecoderServiceServicer_to_server
+from services.decoder.decoding import Decoding
+from services.decoder.embeddings import DecoderModel, EncoderSource, HotImages
+from services.decoder.mask_decoder import OnnxMaskDecoder
+from services.decoder.servicer import DecoderServicer
+from services.decoder.settings import DecoderSettings
+
+SERVICE = "hilum.v1.DecoderService"
+
+
+def decoder_server(settings: DecoderSettings, bundles: list[Bundle], telemetry: Telemetry) -> Server:
+    """Returns the server of these bundles, not started."""
+    waiting = settings.running_permits + settings.waiting_permits
+    pool = ComputePool(settings.compute_threads, waiting, telemetry=telemetry)
+    shared = shared_cache(settings, "embedding", telemetry)
+    channels = [open_channel(address) for address in settings.encoders]
+    images = HotImages(
+        {
+            bundle.manifest.encoder_revision: DecoderModel(
+                bundle, OnnxMaskDecoder(bundle, threads=settings.intra_op_threads)
+            )
+            for bundle in bundles
+        },
+        # What is kept in memory is the prepared image, not the embedding.
+        store=EmbeddingStore(0, shared.cache, telemetry),
+        source=EncoderSource(channels, timeout_s=settings.encoder_timeout_s),
+        pool=pool,
+        max_bytes=settings.local_cache_bytes,
+    )
+    permits = Permits(settings.running_permits, settings.waiting_permits, name="predict", telemetry=telemetry)
+    server = Server(settings, telemetry, dependencies=shared.dependencies)
+    server.add(
+        SERVICE,
+        add_DecoderServiceServicer_to_server,
+        DecoderServicer(
+            images, Decoding(permits=permits, pool=pool), max_image_pixels=settings.max_image_pixels
+        ),
+    )
+    server.resources.push_async_callback(pool.close)
+    for channel in channels:
+        server.resources.push_async_callback(channel.close)
+    server.resources.push_async_callback(shared.close)
+    return server
+
+
+async def run(settings: DecoderSettings) -> int:
+    """Serves until told to stop; returns the exit code."""
+    telemetry = Telemetry("decoder", log_level=settings.log_level)
+    try:
+        bundles = [find_bundle(name) for name in settings.models]
+    except BundleError as error:
+        telemetry.log.error("cannot_start", error=str(error))  # noqa: TRY400 - the operator's matter
+        return 1
+    return await decoder_server(settings, bundles, telemetry).run_until_signal()
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(run(DecoderSettings.load())))

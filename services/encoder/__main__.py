@@ -1,0 +1,87 @@
+"""Runs the encoder service: `python -m services.encoder`. Settings: environment variables HILUM_*."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from hilum.errors import BundleError
+from hilum.serving.bundle import Bundle, find_bundle
+from hilum.serving.embedding import EmbeddingStore
+from hilum.serving.health import Dependency
+from hilum.serving.overload import ComputePool, Permits
+from hilum.serving.server import Server
+from hilum.serving.shared_cache import shared_cache
+from hilum.serving.telemetry import Telemetry
+from hilum.serving.tenant import TenantKeys
+from hilum.v1.encoder_service_pb2_grpc import add_EncoderServiceServicer_to_server
+from services.encoder.backend import ImageEncoder
+from services.encoder.encoding import Encoding, ServedModel
+from services.encoder.onnx import OnnxImageEncoder
+from services.encoder.servicer import EncoderServicer
+from services.encoder.settings import EncoderSettings
+
+SERVICE = "hilum.v1.EncoderService"
+
+
+def image_encoder(bundle: Bundle, settings: EncoderSettings, pool: ComputePool) -> ImageEncoder:
+    """Returns the backend that the settings name."""
+    if settings.backend == "triton":
+        # tritonclient is loaded only by the servers that use it.
+        from services.encoder.triton import TritonImageEncoder  # noqa: PLC0415
+
+        return TritonImageEncoder(settings.triton_url, bundle.manifest, timeout_s=settings.triton_timeout_s)
+    return OnnxImageEncoder(bundle.graph("image_encoder"), pool, threads=settings.intra_op_threads)
+
+
+def encoder_server(settings: EncoderSettings, bundles: list[Bundle], telemetry: Telemetry) -> Server:
+    """Returns the server of these bundles, not started."""
+    waiting = settings.running_permits + settings.waiting_permits
+    pool = ComputePool(settings.compute_threads, waiting, telemetry=telemetry)
+    models = {
+        bundle.manifest.name: ServedModel(bundle, image_encoder(bundle, settings, pool)) for bundle in bundles
+    }
+    shared = shared_cache(settings, "embedding", telemetry)
+    encoding = Encoding(
+        models,
+        store=EmbeddingStore(settings.local_cache_bytes, shared.cache, telemetry),
+        flight=shared.flight,
+        permits=Permits(settings.running_permits, settings.waiting_permits, name="encode", telemetry=telemetry),
+        pool=pool,
+        keys=TenantKeys(settings.embedding_key_bytes),
+        telemetry=telemetry,
+    )
+    backends = [
+        Dependency(f"encoder-{name}", model.encoder.ready, required=True) for name, model in models.items()
+    ]
+    server = Server(settings, telemetry, dependencies=[*backends, *shared.dependencies])
+    server.add(
+        SERVICE,
+        add_EncoderServiceServicer_to_server,
+        EncoderServicer(
+            encoding,
+            max_image_pixels=settings.max_image_pixels,
+            max_message_bytes=settings.max_message_bytes,
+            max_concurrent_images=settings.running_permits,
+        ),
+    )
+    server.resources.push_async_callback(pool.close)
+    for model in models.values():
+        server.resources.push_async_callback(model.encoder.close)
+    server.resources.push_async_callback(shared.close)
+    return server
+
+
+async def run(settings: EncoderSettings) -> int:
+    """Serves until told to stop; returns the exit code."""
+    telemetry = Telemetry("encoder", log_level=settings.log_level)
+    try:
+        bundles = [find_bundle(name) for name in settings.models]
+    except BundleError as error:
+        telemetry.log.error("cannot_start", error=str(error))  # noqa: TRY400 - the operator's matter
+        return 1
+    return await encoder_server(settings, bundles, telemetry).run_until_signal()
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(run(EncoderSettings.load())))

@@ -1,0 +1,26 @@
+"""What the encoder is told by its environment."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from hilum.serving.settings import Port, ServiceSettings
+
+
+class EncoderSettings(ServiceSettings):
+    """Settings of the encoder service.
+
+    Attributes:
+        models: Names of bundles to serve, the default first, as a JSON list.
+        backend: "onnx": in this process on CPU. "triton": a tritonserver.
+        triton_url: The tritonserver's gRPC address, host:port.
+        triton_timeout_s: Deadline of one inference, its wait in Triton's queue included.
+    """
+
+    port: Port = 50051
+    models: tuple[str, ...] = Field(default=("lite-medsam",), min_length=1)
+    backend: Literal["onnx", "triton"] = "onnx"
+    triton_url: str = "127.0.0.1:8001"
+    triton_timeout_s: float = Field(default=30.0, gt=0)
