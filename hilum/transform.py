@@ -123,12 +123,11 @@ class Transform:
 
     def apply(self, points: ArrayLike, *, inverse: bool = False) -> Float:
         """Returns moving pixels (n, 2) of fixed pixels (n, 2), or with `inverse` the other way."""
-        return _affine(np.linalg.inv(self.matrix) if inverse else self.matrix, points)
+        return _affine(self.matrix, points, inverse=inverse)
 
     def apply_plane_mm(self, points: ArrayLike, *, inverse: bool = False) -> Float:
         """Returns in-plane mm (n, 2) of the moving image for in-plane mm of the fixed one; see `plane_mm_matrix`."""
-        matrix = self.plane_mm_matrix
-        return _affine(np.linalg.inv(matrix) if inverse else matrix, points)
+        return _affine(self.plane_mm_matrix, points, inverse=inverse)
 
     def apply_patient(self, points_mm: ArrayLike, *, inverse: bool = False) -> Float:
         """Returns patient points (n, 3) in the moving image's plane for patient points in the fixed image's plane.
@@ -202,7 +201,9 @@ def frame_bytes(frame: Frame) -> bytes:
             return b"\4"
 
 
-def _affine(matrix: Float, points: ArrayLike) -> Float:
+def _affine(matrix: Float, points: ArrayLike, *, inverse: bool) -> Float:
+    if inverse:
+        matrix = np.asarray(np.linalg.inv(matrix), dtype=np.float64)
     given = np.atleast_2d(np.asarray(points, dtype=np.float64))
     moved: Float = given @ matrix[:2, :2].T + matrix[:2, 2]
     return moved

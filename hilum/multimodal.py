@@ -1,0 +1,275 @@
+"""Projecting, registering and fusing through the fusion service."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Literal, TypeAlias
+
+import grpc.aio
+import numpy as np
+from numpy.typing import ArrayLike
+
+from hilum.codec.images import geometry_from_message, geometry_to_message, mapping_to_message
+from hilum.codec.masks import mask_from_message, mask_to_message
+from hilum.codec.prompts import prompt_to_message
+from hilum.codec.tensors import tensor_from_message, tensor_to_message
+from hilum.codec.transforms import flag_name, flags_to_message, reference_to_message, transform_from_message
+from hilum.connection import Metadata, answered, streamed
+from hilum.digest import DATA_TYPE_CODES, little_endian
+from hilum.errors import InternalError
+from hilum.geometry import Float
+from hilum.transform import Transform
+from hilum.types import (
+    BoolMask,
+    Fusion,
+    Image,
+    ImageSource,
+    IntensityMapping,
+    Pixels,
+    ProjectionAxis,
+    ProjectionMethod,
+    Prompt,
+    Registration,
+    RegistrationProgress,
+    StageReport,
+    TargetPair,
+    TargetReport,
+    ViewRelation,
+    Volume,
+)
+from hilum.v1 import fusion_service_pb2 as pb
+from hilum.v1 import fusion_service_pb2_grpc, image_pb2
+
+PointUnit: TypeAlias = Literal["px", "plane_mm", "patient_lps_mm"]
+
+_VOXEL_CHUNK_BYTES = 8 * 1024 * 1024
+_MAX_PIXELS = 1 << 28
+_UNITS: dict[str, pb.PointUnit.ValueType] = {
+    "px": pb.POINT_UNIT_PX,
+    "plane_mm": pb.POINT_UNIT_PLANE_MM,
+    "patient_lps_mm": pb.POINT_UNIT_PATIENT_LPS_MM,
+}
+
+
+class FusionCalls:
+    """Calls to the fusion service; the half of AsyncClient that works with several images.
+
+    Args:
+        fusion: Channel to the service.
+        timeout_s: For every call.
+        metadata: Sent with every call.
+    """
+
+    def __init__(self, fusion: grpc.aio.Channel, *, timeout_s: float, metadata: Metadata) -> None:
+        self._fusion = fusion_service_pb2_grpc.FusionServiceStub(fusion)
+        self._fusion_timeout_s = timeout_s
+        self._fusion_metadata = metadata
+
+    async def project(
+        self,
+        volume: Volume,
+        *,
+        axis: ProjectionAxis,
+        method: ProjectionMethod,
+        slab: tuple[int, int] | None = None,
+    ) -> Image:
+        """Returns a parallel projection of a volume, float32.
+
+        Args:
+            volume: Voxels (depth, height, width); depth towards the feet gives upright pictures.
+            axis: Array axis along which rays run.
+            method: How rays become pixels.
+            slab: Half-open range of indices along the axis; the whole volume where None.
+        """
+        header = pb.VolumeProjection(
+            shape=volume.voxels.shape,
+            data_type=image_pb2.DataType.ValueType(DATA_TYPE_CODES[volume.voxels.dtype.name]),
+            geometry=geometry_to_message(volume.geometry),
+            axis=pb.ProjectionAxis.ValueType(axis.value),
+            method=pb.ProjectionMethod.ValueType(method.value),
+            slab=pb.IndexRange(begin=slab[0], end=slab[1]) if slab else None,
+            padding_value=volume.padding_value,
+        )
+
+        async def requests() -> AsyncIterator[pb.ProjectVolumeRequest]:
+            yield pb.ProjectVolumeRequest(projection=header)
+            voxels = little_endian(volume.voxels).reshape(-1).view(np.uint8)
+            for begin in range(0, len(voxels), _VOXEL_CHUNK_BYTES):
+                yield pb.ProjectVolumeRequest(voxels=voxels[begin : begin + _VOXEL_CHUNK_BYTES].tobytes())
+
+        call = self._fusion.ProjectVolume(requests(), timeout=self._fusion_timeout_s, metadata=self._fusion_metadata)
+        response = await answered(call)
+        pixels = tensor_from_message(response.image, "image", types=("float32",))
+        source = ImageSource(modality=volume.source.modality, simulated=volume.source.simulated)
+        return Image(pixels, geometry_from_message(response.geometry, "geometry"), source=source)
+
+    async def register(
+        self,
+        fixed: Image,
+        moving: Image,
+        *,
+        view_relation: ViewRelation,
+        targets: Sequence[TargetPair] = (),
+        fixed_mapping: IntensityMapping | None = None,
+        moving_mapping: IntensityMapping | None = None,
+        model: str = "",
+        on_progress: Callable[[RegistrationProgress], None] | None = None,
+    ) -> Registration:
+        """Returns the transform that takes points of the fixed image to the moving image.
+
+        Args:
+            fixed: The image whose grid results are shown on.
+            moving: The image that is brought onto it.
+            view_relation: How the two see the body.
+            targets: Targets seen in both, as masks or prompts.
+            fixed_mapping: For prompts in the fixed image; its own default where None.
+            moving_mapping: For prompts in the moving image; its own default where None.
+            model: For prompts; "" for the encoder's default.
+            on_progress: Called with every step.
+
+        Raises:
+            HilumError: What the service answered; see hilum.errors.
+        """
+        request = pb.RegisterImagesRequest(
+            fixed=_image_to_message(fixed, fixed_mapping),
+            moving=_image_to_message(moving, moving_mapping),
+            view_relation=pb.ViewRelation.ValueType(view_relation.value),
+            targets=[
+                pb.TargetPair(in_fixed=_target(pair.in_fixed), in_moving=_target(pair.in_moving)) for pair in targets
+            ],
+            model=model,
+        )
+        call = self._fusion.RegisterImages(request, timeout=self._fusion_timeout_s, metadata=self._fusion_metadata)
+        async for event in streamed(call):
+            if event.WhichOneof("event") == "result":
+                return _registration(event.result)
+            if on_progress is not None:
+                progress = event.progress
+                on_progress(RegistrationProgress(progress.stage, progress.fraction, progress.similarity))
+        raise InternalError("the service ended the stream without a result")
+
+    async def fuse(
+        self,
+        fixed: Image,
+        moving: Image,
+        transform: Transform | bytes,
+        *,
+        fixed_mapping: IntensityMapping | None = None,
+        moving_mapping: IntensityMapping | None = None,
+        accepted_flags: Sequence[str] = (),
+        levels: int = 3,
+    ) -> Fusion:
+        """Returns the two images fused on the fixed image's grid.
+
+        Args:
+            fixed: The fixed image.
+            moving: The moving image.
+            transform: Fixed to moving, or the id of a transform that the service made.
+            fixed_mapping: Grey levels of the fixed image; its own default where None.
+            moving_mapping: Grey levels of the moving image; its own default where None.
+            accepted_flags: Names of quality flags that are accepted; they are drawn into the picture.
+            levels: Pyramid levels.
+        """
+        request = pb.FuseImagesRequest(
+            fixed=_image_to_message(fixed, fixed_mapping),
+            moving=_image_to_message(moving, moving_mapping),
+            transform=reference_to_message(transform),
+            accepted_flags=flags_to_message(accepted_flags),
+            levels=levels,
+        )
+        call = self._fusion.FuseImages(request, timeout=self._fusion_timeout_s, metadata=self._fusion_metadata)
+        response = await answered(call)
+        fused, grey, resampled = (
+            tensor_from_message(tensor, name, types=("uint8",))
+            for name, tensor in (("fused", response.fused), ("fixed", response.fixed), ("moving", response.moving))
+        )
+        coverage = mask_from_message(response.moving_coverage, "moving_coverage", size=None, max_pixels=_MAX_PIXELS)
+        return Fusion(fused, grey, resampled, coverage, tuple(flag_name(flag) for flag in response.burned_flags))
+
+    async def resample(
+        self,
+        moving: Image,
+        transform: Transform | bytes,
+        *,
+        accepted_flags: Sequence[str] = (),
+        nearest: bool = False,
+        background_value: float = 0.0,
+    ) -> Pixels:
+        """Returns the moving image's values on the fixed image's grid.
+
+        Args:
+            moving: The moving image.
+            transform: Fixed to moving, or its id.
+            accepted_flags: Names of quality flags that are accepted.
+            nearest: Nearest neighbour, for labels, instead of bilinear.
+            background_value: Value outside the moving image.
+        """
+        request = pb.ResampleImageRequest(
+            moving=_image_to_message(moving, None),
+            transform=reference_to_message(transform),
+            accepted_flags=flags_to_message(accepted_flags),
+            interpolation=pb.INTERPOLATION_NEAREST if nearest else pb.INTERPOLATION_LINEAR,
+            background_value=background_value,
+        )
+        call = self._fusion.ResampleImage(request, timeout=self._fusion_timeout_s, metadata=self._fusion_metadata)
+        return tensor_from_message((await answered(call)).image, "image")
+
+    async def transform_points(
+        self, transform: Transform | bytes, points: ArrayLike, *, unit: PointUnit = "px", inverse: bool = False
+    ) -> Float:
+        """Returns the places of points in the moving image, or with `inverse` in the fixed one.
+
+        Args:
+            transform: Fixed to moving, or its id.
+            points: (n, 2), or (n, 3) for patient_lps_mm.
+            unit: "px", "plane_mm" or "patient_lps_mm".
+            inverse: Points are of the moving image.
+        """
+        direction = pb.TRANSFORM_DIRECTION_MOVING_TO_FIXED if inverse else pb.TRANSFORM_DIRECTION_FIXED_TO_MOVING
+        given = np.atleast_2d(np.asarray(points, dtype=np.float64))
+        request = pb.TransformPointsRequest(
+            transform=reference_to_message(transform),
+            points=[pb.Coordinates(values=point) for point in given.tolist()],
+            direction=direction,
+            unit=_UNITS[unit],
+        )
+        call = self._fusion.TransformPoints(request, timeout=self._fusion_timeout_s, metadata=self._fusion_metadata)
+        return np.array([list(point.values) for point in (await answered(call)).points])
+
+
+def _image_to_message(image: Image, mapping: IntensityMapping | None) -> pb.FusionImage:
+    return pb.FusionImage(
+        pixels=tensor_to_message(image.pixels),
+        geometry=geometry_to_message(image.geometry),
+        intensity_mapping=mapping_to_message(mapping or image.default_mapping),
+        padding_value=image.padding_value,
+    )
+
+
+def _target(outline: BoolMask | Prompt) -> pb.Target:
+    if isinstance(outline, Prompt):
+        return pb.Target(prompt=prompt_to_message(outline))
+    return pb.Target(mask=mask_to_message(outline))
+
+
+def _registration(result: pb.RegistrationResult) -> Registration:
+    return Registration(
+        transform=transform_from_message(result.transform, "transform"),
+        match_loss_before=result.match_loss_before,
+        match_loss_after=result.match_loss_after,
+        overlap_fraction=result.overlap_fraction,
+        stages=tuple(
+            StageReport(stage.stage, stage.accepted, stage.similarity_before, stage.similarity_after)
+            for stage in result.stages
+        ),
+        targets=tuple(
+            TargetReport(
+                target.dice_before,
+                target.dice_after,
+                mask_from_message(target.mask_fixed, "mask_fixed", size=None, max_pixels=_MAX_PIXELS),
+                mask_from_message(target.mask_moving, "mask_moving", size=None, max_pixels=_MAX_PIXELS),
+            )
+            for target in result.targets
+        ),
+        total_ms=result.total_ms,
+    )
