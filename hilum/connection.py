@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
@@ -80,7 +80,7 @@ async def answered(call: Awaitable[Answer]) -> Answer:
         raise from_rpc_error(error) from None
 
 
-async def streamed(call: AsyncIterator[Answer]) -> AsyncIterator[Answer]:
+async def streamed(call: AsyncIterable[Answer]) -> AsyncIterator[Answer]:
     """Yields a call's answers, its error as one of hilum.errors."""
     try:
         async for answer in call:

@@ -1,0 +1,24 @@
+"""What fusion is told by its environment."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from hilum.serving.settings import Port, ServiceSettings
+
+
+class FusionSettings(ServiceSettings):
+    """Settings of the fusion service.
+
+    Attributes:
+        encoder: Address of the encoder, for targets given as prompts.
+        decoder: Address of the decoder.
+        segmentation_timeout_s: Deadline of one call to them.
+        max_volume_bytes: Largest volume projected; it is held in memory.
+    """
+
+    port: Port = 50053
+    encoder: str = "127.0.0.1:50051"
+    decoder: str = "127.0.0.1:50052"
+    segmentation_timeout_s: float = Field(default=30.0, gt=0)
+    max_volume_bytes: int = Field(default=1024 * 2**20, ge=1)

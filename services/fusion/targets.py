@@ -1,0 +1,59 @@
+"""Targets given as prompts become masks: fusion asks encoder and decoder, as any other client does."""
+
+from __future__ import annotations
+
+import grpc.aio
+
+from hilum.connection import TENANT_KEY
+from hilum.errors import NoContent
+from hilum.segmentation import SegmentationCalls
+from hilum.types import BoolMask, Image, IntensityMapping, Prompt
+
+
+class TargetSegmenter:
+    """Segments targets through encoder and decoder.
+
+    Args:
+        encoder: Channel to the encoder.
+        decoder: Channel to the decoder.
+        timeout_s: Deadline of a call, where the caller's own is not earlier.
+    """
+
+    def __init__(self, encoder: grpc.aio.Channel, decoder: grpc.aio.Channel, *, timeout_s: float) -> None:
+        self._encoder = encoder
+        self._decoder = decoder
+        self._timeout_s = timeout_s
+
+    async def outline(
+        self,
+        image: Image,
+        prompt: Prompt,
+        mapping: IntensityMapping,
+        *,
+        model: str,
+        tenant: str,
+        field: str,
+        remaining_s: float | None,
+    ) -> BoolMask:
+        """Returns the mask of a prompt, in the image's pixels.
+
+        Args:
+            image: The image.
+            prompt: What marks the target.
+            mapping: How values become grey levels.
+            model: Name of the model, "" for the encoder's default.
+            tenant: For whom fusion asks.
+            field: Path of the prompt in the request, for errors.
+            remaining_s: Time until the caller's deadline, None without one.
+
+        Raises:
+            NoContent: The mask is empty.
+            HilumError: What encoder or decoder answered.
+        """
+        timeout_s = self._timeout_s if remaining_s is None else min(self._timeout_s, remaining_s)
+        calls = SegmentationCalls(self._encoder, self._decoder, timeout_s=timeout_s, metadata=((TENANT_KEY, tenant),))
+        prediction = await calls.predict(image, [prompt], mapping=mapping, model=model)
+        mask = prediction.masks[0][0].mask
+        if not mask.any():
+            raise NoContent("the prompt gives an empty mask; mark the target more tightly or send a mask", field=field)
+        return mask
