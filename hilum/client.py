@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from hilum.connection import TENANT_KEY, Endpoints, Metadata, open_channel
 from hilum.geometry import Float
-from hilum.multimodal import FusionCalls
+from hilum.multimodal import FusionCalls, PointUnit
 from hilum.region import Region
 from hilum.segmentation import EncodeFailure, EncodeSuccess, Model, RegionChoice, SegmentationCalls
 from hilum.transform import Transform
@@ -279,9 +279,11 @@ class Client:
             )
         )
 
-    def transform_points(self, transform: Transform | bytes, points: ArrayLike, *, unit: str = "px") -> Float:
+    def transform_points(
+        self, transform: Transform | bytes, points: ArrayLike, *, unit: PointUnit = "px", inverse: bool = False
+    ) -> Float:
         """See AsyncClient.transform_points."""
-        return self._wait(self._client.transform_points(transform, points, unit=unit))
+        return self._wait(self._client.transform_points(transform, points, unit=unit, inverse=inverse))
 
     def _wait(self, work: Coroutine[Any, Any, Answer]) -> Answer:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)

@@ -1,7 +1,7 @@
 """Which part of an image is encoded for a prompt: small targets get a region at the model's full resolution.
 
-A 10 px stone in a 512 x 512 slice is 5 px on a 256 x 256 canvas. Encoding a crop around it instead keeps its detail. The
-rule, for callers in any language (test vectors: protos/hilum/v1/region_vectors.json):
+A 10 px stone in a 512 x 512 slice is 5 px on a 256 x 256 canvas. Encoding a crop around it instead keeps its detail.
+The rule, for callers in any language (test vectors: protos/hilum/v1/region_vectors.json):
 
 1. Only a box says how large a target is; without a box the whole image is encoded.
 2. extent = the longer side of the box. The sides offered are S/2, S, 2 S, 4 S, ... for a model with input side S; the
@@ -47,11 +47,12 @@ def choose_region(prompt: Prompt, image_size: tuple[int, int], model_side: int) 
     if box is None:
         return None
     extent = max(box.x_max - box.x_min, box.y_max - box.y_min)
-    side = model_side // 2
-    while side < SIDE_PER_EXTENT * extent:
-        side *= 2
     height, width = image_size
-    if side > LARGEST_SHARE * max(height, width):
+    largest = LARGEST_SHARE * max(height, width)
+    side = model_side // 2
+    while side < SIDE_PER_EXTENT * extent and side <= largest:
+        side *= 2
+    if side > largest:
         return None
     # Pixel centres lie at integers: the box's centre c belongs to a crop that begins at c + .5 - side / 2.
     x = _first((box.x_min + box.x_max) / 2, side, width)

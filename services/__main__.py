@@ -56,9 +56,7 @@ class Child:
     async def until_ready(self) -> None:
         """Waits for the ready line; ChildEnded if the process ends first."""
         ready, ended = asyncio.create_task(self.ready.wait()), asyncio.create_task(self.process.wait())
-        done, pending = await asyncio.wait(
-            (ready, ended), timeout=READY_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED
-        )
+        done, pending = await asyncio.wait((ready, ended), timeout=READY_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
         for task in pending:
             task.cancel()
         if ready not in done:
@@ -130,7 +128,7 @@ async def run(options: argparse.Namespace) -> int:
 
 
 async def _until_stopped(children: list[Child], stop: asyncio.Event) -> int:
-    """Waits for a signal, or for a service to end by itself, which ends the others too. Valkey may go: it is a cache."""
+    """Waits for a signal, or for a service to end by itself, which ends the others; Valkey may go: it is a cache."""
     waiting = asyncio.create_task(stop.wait())
     ends = {asyncio.create_task(child.process.wait()): child for child in children if child.name != "valkey"}
     done, pending = await asyncio.wait({waiting, *ends}, return_when=asyncio.FIRST_COMPLETED)

@@ -1,0 +1,63 @@
+"""Hilum: promptable segmentation and multimodal fusion of medical images, as gRPC services.
+
+This package is what a client installs. Importing it loads numpy, grpcio and protobuf, nothing else; reading images and
+writing results needs the extra `hilum[images]`, the command line `hilum[cli]`.
+"""
+
+from hilum.client import AsyncClient, Client
+from hilum.connection import Endpoints
+from hilum.geometry import ImageGeometry
+from hilum.region import Region, choose_region
+from hilum.transform import Transform
+from hilum.types import (
+    CT_BONE,
+    CT_BRAIN,
+    CT_LIVER,
+    CT_LUNG,
+    CT_SOFT_TISSUE,
+    CT_STONE,
+    Box,
+    Identity,
+    Image,
+    PercentileRange,
+    Placement,
+    Point,
+    ProjectionAxis,
+    ProjectionMethod,
+    Prompt,
+    TargetPair,
+    ViewRelation,
+    Volume,
+    Window,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CT_BONE",
+    "CT_BRAIN",
+    "CT_LIVER",
+    "CT_LUNG",
+    "CT_SOFT_TISSUE",
+    "CT_STONE",
+    "AsyncClient",
+    "Box",
+    "Client",
+    "Endpoints",
+    "Identity",
+    "Image",
+    "ImageGeometry",
+    "PercentileRange",
+    "Placement",
+    "Point",
+    "ProjectionAxis",
+    "ProjectionMethod",
+    "Prompt",
+    "Region",
+    "TargetPair",
+    "Transform",
+    "ViewRelation",
+    "Volume",
+    "Window",
+    "choose_region",
+]
