@@ -1,0 +1,1 @@
+"""Registration and fusion of medical images: numerical cores and the service around them."""

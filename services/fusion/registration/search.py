@@ -1,0 +1,114 @@
+"""Coarse search: rotations and scales on a grid, every translation at once by Fourier transform."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from services.fusion.registration.alignment import Alignment, warp
+from services.fusion.registration.canvas import Canvas, CanvasPair
+from services.fusion.registration.similarity import gradient_field, orientation_tensor
+
+
+@dataclass(frozen=True)
+class SearchGrid:
+    """What the search tries.
+
+    Attributes:
+        rotations_deg: rotations of fixed_to_moving about the canvas centre.
+        scales: isotropic scales of fixed_to_moving.
+        max_shift: largest translation along x or y in working units (1 is half a canvas).
+        min_overlap: smallest part of the smaller image that must overlap.
+        target_radius: how far the targets' centroids may lie apart in a search that starts from them.
+    """
+
+    rotations_deg: tuple[float, ...] = (0.0, -5.0, 5.0, -10.0, 10.0, -15.0, 15.0)
+    scales: tuple[float, ...] = (1.0, 0.92, 1.08, 0.85, 1.17)
+    max_shift: float = 0.6
+    min_overlap: float = 0.4
+    target_radius: float = 0.1
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An alignment that the search found, and its score in [0, 1]."""
+
+    alignment: Alignment
+    score: float
+
+
+def search(pair: CanvasPair, grid: SearchGrid, *, from_targets: bool = False) -> Iterator[list[Candidate]]:
+    """Yield, scale by scale, the best translation for each rotation.
+
+    The score is the cosine between the orientation tensors of the normalised gradient fields over the overlap: the
+    squared inner product of the fields (NGF), normalised so that a small overlap rich in edges does not win.
+
+    Args:
+        pair: canvases at a coarse resolution; 64 pixels across serve well.
+        grid: what is tried.
+        from_targets: only translations that bring the targets' centroids together. Both images need a target. Use
+            it only where the outlines of the two correspond: an organ in a slab and in a projection has different
+            ones, and this start is then worse than none.
+    """
+    fixed_target, moving_target = pair.fixed.target_centroid, pair.moving.target_centroid
+    fixed = torch.fft.rfft2(_edges(pair.fixed, torch.eye(3, dtype=torch.float64)))
+    shifts = _shifts(pair.size)
+    allowed = (shifts.abs() <= grid.max_shift).all(dim=0)
+    for scale in grid.scales:
+        matrices = [_rotation(angle, scale) for angle in grid.rotations_deg]
+        moving = torch.fft.rfft2(torch.stack([_edges(pair.moving, matrix) for matrix in matrices]))
+        candidates = []
+        for matrix, score in zip(matrices, _scores(fixed, moving, grid.min_overlap), strict=True):
+            where = allowed
+            if from_targets and fixed_target is not None and moving_target is not None:
+                start = torch.linalg.solve(matrix[:2, :2], moving_target) - fixed_target
+                where = allowed & ((shifts - start[:, None, None]).norm(dim=0) <= grid.target_radius)
+            best = torch.where(where, score, -1.0).argmax()
+            # Shifting the rotated canvas by d samples the moving image at A (x + d).
+            matrix[:2, 2] = matrix[:2, :2] @ shifts.flatten(1)[:, best]
+            candidates.append(Candidate(Alignment(matrix), float(score.flatten()[best])))
+        yield candidates
+
+
+def _rotation(angle_deg: float, scale: float) -> Tensor:
+    angle = np.deg2rad(angle_deg)
+    cos, sin = scale * np.cos(angle), scale * np.sin(angle)
+    return torch.tensor([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
+
+
+def _edges(canvas: Canvas, matrix: Tensor) -> Tensor:
+    """(5, 2n, 2n): orientation tensor, its squared norm and validity under a linear matrix.
+
+    On a canvas of twice the side, so that rotation crops nothing and shifts do not wrap around.
+    """
+    margin = (canvas.pixels.shape[0] // 2,) * 4
+    pixels = warp(F.pad(canvas.pixels[None, None], margin, mode="replicate")[0], matrix)[0]
+    valid = (warp(F.pad(canvas.valid[None], margin), matrix, padding="zeros") > 0.99).float()
+    # The gradient next to an invalid pixel is not one of the image.
+    inner = -F.max_pool2d(-valid, 3, stride=1, padding=1)[0]
+    tensor = orientation_tensor(gradient_field(pixels, inner)) * inner
+    return torch.cat([tensor, tensor.square().sum(dim=0, keepdim=True), inner[None]])
+
+
+def _shifts(size: int) -> Tensor:
+    """(2, 2n, 2n): the shift (x, y) in working units that each element of a score map stands for."""
+    along = torch.fft.fftfreq(2 * size, dtype=torch.float64) * 4.0
+    y, x = torch.meshgrid(along, along, indexing="ij")
+    return torch.stack([x, y])
+
+
+def _scores(fixed: Tensor, moving: Tensor, min_overlap: float) -> Tensor:
+    """(candidates, 2n, 2n): the score of every shift d, at which fixed(x) meets moving(x + d)."""
+    inner_product = torch.fft.irfft2((fixed[:3].conj() * moving[:, :3]).sum(dim=1))
+    fixed_energy = torch.fft.irfft2(fixed[3].conj() * moving[:, 4]).clamp(min=0)
+    moving_energy = torch.fft.irfft2(fixed[4].conj() * moving[:, 3]).clamp(min=0)
+    overlap = torch.fft.irfft2(fixed[4].conj() * moving[:, 4])
+    # The zero frequency of the validity is its area.
+    area = torch.minimum(fixed[4, 0, 0].real, moving[:, 4, 0, 0].real)[:, None, None]
+    score = inner_product / (fixed_energy * moving_energy).sqrt().clamp(min=1e-3)
+    return torch.where(overlap >= min_overlap * area, score, 0.0)

@@ -1,0 +1,180 @@
+"""How alike two images of different modalities are: MIND-SSC, normalised gradient fields, mutual information.
+
+Tensors are float32 (height, width) unless said otherwise. A measure is prepared with the fixed image and then
+called many times with the warped moving image and a weight in [0, 1] per pixel (0 where the images do not overlap);
+it returns a differentiable scalar, larger for more alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from services.fusion.registration.alignment import warp
+from services.fusion.registration.canvas import CanvasPair
+
+Measure = Callable[[Tensor, Tensor], Tensor]
+"""(moving, weight) -> similarity."""
+
+_EPSILON = 1e-6
+# Neighbours on a diamond; consecutive ones are the pairs of MIND-SSC.
+_DIAMOND = ((0, -1), (1, 0), (0, 1), (-1, 0))
+
+
+def mind_ssc(image: Tensor, dilations: tuple[int, ...] = (1, 2)) -> Tensor:
+    """Modality-independent neighbourhood descriptors with self-similarity context, in two dimensions.
+
+    Each channel holds exp(-D / V): D is the patch distance between two neighbours of a pixel that are
+    adjacent on the diamond around it, V the mean of D over those pairs. The descriptor does not change when the
+    intensities are scaled, shifted or inverted.
+
+    Heinrich et al., "Towards realtime multimodal fusion for image-guided interventions using self-similarities",
+    MICCAI 2013.
+
+    Args:
+        image: (height, width).
+        dilations: radii of the diamond in pixels; each gives four channels.
+
+    Returns:
+        (4 * len(dilations), height, width), values in [0, 1].
+    """
+    distance = _patch_mean(torch.cat([_pair_differences(image, dilation) for dilation in dilations]))
+    distance = distance.reshape(len(dilations), 4, *image.shape)
+    distance = distance - distance.amin(dim=1, keepdim=True)
+    variance = distance.mean(dim=1, keepdim=True)
+    # Where nothing varies the quotient would be noise: the clamp is relative to the whole image.
+    typical = float(variance.detach().mean())
+    variance = variance.clamp(min=1e-3 * typical + 1e-12, max=1e3 * typical + 1e-12)
+    return torch.exp(-distance / variance).flatten(0, 1)
+
+
+def _pair_differences(image: Tensor, dilation: int) -> Tensor:
+    """(4, height, width): squared differences of the pairs that are adjacent on the diamond of this radius."""
+    height, width = image.shape
+    padded = F.pad(image[None, None], (dilation,) * 4, mode="replicate")[0, 0]
+    neighbours = [padded[(1 + dy) * dilation :, (1 + dx) * dilation :][:height, :width] for dx, dy in _DIAMOND]
+    return torch.stack([(neighbours[i] - neighbours[i - 1]).square() for i in range(4)])
+
+
+def _patch_mean(channels: Tensor) -> Tensor:
+    """Gaussian mean with sigma 1 px over 5x5 patches, channel by channel."""
+    offsets = torch.arange(-2.0, 3.0, dtype=channels.dtype)
+    profile = torch.exp(-0.5 * offsets.square())
+    kernel = profile[:, None] * profile / profile.sum().square()
+    count = channels.shape[0]
+    padded = F.pad(channels[None], (2, 2, 2, 2), mode="replicate")
+    return F.conv2d(padded, kernel.expand(count, 1, 5, 5), groups=count)[0]
+
+
+def gradient_field(image: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Normalised gradient field g / sqrt(|g|² + η²), with η the weighted mean of |g|.
+
+    Haber and Modersitzki, "Intensity gradient based registration and fusion of multi-modal images", 2006.
+
+    Returns:
+        (2, height, width): x and y components, each vector shorter than 1.
+    """
+    padded = F.pad(image[None, None], (1, 1, 1, 1), mode="replicate")[0, 0]
+    gradient = 0.5 * torch.stack([padded[1:-1, 2:] - padded[1:-1, :-2], padded[2:, 1:-1] - padded[:-2, 1:-1]])
+    squared = gradient.square().sum(dim=0)
+    length = (squared.detach() + _EPSILON**2).sqrt()
+    edge = weighted_mean(length, torch.ones_like(length) if weight is None else weight)
+    return gradient / (squared + edge**2 + _EPSILON**2).sqrt()
+
+
+def orientation_tensor(field: Tensor) -> Tensor:
+    """The outer product of a gradient field with itself: (3, height, width), xx, √2·xy and yy.
+
+    Its inner product with another's is the squared inner product of the two fields: blind to the sign of edges.
+    """
+    x, y = field
+    return torch.stack([x * x, 2**0.5 * x * y, y * y])
+
+
+def overlap_weight(pair: CanvasPair, matrix: Tensor, margin: int = 4) -> Tensor:
+    """float32 (n, n): 1 where both canvases are valid under a matrix and no border lies within `margin` pixels.
+
+    The default margin is the reach of a MIND-SSC descriptor: dilation 2 and the smoothing of patches.
+    """
+    with torch.no_grad():
+        moving = (warp(pair.moving.valid[None], matrix, padding="zeros") > 0.99).float()
+        both = F.pad(pair.fixed.valid[None] * moving, (margin,) * 4)
+        return -F.max_pool2d(-both, 2 * margin + 1, stride=1)[0]
+
+
+def weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
+    """Mean over the last two axes, then over all channels."""
+    return (values * weight).sum(dim=(-2, -1)).mean() / (weight.sum() + _EPSILON)
+
+
+def mind_measure(fixed: Tensor) -> Measure:
+    """1 - mean absolute difference of the MIND-SSC descriptors; 1 for equal structure."""
+    fixed_descriptors = mind_ssc(fixed)
+
+    def measure(moving: Tensor, weight: Tensor) -> Tensor:
+        return 1.0 - weighted_mean((fixed_descriptors - mind_ssc(moving)).abs(), weight)
+
+    return measure
+
+
+def gradient_measure(fixed: Tensor) -> Measure:
+    """Cosine between the orientation tensors of the two gradient fields, in [0, 1]; 1 for equal edges."""
+    fixed_tensor = orientation_tensor(gradient_field(fixed))
+
+    def measure(moving: Tensor, weight: Tensor) -> Tensor:
+        moving_tensor = orientation_tensor(gradient_field(moving, weight))
+        inner = ((fixed_tensor * moving_tensor).sum(dim=0) * weight).sum()
+        fixed_norm = (fixed_tensor.square().sum(dim=0) * weight).sum()
+        moving_norm = (moving_tensor.square().sum(dim=0) * weight).sum()
+        return inner / (fixed_norm * moving_norm + _EPSILON).sqrt()
+
+    return measure
+
+
+def structure_measure(fixed: Tensor) -> Measure:
+    """The mean of `mind_measure` and `gradient_measure`: for views that share their outlines."""
+    mind, gradients = mind_measure(fixed), gradient_measure(fixed)
+
+    def measure(moving: Tensor, weight: Tensor) -> Tensor:
+        return 0.5 * (mind(moving, weight) + gradients(moving, weight))
+
+    return measure
+
+
+def information_measure(fixed: Tensor, bins: int = 32) -> Measure:
+    """Mutual information in nats, for views whose outlines differ. Images are clipped to [0, 1].
+
+    The joint density is a Parzen estimate with quadratic windows (linear ones of one bin, smoothed by [1 2 1] / 4).
+
+    Mattes et al., "PET-CT image registration in the chest using free-form deformations", 2003.
+    """
+    fixed_lower, fixed_part = _bin_position(fixed, bins)
+    smoothing = torch.tensor([0.25, 0.5, 0.25])
+    kernel = (smoothing[:, None] * smoothing)[None, None]
+
+    def measure(moving: Tensor, weight: Tensor) -> Tensor:
+        lower, part = _bin_position(moving, bins)
+        corner = fixed_lower * bins + lower
+        weight = weight.flatten()
+        upper_fixed, lower_fixed = weight * fixed_part, weight * (1.0 - fixed_part)
+        joint = moving.new_zeros(bins * bins)
+        joint = joint.index_add(0, corner, lower_fixed * (1.0 - part))
+        joint = joint.index_add(0, corner + 1, lower_fixed * part)
+        joint = joint.index_add(0, corner + bins, upper_fixed * (1.0 - part))
+        joint = joint.index_add(0, corner + bins + 1, upper_fixed * part)
+        density = F.conv2d(joint.reshape(1, 1, bins, bins), kernel, padding=1)[0, 0]
+        density = density / (density.sum() + _EPSILON)
+        independent = density.sum(dim=1, keepdim=True) * density.sum(dim=0, keepdim=True)
+        return (density * ((density + 1e-10) / (independent + 1e-10)).log()).sum()
+
+    return measure
+
+
+def _bin_position(image: Tensor, bins: int) -> tuple[Tensor, Tensor]:
+    """Per pixel: the bin below its value and, in [0, 1], how far it lies towards the next."""
+    position = image.flatten().clamp(0.0, 1.0) * (bins - 1)
+    lower = position.detach().floor().clamp(max=bins - 2)
+    return lower.long(), position - lower
