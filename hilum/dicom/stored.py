@@ -1,0 +1,109 @@
+"""Decoding one frame to its stored values, with every limit checked first."""
+
+from __future__ import annotations
+
+import os
+from struct import unpack
+from typing import Any
+
+from numpy.typing import NDArray
+from pydicom.encaps import get_frame
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.utils import as_pixel_options
+from pydicom.uid import JPEGExtended12Bit
+
+from hilum.dicom.codestream import codestream
+from hilum.dicom.header import PIXEL_KEYWORDS, DicomFile
+from hilum.dicom.jpeg12 import RETIRED_JPEG, decode_jpeg12
+from hilum.errors import InvalidField
+from hilum.files import require_pixels
+
+
+def stored_values(file: DicomFile, frame: int) -> NDArray[Any]:
+    """Returns a frame as stored: (height, width), or (height, width, 3) in RGB.
+
+    Args:
+        file: Its stream stands at the pixel data, and does so again afterwards.
+        frame: From 1.
+
+    Raises:
+        InvalidField: There is no such frame.
+        UnreadableImage: There are no pixels, too many, fewer than the header says, or in a way that is not supported.
+    """
+    if not 1 <= frame <= file.frames:
+        raise InvalidField(f"{file.path.name} has frames 1 to {file.frames}, not {frame}", field="frame")
+    _require_supported(file)
+    height, width = file.integer("Rows"), file.integer("Columns")
+    start = file.stream.tell()
+    keyword, length = _pixel_element(file)
+    require_pixels(file.path, height, width)
+    try:
+        if file.transfer_syntax.is_encapsulated:
+            values = _compressed(file, frame, height, width)
+        else:
+            _require_length(file, frame, height, width, length)
+            values = _decoded(file, frame, keyword)
+    finally:
+        file.stream.seek(start)
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+
+def _pixel_element(file: DicomFile) -> tuple[str, int]:
+    """Reads the pixel data's tag, VR and length; the stream then stands at the value. Source: PS3.5 7.1."""
+    order = ">" if not file.transfer_syntax.is_little_endian else "<"
+    implicit = file.transfer_syntax.is_implicit_VR
+    element = file.stream.read(8 if implicit else 12)
+    if len(element) < (8 if implicit else 12):
+        raise file.unreadable("it has no pixel data")
+    group, number, length = unpack(f"{order}HHI", element) if implicit else unpack(f"{order}HH4xI", element)
+    keyword = PIXEL_KEYWORDS[group << 16 | number]
+    return keyword, length
+
+
+def _require_length(file: DicomFile, frame: int, height: int, width: int, length: int) -> None:
+    """Refuses native pixel data that end before the frame does."""
+    halved = file.dataset.get("PhotometricInterpretation") == "YBR_FULL_422"
+    samples = 2 if halved else file.integer("SamplesPerPixel", 1)
+    needed = -(-frame * height * width * samples * file.integer("BitsAllocated") // 8)
+    start = file.stream.tell()
+    present = min(length, file.stream.seek(0, os.SEEK_END) - start)
+    file.stream.seek(start)
+    if present < needed:
+        raise file.unreadable(f"its pixel data end early: {present} of {needed} bytes")
+
+
+def _compressed(file: DicomFile, frame: int, height: int, width: int) -> NDArray[Any]:
+    """Decodes a compressed frame whose own header agrees with the file's."""
+    syntax = file.transfer_syntax
+    data = get_frame(file.stream, frame - 1, number_of_frames=file.frames)
+    own = codestream(data)
+    if own is not None and (own.height, own.width) != (height, width):
+        raise file.unreadable(f"its compressed frame is {own.height}x{own.width}, its header says {height}x{width}")
+    if syntax in RETIRED_JPEG or (syntax == JPEGExtended12Bit and own is not None and own.precision == 12):
+        if file.integer("SamplesPerPixel", 1) != 1:
+            raise file.unreadable(f"its {syntax.name} frame is in colour, which is not supported")
+        return decode_jpeg12(data, syntax, height, width)
+    return _decoded(file, frame, "PixelData")
+
+
+def _decoded(file: DicomFile, frame: int, keyword: str) -> NDArray[Any]:
+    """Decodes with pydicom, YBR to RGB."""
+    options = as_pixel_options(file.dataset, pixel_keyword=keyword)
+    try:
+        values, _ = get_decoder(file.transfer_syntax).as_array(file.stream, index=frame - 1, **options)
+    except RuntimeError as error:  # every decoder failed; each says why on a line of its own
+        reasons = " ".join(str(error).partition("plugins:")[2].split()) or str(error)
+        raise file.unreadable(f"its {file.transfer_syntax.name} data cannot be decoded ({reasons})") from error
+    return values
+
+
+def _require_supported(file: DicomFile) -> None:
+    if file.integer("SamplesPerPixel", 1) not in (1, 3):
+        raise file.unreadable(f"{file.integer('SamplesPerPixel')} samples per pixel; 1 or 3 are read")
+    if file.transfer_syntax in RETIRED_JPEG:
+        return
+    try:
+        get_decoder(file.transfer_syntax)
+    except NotImplementedError as error:
+        name = file.transfer_syntax.name
+        raise file.unreadable(f"its transfer syntax is not supported ({name}): decompress it first") from error
