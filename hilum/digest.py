@@ -64,8 +64,9 @@ def embedding_id(
 
     The message is "hilum.embedding.v1", a zero byte, and then fields: one byte tag, uint32 length, content. 1: image
     digest. 2: intensity mapping: one byte kind (1 window, 2 percentile, 3 identity) and its two float64 (centre and
-    width, lower and upper; none for identity). 3: pixel aspect, float64. 4: encoder revision, UTF-8. 5: compute precision
-    class, UTF-8. 6: padding value, float64, left out where there is none. All numbers little-endian, -0.0 as 0.0.
+    width, lower and upper; none for identity). 3: pixel aspect, float64. 4: encoder revision, UTF-8. 5: compute
+    precision class, UTF-8. 6: padding value, float64, left out where there is none. All numbers little-endian, and
+    -0.0 as 0.0.
     """
     fields = [
         (1, digest),
