@@ -127,6 +127,12 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
             except asyncio.CancelledError:
                 _note_cancelled(context, outcome)
                 raise
+            except NotImplementedError as error:
+                # The generated base class sets the code and raises: the method is in the contract but not served here.
+                if context.code() is not grpc.StatusCode.UNIMPLEMENTED:
+                    await self._abort(context, self._as_answer(error, method, request_id), request_id, outcome, facts)
+                outcome.code = grpc.StatusCode.UNIMPLEMENTED
+                await context.abort(outcome.code, "This method is not served here.")
             except Exception as error:  # noqa: BLE001  # the last line of defence: no traceback may cross the wire
                 await self._abort(context, self._as_answer(error, method, request_id), request_id, outcome, facts)
 

@@ -47,7 +47,7 @@ class ServiceSettings(BaseSettings):
     host: str = "127.0.0.1"
     port: Port = 0
     metrics_port: Port | None = None
-    redis_url: str | None = Field(default=None, pattern=r"^(rediss?|unix)://")
+    redis_url: str | None = Field(default=None, pattern=r"^(rediss?|unix)://", repr=False)  # may hold a password
     cache_ttl_s: float = Field(default=24 * 3600, gt=0)
     cache_timeout_ms: int = Field(default=250, ge=1, le=60_000)
     local_cache_bytes: int = Field(default=256 * _MIB, ge=0)

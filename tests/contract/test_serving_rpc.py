@@ -236,7 +236,7 @@ async def test_retry_delay_travels(rig: Rig) -> None:
 
 
 @KINDS
-@pytest.mark.parametrize("fault", [RuntimeError(INSIDE), KeyError(INSIDE), errors.BundleError(INSIDE)])
+@pytest.mark.parametrize("fault", [RuntimeError(INSIDE), NotImplementedError(INSIDE), errors.BundleError(INSIDE)])
 async def test_unexpected_errors_stay_inside(rig: Rig, call: Any, fault: Exception) -> None:
     """Anything unexpected is INTERNAL with the request id; message and traceback are in the server's log only."""
     rig.behaviour.action = _raising(fault)
@@ -311,6 +311,14 @@ async def test_unknown_methods_are_unimplemented(rig: Rig) -> None:
     error = await _failure(rig.channel.unary_unary("/hilum.v1.EncoderService/Guess")(b""))
     assert error.code() is grpc.StatusCode.UNIMPLEMENTED
     assert "Guess" not in str([metric.samples for metric in rig.telemetry.registry.collect()])
+
+
+async def test_methods_left_out_are_unimplemented(rig: Rig) -> None:
+    """A method of the contract that this server does not implement is UNIMPLEMENTED, not a fault of the server."""
+    error = await _failure(rig.encoder.GetCapabilities(encoder_service_pb2.GetCapabilitiesRequest()))
+    assert error.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert (await rig.line_written())["code"] == "UNIMPLEMENTED"
+    assert not rig.lines("server_fault")
 
 
 async def test_request_ids_are_made_where_they_are_missing_or_odd(rig: Rig) -> None:

@@ -73,9 +73,11 @@ def test_settings_are_frozen() -> None:
         ServiceSettings.load().port = 1
 
 
-def test_the_key_is_not_shown() -> None:
-    """Printing the settings does not print the key."""
-    assert DEVELOPMENT_EMBEDDING_KEY not in repr(ServiceSettings.load())
+def test_secrets_are_not_shown() -> None:
+    """Printing the settings prints neither the key nor a password in the Redis address."""
+    shown = repr(ServiceSettings(redis_url="redis://:opensesame@cache:6379"))
+    assert "opensesame" not in shown
+    assert DEVELOPMENT_EMBEDDING_KEY not in shown
 
 
 def test_every_setting_is_explained() -> None:
