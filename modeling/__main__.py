@@ -1,5 +1,6 @@
-"""Operator commands: `python -m modeling install lite-medsam`, `python -m modeling list`."""
+"""Operator commands: `python -m modeling install lite-medsam`, `... list`, `... triton lite-medsam`."""
 
+import dataclasses
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from hilum.errors import HilumError
-from hilum.serving.bundle import MANIFEST_FILENAME, Bundle, bundles_folder
+from hilum.serving.bundle import MANIFEST_FILENAME, Bundle, bundles_folder, find_bundle
 from modeling.catalogue import CATALOGUE
 from modeling.install import catalogue_entry, install, installed
 
@@ -63,6 +64,34 @@ def list_command() -> None:
             manifest = Bundle.load(folder.parent, verify=False).manifest
             table.add_row(manifest.name, "yes", f"{manifest.image_size} px", "", manifest.source)
     console.print(table)
+
+
+@app.command("triton")
+def triton_command(
+    name: Annotated[str, typer.Argument(help="An installed bundle; see `list`.")],
+    *,
+    target: Annotated[Path | None, typer.Option(help="Folder for repositories; default: in the user's cache.")] = None,
+    gpu: Annotated[bool, typer.Option("--gpu/--cpu", help="torch in bfloat16, or ONNX Runtime in float32.")] = False,
+    instances: Annotated[int, typer.Option(help="Processes that run the model; with --gpu, on every GPU.")] = 1,
+    max_batch_size: Annotated[int, typer.Option(help="Most images of one batch.")] = 8,
+    max_queue_delay_us: Annotated[int, typer.Option(help="Longest wait for a batch to fill, microseconds.")] = 2000,
+    max_queue_size: Annotated[int, typer.Option(help="Images that wait before others are refused.")] = 64,
+    intra_op_threads: Annotated[int, typer.Option(help="CPU threads of one process; 0: the engine's choice.")] = 0,
+) -> None:
+    """Write a Triton model repository from an installed bundle and print its folder, for --model-repository."""
+    # Needs tritonclient, which the other commands do not.
+    from modeling.model_repository import ON_CPU, ON_GPU, default_destination, generate_model_repository  # noqa: PLC0415
+
+    execution = dataclasses.replace(
+        ON_GPU if gpu else ON_CPU,
+        instances=instances,
+        max_batch_size=max_batch_size,
+        max_queue_delay_us=max_queue_delay_us,
+        max_queue_size=max_queue_size,
+        intra_op_threads=intra_op_threads,
+    )
+    repository = generate_model_repository(find_bundle(name), target or default_destination(), execution)
+    print(repository)  # noqa: T201  # alone on standard output, for scripts
 
 
 def main() -> None:

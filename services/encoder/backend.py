@@ -15,12 +15,20 @@ class ImageEncoder(Protocol):
 
     Attributes:
         name: "onnx" or "triton", shown in GetCapabilities.
-        compute_precision: Precision class, part of an embedding's identity: embeddings of one class agree within the
-            tolerance that docs/concepts/precision.md states.
     """
 
     name: str
-    compute_precision: str
+
+    @property
+    def compute_precision(self) -> str:
+        """Precision class, part of an embedding's identity.
+
+        Embeddings of one class agree within the tolerance that docs/concepts/precision.md states.
+
+        Raises:
+            BackendUnavailable: The backend has not said yet.
+        """
+        ...
 
     async def encode(self, image: ModelInput) -> NDArray[np.float16]:
         """Returns the image embedding (channels, height, width).
