@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 
+import numpy as np
+
 from hilum.connection import open_channel
 from hilum.errors import BundleError
 from hilum.serving.bundle import Bundle, find_bundle
@@ -29,13 +31,9 @@ def decoder_server(settings: DecoderSettings, bundles: list[Bundle], telemetry: 
     pool = ComputePool(settings.compute_threads, waiting, telemetry=telemetry)
     shared = shared_cache(settings, "embedding", telemetry)
     channels = [open_channel(address) for address in settings.encoders]
+    models = [DecoderModel(bundle, warm_decoder(bundle, settings.intra_op_threads)) for bundle in bundles]
     images = HotImages(
-        {
-            bundle.manifest.encoder_revision: DecoderModel(
-                bundle, OnnxMaskDecoder(bundle, threads=settings.intra_op_threads)
-            )
-            for bundle in bundles
-        },
+        {model.bundle.manifest.encoder_revision: model for model in models},
         # What is kept in memory is the prepared image, not the embedding.
         store=EmbeddingStore(0, shared.cache, telemetry),
         source=EncoderSource(channels, timeout_s=settings.encoder_timeout_s),
@@ -48,7 +46,11 @@ def decoder_server(settings: DecoderSettings, bundles: list[Bundle], telemetry: 
         SERVICE,
         add_DecoderServiceServicer_to_server,
         DecoderServicer(
-            images, Decoding(permits=permits, pool=pool), max_image_pixels=settings.max_image_pixels
+            images,
+            Decoding(permits=permits, pool=pool),
+            pool=pool,
+            max_image_pixels=settings.max_image_pixels,
+            max_message_bytes=settings.max_message_bytes,
         ),
     )
     server.resources.push_async_callback(pool.close)
@@ -56,6 +58,14 @@ def decoder_server(settings: DecoderSettings, bundles: list[Bundle], telemetry: 
         server.resources.push_async_callback(channel.close)
     server.resources.push_async_callback(shared.close)
     return server
+
+
+def warm_decoder(bundle: Bundle, threads: int) -> OnnxMaskDecoder:
+    """Returns the bundle's decoder after one box on nothing, so that the first caller does not wait for its memory."""
+    decoder = OnnxMaskDecoder(bundle, threads=threads)
+    prepared = decoder.prepare(np.zeros((1, *bundle.manifest.embedding_shape), np.float32))
+    decoder.decode(prepared, np.zeros((1, 2, 2), np.float32), np.array([[2, 3]], np.float32))
+    return decoder
 
 
 async def run(settings: DecoderSettings) -> int:

@@ -158,7 +158,6 @@ class HotImages:
         if hot is not None:
             return hot, Origin.MEMORY
 
-
         async def lookup() -> tuple[HotImage, Origin] | None:
             known = self._hot.get(key)
             return None if known is None else (known, Origin.MEMORY)

@@ -1,8 +1,8 @@
 """From low-resolution logits to masks of the image.
 
 segment-anything upscales logits bilinearly to the model's square canvas, cuts the padding off, and resizes bilinearly
-to the image. Both steps are linear and separable, so their composition is one small matrix per axis: image rows x low-res
-rows. Only the rows and columns that can reach a threshold are computed, in blocks, and nothing larger than a block is
+to the image. Both steps are linear and separable, so their composition is one small matrix per axis: image rows x
+low-res rows. Only the rows and columns that can reach a threshold are computed, in blocks, and nothing larger than a block is
 ever held as floats: a small mask in a large radiograph costs what the mask costs.
 """
 

@@ -1,8 +1,8 @@
 """Masks that follow intensities: Otsu's threshold for targets brighter than what is around them.
 
 It acts on the prompt's box (or the mask's own bounds) plus 3 px only, and only where the intensities there fall into
-two clear modes; otherwise the model's mask stays, with the reason. Source of the threshold and of the separability measure:
-N. Otsu, "A threshold selection method from gray-level histograms", IEEE Trans. SMC 9 (1979).
+two clear modes; otherwise the model's mask stays, with the reason. Source of the threshold and of the separability
+measure: N. Otsu, "A threshold selection method from gray-level histograms", IEEE Trans. SMC 9 (1979).
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ def refine_bright(mask: NDArray[np.bool_], box: Box | None, patch: Patch) -> tup
     union = np.count_nonzero(kept | inside)
     if np.count_nonzero(kept & inside) < MIN_OVERLAP * union:
         return None, Outcome.KEPT_DISAGREES
-    refined = np.zeros_like(mask)
+    # Not zeros_like, which writes every page of a large image.
+    refined = np.zeros(mask.shape, np.bool_)
     refined[domain] = kept
     return refined, Outcome.APPLIED
 

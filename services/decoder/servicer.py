@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import grpc
 
@@ -10,9 +11,10 @@ from hilum.codec.embeddings import embedding_values_from_message
 from hilum.codec.images import placement_from_message, size_from_message
 from hilum.codec.masks import mask_to_message, window_to_message
 from hilum.codec.prompts import prompt_from_message
-from hilum.codec.tensors import image_pixels_from_message, tensor_to_message
+from hilum.codec.tensors import check_image_size, image_pixels_from_message, tensor_to_message
 from hilum.digest import DIGEST_BYTES
 from hilum.errors import InvalidField, LimitExceeded, ModelNotFound
+from hilum.serving.overload import ComputePool
 from hilum.serving.telemetry import rpc_facts
 from hilum.serving.tenant import current_tenant
 from hilum.types import Placement
@@ -23,6 +25,8 @@ from services.decoder.embeddings import HotImage, HotImages, Origin
 from services.decoder.refinement import Patch
 
 MAX_PROMPTS = 256
+# For scores, boxes and names beside the masks.
+_ANSWER_MARGIN_BYTES = 512 * 1024
 _ENCODINGS = (
     image_pb2.MASK_ENCODING_UNSPECIFIED,
     image_pb2.MASK_ENCODING_COCO_RLE,
@@ -36,21 +40,35 @@ class DecoderServicer(decoder_service_pb2_grpc.DecoderServiceServicer):
     Args:
         images: Where embeddings are found.
         decoding: The core.
+        pool: Threads in which masks are encoded.
         max_image_pixels: Largest full image accepted.
+        max_message_bytes: Largest answer.
     """
 
-    def __init__(self, images: HotImages, decoding: Decoding, *, max_image_pixels: int) -> None:
+    def __init__(
+        self,
+        images: HotImages,
+        decoding: Decoding,
+        *,
+        pool: ComputePool,
+        max_image_pixels: int,
+        max_message_bytes: int,
+    ) -> None:
         self._images = images
         self._decoding = decoding
+        self._pool = pool
         self._max_image_pixels = max_image_pixels
+        self._max_message_bytes = max_message_bytes
 
     async def PredictMasks(  # noqa: N802 - the contract's name
         self, request: pb.PredictMasksRequest, context: grpc.aio.ServicerContext[object, object]
     ) -> pb.PredictMasksResponse:
         """Predicts masks for many prompts of one image."""
         timings = DecodeTimings()
-        if not 1 <= len(request.prompts) <= MAX_PROMPTS:
-            raise LimitExceeded(f"holds {len(request.prompts)} prompts; send 1 to {MAX_PROMPTS}", field="prompts")
+        if not request.prompts:
+            raise InvalidField("is empty: give at least one prompt", field="prompts")
+        if len(request.prompts) > MAX_PROMPTS:
+            raise LimitExceeded(f"{len(request.prompts)} prompts; at most {MAX_PROMPTS}", field="prompts")
         if request.mask_encoding not in _ENCODINGS:
             raise InvalidField(f"{request.mask_encoding} is not known here", field="mask_encoding")
         patch = self._patch(request)
@@ -61,6 +79,7 @@ class DecoderServicer(decoder_service_pb2_grpc.DecoderServiceServicer):
             raise ModelNotFound("this decoder revision is not served here", field="decoder_revision")
         placement = self._placement(request, hot)
         full_size = placement.full_size if placement else hot.image_size
+        self._check_answer_size(request, full_size, manifest.low_res_mask_size)
         prompts = [
             prompt_from_message(prompt, f"prompts[{index}]", full_size, manifest.low_res_mask_size)
             for index, prompt in enumerate(request.prompts)
@@ -74,7 +93,7 @@ class DecoderServicer(decoder_service_pb2_grpc.DecoderServiceServicer):
             timings=timings,
         )
         begin = time.perf_counter()
-        results = [pb.PromptResult(masks=[_mask(mask, request, full_size) for mask in masks]) for masks in decoded]
+        results = await self._pool.run(_results, decoded, request, full_size)
         timings.postprocess_ms += (time.perf_counter() - begin) * 1000
         rpc_facts().add(prompts=len(prompts), embedding_origin=origin.name.lower(), decode_ms=timings.decode_ms)
         return pb.PredictMasksResponse(
@@ -110,10 +129,9 @@ class DecoderServicer(decoder_service_pb2_grpc.DecoderServiceServicer):
                 raise InvalidField("embedding_id or embedding is required", field="embedding_source")
 
     def _image_size(self, embedding: image_pb2.Embedding) -> tuple[int, int]:
-        height, width = size_from_message(embedding.image_size)
-        if height * width > self._max_image_pixels:
-            raise LimitExceeded(f"more than {self._max_image_pixels} pixels", field="embedding.image_size")
-        return height, width
+        size = size_from_message(embedding.image_size)
+        check_image_size(size, "embedding.image_size", max_pixels=self._max_image_pixels)
+        return size
 
     def _placement(self, request: pb.PredictMasksRequest, hot: HotImage) -> Placement | None:
         if not request.HasField("placement"):
@@ -121,6 +139,24 @@ class DecoderServicer(decoder_service_pb2_grpc.DecoderServiceServicer):
         return placement_from_message(
             request.placement, "placement", crop_size=hot.image_size, max_pixels=self._max_image_pixels
         )
+
+    def _check_answer_size(
+        self, request: pb.PredictMasksRequest, full_size: tuple[int, int], low_res_size: int
+    ) -> None:
+        """Refuses before the work what gRPC would refuse to send after it."""
+        height, width = full_size
+        mask_bytes = 0
+        if request.mask_encoding == image_pb2.MASK_ENCODING_PACKED_BITS:
+            mask_bytes += height * -(-width // 8) * (2 if request.HasField("refinement") else 1)
+        if request.return_low_res_masks:
+            mask_bytes += 4 * low_res_size**2
+        answer_bytes = len(request.prompts) * (3 if request.multimask_output else 1) * mask_bytes
+        if answer_bytes > self._max_message_bytes - _ANSWER_MARGIN_BYTES:
+            raise LimitExceeded(
+                f"the answer would take {answer_bytes} bytes and may take {self._max_message_bytes}; send fewer prompts "
+                "a call, or do without packed bits or low_res_masks",
+                field="prompts",
+            )
 
     def _patch(self, request: pb.PredictMasksRequest) -> Patch | None:
         if not request.HasField("refinement"):
@@ -132,6 +168,12 @@ class DecoderServicer(decoder_service_pb2_grpc.DecoderServiceServicer):
             refinement.patch, "refinement.patch", max_pixels=self._max_image_pixels, colour=False
         )
         return Patch(values, refinement.offset_x_px, refinement.offset_y_px)
+
+
+def _results(
+    decoded: Sequence[Sequence[DecodedMask]], request: pb.PredictMasksRequest, full_size: tuple[int, int]
+) -> list[pb.PromptResult]:
+    return [pb.PromptResult(masks=[_mask(mask, request, full_size) for mask in masks]) for masks in decoded]
 
 
 def _mask(decoded: DecodedMask, request: pb.PredictMasksRequest, full_size: tuple[int, int]) -> pb.PredictedMask:

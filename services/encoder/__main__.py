@@ -38,9 +38,7 @@ def encoder_server(settings: EncoderSettings, bundles: list[Bundle], telemetry: 
     """Returns the server of these bundles, not started."""
     waiting = settings.running_permits + settings.waiting_permits
     pool = ComputePool(settings.compute_threads, waiting, telemetry=telemetry)
-    models = {
-        bundle.manifest.name: ServedModel(bundle, image_encoder(bundle, settings, pool)) for bundle in bundles
-    }
+    models = {bundle.manifest.name: ServedModel(bundle, image_encoder(bundle, settings, pool)) for bundle in bundles}
     shared = shared_cache(settings, "embedding", telemetry)
     encoding = Encoding(
         models,
@@ -51,9 +49,7 @@ def encoder_server(settings: EncoderSettings, bundles: list[Bundle], telemetry: 
         keys=TenantKeys(settings.embedding_key_bytes),
         telemetry=telemetry,
     )
-    backends = [
-        Dependency(f"encoder-{name}", model.encoder.ready, required=True) for name, model in models.items()
-    ]
+    backends = [Dependency(f"encoder-{name}", model.encoder.ready, required=True) for name, model in models.items()]
     server = Server(settings, telemetry, dependencies=[*backends, *shared.dependencies])
     server.add(
         SERVICE,

@@ -134,6 +134,11 @@ def service(name: str, **settings: str) -> Process:
     return Process(f"services.{name}", environment=environment)
 
 
+def decoder_of(encoder: Process, redis: str, **settings: str) -> Process:
+    """Returns a running decoder that asks this encoder and this Redis."""
+    return service("decoder", redis_url=redis, encoders=json.dumps([encoder.address]), **settings)
+
+
 def free_port() -> int:
     """Returns a port that was free a moment ago."""
     with socket.socket() as probe:

@@ -13,7 +13,7 @@ import pytest
 from hilum import AsyncClient, Box, Endpoints, Image, Prompt, Window
 from hilum.serving.bundle import Bundle
 from hilum.types import Prediction
-from tests.integration.processes import Process, free_port, service, valkey
+from tests.integration.processes import Process, decoder_of, free_port, service, valkey
 
 WINDOW = Window(500, 1000)
 BOX = Box(90, 70, 170, 150)
@@ -104,5 +104,4 @@ async def _until_stored(client: AsyncClient, encoder: Process) -> None:
 
 
 def _decoder(processes: ExitStack, encoder: Process, redis: str) -> Process:
-    encoders = json.dumps([encoder.address])
-    return processes.enter_context(service("decoder", redis_url=redis, encoders=encoders, cache_timeout_ms="1000"))
+    return processes.enter_context(decoder_of(encoder, redis, cache_timeout_ms="1000"))
