@@ -44,6 +44,8 @@ from google.rpc import error_details_pb2, status_pb2
 from hilum.v1 import error_reason_pb2
 
 DOMAIN = "hilum"
+# Messages travel in HTTP/2 trailers, three times over and percent-encoded, and gRPC drops trailers beyond 8 KiB.
+MAX_MESSAGE_LENGTH = 400
 _REASON_PREFIX = "ERROR_REASON_"
 _DETAILS_KEY = "grpc-status-details-bin"
 
@@ -52,7 +54,7 @@ class HilumError(Exception):
     """Base of all errors of this library and its services.
 
     Attributes:
-        message: What happened and what to do next.
+        message: What happened and what to do next; cut at 400 characters.
         field: Path of the request field at fault, such as ``prompts[3].box``; empty when no field is.
         retry_after_s: When trying again makes sense, in seconds; None when it does not.
     """
@@ -61,6 +63,8 @@ class HilumError(Exception):
     reason: ClassVar[str] = "INTERNAL"
 
     def __init__(self, message: str, *, field: str = "", retry_after_s: float | None = None) -> None:
+        if len(message) > MAX_MESSAGE_LENGTH:
+            message = f"{message[: MAX_MESSAGE_LENGTH - 3]}..."
         super().__init__(f"{field}: {message}" if field else message)
         self.message = message
         self.field = field

@@ -132,7 +132,9 @@ class SegmentationCalls:
         """Returns the models that are served, the default first; asked once and kept."""
         if not self._models:
             call = self._encoder.GetCapabilities(
-                encoder_pb.GetCapabilitiesRequest(), timeout=self._segmentation_timeout_s
+                encoder_pb.GetCapabilitiesRequest(),
+                timeout=self._segmentation_timeout_s,
+                metadata=self._segmentation_metadata,
             )
             self._models = [_model(info) for info in (await answered(call)).models]
         return self._models

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hilum.errors import InvalidField, LimitExceeded, OutsideImage
+from hilum.codec.tensors import check_image_size
+from hilum.errors import InvalidField, OutsideImage
 from hilum.geometry import DetectorFrame, Frame, ImageGeometry, PatientFrame, PixelFrame, PlaneFrame
 from hilum.types import Identity, IntensityMapping, PercentileRange, Placement, Window
 from hilum.v1 import image_pb2
@@ -93,14 +94,11 @@ def placement_from_message(
     """Returns where a crop of this (height, width) lies.
 
     Raises:
-        LimitExceeded: The full image has more than max_pixels.
+        LimitExceeded: The full image is too large.
         OutsideImage: The crop does not lie inside the full image.
     """
     full_height, full_width = message.full_size.height_px, message.full_size.width_px
-    if full_height * full_width > max_pixels:
-        raise LimitExceeded(
-            f"{full_height} x {full_width} pixels are more than the {max_pixels} accepted", field=f"{field}.full_size"
-        )
+    check_image_size((full_height, full_width), f"{field}.full_size", max_pixels=max_pixels)
     height, width = crop_size
     if message.offset_y_px + height > full_height or message.offset_x_px + width > full_width:
         raise OutsideImage(

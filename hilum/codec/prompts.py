@@ -42,6 +42,8 @@ def prompt_from_message(
 ) -> Prompt:
     """Returns the prompt for an image of this (height, width) and a model with low-resolution masks of this side.
 
+    A box that reaches beyond the image is cut at its edges: no model has seen what lies there.
+
     Raises:
         InvalidField: Nothing is given, a label is unspecified, a number is not finite, or a box has no area.
         InvalidTensor: mask_input is not FLOAT32 of the model's low-resolution size.
@@ -94,4 +96,9 @@ def _box(message: image_pb2.Box, field: str, image_size: tuple[int, int]) -> Box
         or (box.y_min >= height - _HALF_PIXEL)
     ):
         raise OutsideImage(f"lies outside an image of width {width} and height {height}", field=field)
-    return box
+    return Box(
+        max(box.x_min, -_HALF_PIXEL),
+        max(box.y_min, -_HALF_PIXEL),
+        min(box.x_max, width - _HALF_PIXEL),
+        min(box.y_max, height - _HALF_PIXEL),
+    )

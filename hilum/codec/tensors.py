@@ -14,6 +14,8 @@ from hilum.errors import InvalidTensor, LimitExceeded
 from hilum.v1 import image_pb2
 
 IMAGE_TYPES = ("uint8", "uint16", "int16", "float32")
+# What is kept per row and per column of an image is bounded with this.
+MAX_SIDE_PX = 16384
 
 _NAMES = {code: name for name, code in DATA_TYPE_CODES.items()}
 
@@ -64,7 +66,7 @@ def raw_tensor(
     shape = tuple(tensor.shape)
     if len(shape) not in axes or 0 in shape:
         expected = " or ".join(str(count) for count in axes)
-        raise InvalidTensor(f"shape {list(shape)} is not accepted; {expected} axes above 0 are needed", field=field)
+        raise InvalidTensor(f"shape {list(shape[:8])} is not accepted; {expected} axes above 0 are needed", field=field)
     elements = math.prod(shape)
     if elements > max_elements:
         raise LimitExceeded(f"{elements} elements are more than the {max_elements} accepted", field=field)
@@ -85,12 +87,21 @@ def image_pixels_from_message(
 
     Raises:
         InvalidTensor: As `tensor_from_message`, or another number of channels.
-        LimitExceeded: More than max_pixels.
+        LimitExceeded: More than max_pixels, or a side of more than 16384.
     """
     shape = tuple(tensor.shape)
-    if len(shape) >= 2 and shape[0] * shape[1] > max_pixels:
-        raise LimitExceeded(f"{shape[0]} x {shape[1]} pixels are more than the {max_pixels} accepted", field=field)
+    if len(shape) >= 2:
+        check_image_size((shape[0], shape[1]), field, max_pixels=max_pixels)
     pixels = tensor_from_message(tensor, field, axes=(2, 3) if colour else (2,), max_elements=3 * max_pixels)
     if pixels.ndim == 3 and pixels.shape[2] != 3:
         raise InvalidTensor(f"{pixels.shape[2]} channels; one (height, width) or three are accepted", field=field)
     return pixels
+
+
+def check_image_size(size: tuple[int, int], field: str, *, max_pixels: int) -> None:
+    """Refuses an image of (height, width) that is too large; LimitExceeded."""
+    height, width = size
+    if height * width > max_pixels:
+        raise LimitExceeded(f"{height} x {width} pixels are more than the {max_pixels} accepted", field=field)
+    if max(size) > MAX_SIDE_PX:
+        raise LimitExceeded(f"{height} x {width}: a side has at most {MAX_SIDE_PX} pixels", field=field)

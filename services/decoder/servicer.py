@@ -153,8 +153,8 @@ class DecoderServicer(decoder_service_pb2_grpc.DecoderServiceServicer):
         answer_bytes = len(request.prompts) * (3 if request.multimask_output else 1) * mask_bytes
         if answer_bytes > self._max_message_bytes - _ANSWER_MARGIN_BYTES:
             raise LimitExceeded(
-                f"the answer would take {answer_bytes} bytes and may take {self._max_message_bytes}; send fewer prompts "
-                "a call, or do without packed bits or low_res_masks",
+                f"the answer would take {answer_bytes} bytes and may take {self._max_message_bytes}; send fewer "
+                "prompts a call, or do without packed bits or low_res_masks",
                 field="prompts",
             )
 

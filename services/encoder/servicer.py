@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 
@@ -57,22 +58,27 @@ class EncoderServicer(encoder_service_pb2_grpc.EncoderServiceServicer):
         context: grpc.aio.ServicerContext[object, object],
     ) -> AsyncIterator[pb.EncodeImagesResponse]:
         """Encodes the images of a series, a few at a time, each answered as it ends."""
-        answered = 0
-        running: set[asyncio.Task[pb.EncodeImagesResponse]] = set()
+        answered, more = 0, True
+        reading = asyncio.create_task(_next(request_iterator))
+        encoding: set[asyncio.Task[pb.EncodeImagesResponse]] = set()
         try:
-            async for item in request_iterator:
-                running.add(asyncio.create_task(self._encode_item(item)))
-                done, running = await _settled(running, wait=len(running) >= ITEMS_IN_FLIGHT)
-                for task in done:
-                    answered += 1
-                    yield task.result()
-            while running:
-                done, running = await _settled(running, wait=True)
-                for task in done:
+            while more or encoding:
+                waiting: set[asyncio.Task[Any]] = {*encoding}
+                if more and len(encoding) < ITEMS_IN_FLIGHT:
+                    waiting.add(reading)
+                done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                if reading in done:
+                    item = reading.result()
+                    more = item is not None
+                    if item is not None:
+                        encoding.add(asyncio.create_task(self._encode_item(item)))
+                        reading = asyncio.create_task(_next(request_iterator))
+                for task in encoding & done:
+                    encoding.discard(task)
                     answered += 1
                     yield task.result()
         finally:
-            for task in running:
+            for task in (reading, *encoding):
                 task.cancel()
         rpc_facts().add(items=answered)
 
@@ -139,14 +145,9 @@ class EncoderServicer(encoder_service_pb2_grpc.EncoderServiceServicer):
             return pb.EncodeImagesResponse(item_id=item.item_id, error=to_status(error))
 
 
-async def _settled(
-    tasks: set[asyncio.Task[pb.EncodeImagesResponse]], *, wait: bool
-) -> tuple[set[asyncio.Task[pb.EncodeImagesResponse]], set[asyncio.Task[pb.EncodeImagesResponse]]]:
-    """Returns (done, running); waits for at least one where asked."""
-    if wait:
-        return await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    done = {task for task in tasks if task.done()}
-    return done, tasks - done
+async def _next(items: AsyncIterator[pb.EncodeImagesRequest]) -> pb.EncodeImagesRequest | None:
+    """Returns the next item, None after the last."""
+    return await anext(items, None)
 
 
 def _response(encoded: Encoded, *, with_embedding: bool) -> pb.EncodeImageResponse:
