@@ -7,17 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hilum.serving.embedding import EmbeddingStore, StoredEmbedding
-from hilum.serving.single_flight import Flight
 from numpy.typing import NDArray
 
 from hilum.codec.images import EncodingOptions
 from hilum.digest import DIGEST_BYTES, embedding_id, image_digest
 from hilum.errors import DigestMismatch, InvalidField, ModelNotFound, PixelsRequired
 from hilum.serving.bundle import Bundle
+from hilum.serving.embedding import EmbeddingStore, StoredEmbedding
 from hilum.serving.overload import ComputePool, Permits
+from hilum.serving.single_flight import Flight
 from hilum.serving.telemetry import Telemetry
 from hilum.serving.tenant import TenantKeys, tenant_tag
+from hilum.types import Image
 from services.encoder.backend import ImageEncoder
 from services.encoder.preprocess import ModelInput, prepare
 
@@ -183,10 +184,9 @@ class Encoding:
 
         def preprocess() -> ModelInput:
             return prepare(
-                pixels,
+                Image(pixels, padding_value=options.padding_value),
                 options.mapping,
                 pixel_aspect=options.pixel_aspect,
-                padding_value=options.padding_value,
                 side=manifest.image_size,
                 normalisation=manifest.normalisation,
             )

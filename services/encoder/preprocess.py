@@ -8,15 +8,15 @@ as segment-anything's ResizeLongestSide uses it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from hilum.errors import InvalidTensor, NoContent
+from hilum.errors import NoContent
+from hilum.intensity import grey_levels, valid_pixels
 from hilum.serving.bundle import Normalisation
-from hilum.types import Identity, IntensityMapping, PercentileRange, Window
+from hilum.types import Image, IntensityMapping
 
 
 @dataclass(frozen=True)
@@ -55,47 +55,20 @@ def input_size(image_size: tuple[int, int], pixel_aspect: float, side: int) -> t
     return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
 
 
-def grey_levels(
-    pixels: NDArray[Any], mapping: IntensityMapping, padding_value: float | None
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
-    """Returns pixels as uint8 of the same shape, and where they are image (None: everywhere).
-
-    Raises:
-        InvalidTensor: Identity mapping of pixels that are not uint8.
-        NoContent: Every pixel is padding.
-    """
-    valid = None if padding_value is None else _not_padding(pixels, padding_value)
-    match mapping:
-        case Identity():
-            if pixels.dtype != np.uint8:
-                raise InvalidTensor("identity mapping needs UINT8; choose a window or a percentile", field="pixels")
-            grey = pixels
-        case Window(center, width):
-            grey = _stretch(pixels, center - width / 2, center + width / 2)
-        case PercentileRange(lower, upper):
-            low, high = np.percentile(pixels if valid is None else pixels[valid], (lower, upper))
-            grey = _stretch(pixels, float(low), float(high))
-    if valid is not None:
-        grey = np.where(valid if grey.ndim == 2 else valid[..., None], grey, np.uint8(0))
-    return grey, valid
-
-
 def prepare(
-    pixels: NDArray[Any],
+    image: Image,
     mapping: IntensityMapping,
     *,
     pixel_aspect: float,
-    padding_value: float | None,
     side: int,
     normalisation: Normalisation,
 ) -> ModelInput:
     """Returns the encoder's input for one image.
 
     Args:
-        pixels: (height, width) or (height, width, 3), before intensity mapping.
+        image: Its pixels before intensity mapping, and its padding value.
         mapping: How values become grey levels.
         pixel_aspect: Height of a pixel divided by its width.
-        padding_value: Value of pixels that are no image, or None.
         side: Side of the model's square input.
         normalisation: The bundle's.
 
@@ -103,7 +76,10 @@ def prepare(
         InvalidTensor: Identity mapping of pixels that are not uint8.
         NoContent: Every pixel is padding.
     """
-    grey, valid = grey_levels(pixels, mapping, padding_value)
+    valid = valid_pixels(image)
+    if valid is not None and not valid.any():
+        raise NoContent("every pixel is padding", field="pixels")
+    grey = grey_levels(image, mapping)
     height, width = input_size((grey.shape[0], grey.shape[1]), pixel_aspect, side)
     resized = np.asarray(PillowImage.fromarray(grey).resize((width, height), PillowImage.Resampling.BILINEAR))
     if resized.ndim == 2:
@@ -112,22 +88,6 @@ def prepare(
     canvas[:height, :width] = resized
     offset, scale = _normalisation(normalisation, resized, grey, valid)
     return ModelInput(canvas, (height, width), offset, scale)
-
-
-def _not_padding(pixels: NDArray[Any], padding_value: float) -> NDArray[np.bool_]:
-    valid: NDArray[np.bool_] = pixels != padding_value
-    if valid.ndim == 3:
-        valid = valid.any(axis=2)
-    if not valid.any():
-        raise NoContent("every pixel is padding", field="pixels")
-    return valid
-
-
-def _stretch(pixels: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
-    scale = np.float32(255 / (high - low)) if high > low else np.float32(0)
-    grey = (pixels.astype(np.float32) - np.float32(low)) * scale
-    np.clip(grey, 0, 255, out=grey)
-    return np.rint(grey).astype(np.uint8)
 
 
 def _normalisation(

@@ -73,7 +73,7 @@ class EncoderServicer(encoder_service_pb2_grpc.EncoderServiceServicer):
                     if item is not None:
                         encoding.add(asyncio.create_task(self._encode_item(item)))
                         reading = asyncio.create_task(_next(request_iterator))
-                for task in encoding & done:
+                for task in [task for task in encoding if task in done]:
                     encoding.discard(task)
                     answered += 1
                     yield task.result()
