@@ -78,7 +78,8 @@ class EncoderServicer(encoder_service_pb2_grpc.EncoderServiceServicer):
                     answered += 1
                     yield task.result()
         finally:
-            for task in (reading, *encoding):
+            reading.cancel()
+            for task in encoding:
                 task.cancel()
         rpc_facts().add(items=answered)
 
