@@ -80,7 +80,7 @@ def write_bundle(model: nn.Module, spec: ModelSpec, folder: Path, on_step: OnSte
         scratch.chmod(0o755)
         begin("weights")
         weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-        safetensors.torch.save_file(weights, scratch / WEIGHTS_FILENAME)
+        (scratch / WEIGHTS_FILENAME).write_bytes(safetensors.torch.save(weights))
         begin("image_encoder")
         graphs = {"image_encoder": encoder_graph(model, spec.image_size)}
         write_graph(graphs["image_encoder"], scratch)

@@ -44,40 +44,63 @@ class Graph:
         return f"{self.role}.onnx"
 
 
-class PromptSide(nn.Module):
-    """The mask decoder with the prepared image as separate trailing inputs, as a graph has them."""
+class ImageSide(nn.Module):
+    """`MaskDecoder.prepare` as a graph."""
 
-    def __init__(self, decoder: MaskDecoder, with_mask: bool) -> None:
+    def __init__(self, decoder: MaskDecoder) -> None:
         super().__init__()
         self.decoder = decoder
-        self.with_mask = with_mask
 
-    def forward(self, point_coords: Tensor, point_labels: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
-        """See `MaskDecoder.forward`; `rest` is mask_input where there is one, then `PreparedImage`'s fields."""
-        mask_input, prepared = (rest[0], rest[1:]) if self.with_mask else (None, rest)
-        masks: tuple[Tensor, Tensor] = self.decoder(PreparedImage(*prepared), point_coords, point_labels, mask_input)
+    def forward(self, image_embedding: Tensor) -> PreparedImage:
+        """See `MaskDecoder.prepare`."""
+        return self.decoder.prepare(image_embedding)
+
+
+class PromptSide(nn.Module):
+    """`MaskDecoder.forward` as a graph: the prepared image's fields are inputs of their own."""
+
+    def __init__(self, decoder: MaskDecoder) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, point_coords: Tensor, point_labels: Tensor, *prepared: Tensor) -> tuple[Tensor, Tensor]:
+        """See `MaskDecoder.forward`."""
+        masks: tuple[Tensor, Tensor] = self.decoder(PreparedImage(*prepared), point_coords, point_labels)
         return masks
+
+
+class PromptSideWithMask(nn.Module):
+    """`MaskDecoder.with_mask` as a graph."""
+
+    def __init__(self, decoder: MaskDecoder) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(
+        self, point_coords: Tensor, point_labels: Tensor, mask_input: Tensor, image_tokens: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See `MaskDecoder.with_mask`."""
+        return self.decoder.with_mask(image_tokens, point_coords, point_labels, mask_input)
 
 
 def decoder_graphs(model: Any) -> Iterator[Graph]:
     """The three graphs of the mask decoder, of a model with `prompt_encoder` and `mask_decoder`."""
     decoder = MaskDecoder(model.prompt_encoder, model.mask_decoder).eval()
     height, width = model.prompt_encoder.image_embedding_size
-    embedding = {"image_embedding": torch.rand(1, model.prompt_encoder.embed_dim, height, width)}
-    yield Graph("mask_decoder_image", decoder.image_side, embedding, PreparedImage._fields, {})
-    with torch.inference_mode():
-        prepared = decoder.image_side(embedding["image_embedding"])._asdict()
-    side = float(model.prompt_encoder.input_image_size[0] - 1)
-    points: dict[str, Tensor] = {
-        "point_coords": torch.rand(2, 3, 2) * side,
+    embedding = torch.rand(1, model.prompt_encoder.embed_dim, height, width)
+    yield Graph("mask_decoder_image", ImageSide(decoder), {"image_embedding": embedding}, PreparedImage._fields, {})
+    with torch.no_grad():
+        prepared = decoder.prepare(embedding)
+    points = {
+        "point_coords": torch.rand(2, 3, 2) * (model.prompt_encoder.input_image_size[0] - 1),
         "point_labels": torch.tensor([[1.0, 2.0, 3.0], [0.0, 1.0, -1.0]]),
     }
-    mask_input = {"mask_input": torch.randn(2, 1, 4 * height, 4 * width)}
     outputs = ("low_res_masks", "iou_predictions")
-    batch = {name: {0: "prompts"} for name in ("mask_input", *outputs)}
-    free = batch | {name: {0: "prompts", 1: "points"} for name in points}
-    for role, extra in (("mask_decoder", {}), ("mask_decoder_with_mask", mask_input)):
-        yield Graph(role, PromptSide(decoder, bool(extra)).eval(), points | extra | prepared, outputs, free)
+    free = {name: {0: "prompts"} for name in ("mask_input", *outputs)}
+    free |= {name: {0: "prompts", 1: "points"} for name in points}
+    yield Graph("mask_decoder", PromptSide(decoder), points | prepared._asdict(), outputs, free)
+    masks = {"mask_input": torch.randn(2, 1, 4 * height, 4 * width), "image_tokens": prepared.image_tokens}
+    yield Graph("mask_decoder_with_mask", PromptSideWithMask(decoder), points | masks, outputs, free)
 
 
 def encoder_graph(model: Any, image_size: int) -> Graph:
@@ -93,7 +116,7 @@ def write_graph(graph: Graph, folder: Path, external_data_bytes: int = EXTERNAL_
     with TemporaryDirectory(dir=folder) as scratch, _quiet_exporter(), torch.no_grad():
         path = Path(scratch) / graph.filename
         torch.onnx.export(
-            graph.module,
+            graph.module.eval(),
             tuple(graph.inputs.values()),
             path,
             input_names=list(graph.inputs),

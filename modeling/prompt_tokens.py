@@ -17,6 +17,11 @@ class PromptTokens(nn.Module):
     left corner, 3 its bottom right corner.
     """
 
+    scale: Tensor
+    frequencies: Tensor
+    label_table: Tensor
+    output_tokens: Tensor
+
     def __init__(self, prompt_encoder: Any, mask_decoder: Any) -> None:
         super().__init__()
         height, width = prompt_encoder.input_image_size
