@@ -29,6 +29,14 @@ class Alignment:
         return cls(torch.eye(3, dtype=torch.float64))
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """An alignment and how similar the images were found under it; higher is better."""
+
+    alignment: Alignment
+    similarity: float
+
+
 def warp(moving: Tensor, matrix: Tensor, padding: str = "border") -> Tensor:
     """Sample the moving canvas where a fixed_to_moving matrix in working space says, linearly.
 

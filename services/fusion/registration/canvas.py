@@ -12,45 +12,35 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hilum.errors import InvalidField
+from hilum.errors import InvalidField, NoContent
 
+_MIN_SIDE = 8
 _DISTANCE_CAP = 0.15
-"""Signed distances are capped at this many working units: farther away they say nothing about the outline."""
+"""Signed distances end at this many working units: farther away they say nothing about the outline."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RegistrationImage:
     """One of the two images of a registration.
 
     Attributes:
-        pixels: (height, width), any real dtype; NaN and infinities count as outside `valid`.
-        spacing_mm: pixel spacing (x, y) in mm, or None when unknown. One image without spacing puts the
-            registration on pixels: both images are then taken to show the same field of view.
+        pixels: (height, width), any real dtype; NaN and infinities count as padding.
+        spacing_mm: pixel spacing (x, y) in mm, or None when unknown. With one image without spacing, both are
+            taken to show the same field of view.
         valid: bool (height, width), false for padding; None when every pixel counts.
-        target: bool (height, width), the structure that must agree; None when there is none.
+        targets: bool (height, width) each, the structures that must agree, in the other image's order.
     """
 
     pixels: NDArray[Any]
     spacing_mm: tuple[float, float] | None = None
     valid: NDArray[np.bool_] | None = None
-    target: NDArray[np.bool_] | None = None
-
-    def __post_init__(self) -> None:
-        if self.pixels.ndim != 2 or min(self.pixels.shape) < 8:
-            raise InvalidField(f"needs at least 8x8 pixels in two dimensions, has {self.pixels.shape}", field="pixels")
-        if self.spacing_mm is not None and not all(np.isfinite(s) and s > 0 for s in self.spacing_mm):
-            raise InvalidField(f"needs two positive numbers or none, has {self.spacing_mm}", field="spacing_mm")
-        for name, mask in (("valid", self.valid), ("target", self.target)):
-            if mask is not None and mask.shape != self.pixels.shape:
-                raise InvalidField(f"has shape {mask.shape}, the pixels have {self.pixels.shape}", field=name)
-        if not self.usable.any():
-            raise InvalidField("no pixel is finite and valid", field="pixels")
+    targets: tuple[NDArray[np.bool_], ...] = ()
 
     @property
     def usable(self) -> NDArray[np.bool_]:
         """Pixels that are finite and valid."""
         finite = np.isfinite(self.pixels)
-        return finite if self.valid is None else finite & self.valid
+        return np.asarray(finite if self.valid is None else finite & self.valid, np.bool_)
 
     @property
     def extent(self) -> tuple[float, float]:
@@ -59,58 +49,76 @@ class RegistrationImage:
         x, y = self.spacing_mm or (1.0, 1.0)
         return width * x, height * y
 
+    def check(self, field: str) -> None:
+        """Refuse what cannot be registered.
 
-@dataclass(frozen=True)
+        Args:
+            field: the path of this image in the request.
+
+        Raises:
+            InvalidField: shapes or spacing are impossible.
+            NoContent: the pixels are constant or all padding, or a target is empty.
+        """
+        shape = self.pixels.shape
+        if self.pixels.ndim != 2 or min(shape) < _MIN_SIDE:
+            raise InvalidField(f"needs (height, width) of at least 8 each, has {shape}", field=f"{field}.pixels")
+        if self.spacing_mm is not None and not all(np.isfinite(s) and s > 0 for s in self.spacing_mm):
+            raise InvalidField(f"needs two positive numbers, has {self.spacing_mm}", field=f"{field}.spacing_mm")
+        if self.valid is not None and self.valid.shape != shape:
+            raise InvalidField(f"has shape {self.valid.shape}, the pixels {shape}", field=f"{field}.valid")
+        for index, target in enumerate(self.targets):
+            if target.shape != shape:
+                raise InvalidField(f"has shape {target.shape}, the pixels {shape}", field=f"{field}.targets[{index}]")
+            if not target.any():
+                raise NoContent(
+                    "the target has no pixel: outline it again or leave it out", field=f"{field}.targets[{index}]"
+                )
+        values = self.pixels[self.usable]
+        if values.size == 0 or values.min() == values.max():
+            raise NoContent("all usable pixels have one value: nothing can be aligned", field=f"{field}.pixels")
+
+
+@dataclass(frozen=True, eq=False)
 class Canvas:
-    """An image on a working canvas.
+    """An image on a square canvas in working space (see alignment.py).
 
     Attributes:
         pixels: float32 (n, n); the 1st and 99th percentile of the usable pixels lie at 0 and 1.
-        valid: float32 (n, n), 1 on usable pixels, 0 outside the image.
-        target_distance: float32 (n, n), signed distance to the target's outline in working units over
-            their cap, positive inside; None without a target.
+        valid: float32 (n, n), 1 on usable pixels, 0 elsewhere.
+        distances: float32 (targets, n, n), signed distance to each target's outline over its cap: 1 deep
+            inside, -1 far outside.
     """
 
     pixels: Tensor
     valid: Tensor
-    target_distance: Tensor | None
+    distances: Tensor
 
     @property
-    def target_centroid(self) -> Tensor | None:
-        """Centroid (x, y) of the target in working space, float64; None without a target."""
-        if self.target_distance is None:
-            return None
-        rows, columns = torch.nonzero(self.target_distance > 0, as_tuple=True)
-        centre = torch.stack([columns.double().mean(), rows.double().mean()])
-        return (2.0 * centre + 1.0) / self.pixels.shape[0] - 1.0
+    def target_centre(self) -> Tensor:
+        """Mean (x, y) of the targets' centroids in working space, float64; there must be targets."""
+        side = self.pixels.shape[0]
+        centres = [torch.nonzero(distance > 0).double().mean(dim=0).flip(0) for distance in self.distances]
+        return (2.0 * torch.stack(centres).mean(dim=0) + 1.0) / side - 1.0
 
     def halved(self) -> Canvas:
         """The same canvas at half the resolution; pixels are means of the usable ones they cover."""
-        weight = _halve(self.valid)
-        pixels = torch.where(weight > 0, _halve(self.pixels * self.valid) / weight.clamp(min=1e-6), _halve(self.pixels))
-        distance = None if self.target_distance is None else _halve(self.target_distance)
-        return Canvas(pixels, (weight > 0.5).float(), distance)
+        weight = _halve(self.valid[None])[0]
+        means = _halve(torch.stack([self.pixels * self.valid, self.pixels]))
+        pixels = torch.where(weight > 0, means[0] / weight.clamp(min=1e-6), means[1])
+        distances = _halve(self.distances) if len(self.distances) else self.distances.new_zeros(0, *weight.shape)
+        return Canvas(pixels, (weight > 0.5).float(), distances)
 
 
-def _halve(values: Tensor) -> Tensor:
-    return F.avg_pool2d(values[None, None], 2)[0, 0]
+def _halve(channels: Tensor) -> Tensor:
+    return F.avg_pool2d(channels[None], 2)[0]
 
 
-@dataclass(frozen=True)
-class CanvasPair:
-    """Both images at one resolution; working space is the same at all of them."""
-
-    fixed: Canvas
-    moving: Canvas
-
-    @property
-    def size(self) -> int:
-        """Side of the canvases in pixels."""
-        return int(self.fixed.pixels.shape[0])
-
-    def halved(self) -> CanvasPair:
-        """Both at half the resolution."""
-        return CanvasPair(self.fixed.halved(), self.moving.halved())
+def canvas_extents(fixed: RegistrationImage, moving: RegistrationImage) -> tuple[float, float]:
+    """The side of the canvas in each image's units: shared when both have spacing, else each image's own."""
+    own = max(fixed.extent), max(moving.extent)
+    if fixed.spacing_mm is None or moving.spacing_mm is None:
+        return own
+    return max(own), max(own)
 
 
 def working_from_pixel(image: RegistrationImage, canvas_extent: float) -> NDArray[np.float64]:
@@ -123,47 +131,48 @@ def working_from_pixel(image: RegistrationImage, canvas_extent: float) -> NDArra
     return np.array([[x, 0.0, -x * (width - 1) / 2], [0.0, y, -y * (height - 1) / 2], [0.0, 0.0, 1.0]])
 
 
-def canvas_extents(fixed: RegistrationImage, moving: RegistrationImage) -> tuple[float, float]:
-    """The side of the canvas in each image's units: shared when both have spacing, else each image's own."""
-    own = max(fixed.extent), max(moving.extent)
-    if fixed.spacing_mm is None or moving.spacing_mm is None:
-        return own
-    return max(own), max(own)
-
-
 def draw(image: RegistrationImage, canvas_extent: float, size: int) -> Canvas:
     """Draw an image onto a canvas of `size` pixels, low-pass filtered where that loses resolution."""
     usable = image.usable
-    values = np.where(usable, image.pixels, 0).astype(np.float32)
-    low, high = np.percentile(values[usable], (1, 99))
-    values = np.where(usable, (values - low) / max(high - low, 1e-6), 0).astype(np.float32)
-    weight = usable.astype(np.float32)
+    low, high = np.percentile(image.pixels[usable], (1, 99))
+    if high <= low:
+        low, high = image.pixels[usable].min(), image.pixels[usable].max()
+    scaled = (np.where(usable, image.pixels, low).astype(np.float32) - low) / (high - low)
 
-    # warpAffine wants image pixels of canvas pixels.
-    pixel_from_working = np.linalg.inv(working_from_pixel(image, canvas_extent))
+    # OpenCV wants the image's pixels of canvas pixels.
     step = 2.0 / size
-    to_working = np.array([[step, 0.0, step / 2 - 1], [0.0, step, step / 2 - 1], [0.0, 0.0, 1.0]])
-    pixel_from_canvas = (pixel_from_working @ to_working)[:2]
-    sigma_x, sigma_y = (0.4 * max(pixel_from_canvas[i, i] - 1.0, 0.0) for i in (0, 1))
+    working_from_canvas = np.array([[step, 0.0, step / 2 - 1], [0.0, step, step / 2 - 1], [0.0, 0.0, 1.0]])
+    pixel_from_canvas = (np.linalg.inv(working_from_pixel(image, canvas_extent)) @ working_from_canvas)[:2]
 
     def place(array: NDArray[np.float32], border: int) -> NDArray[np.float32]:
-        if max(sigma_x, sigma_y) > 0.1:
-            array = cv2.GaussianBlur(array, (0, 0), max(sigma_x, 0.01), sigmaY=max(sigma_y, 0.01))
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        return cv2.warpAffine(array, pixel_from_canvas, (size, size), flags=flags, borderMode=border)
+        smooth = _low_pass(array, (pixel_from_canvas[0, 0], pixel_from_canvas[1, 1]))
+        return np.asarray(
+            cv2.warpAffine(smooth, pixel_from_canvas, (size, size), flags=flags, borderMode=border), np.float32
+        )
 
-    placed_weight = place(weight, cv2.BORDER_REPLICATE)
-    inside = place(np.ones_like(weight), cv2.BORDER_CONSTANT) > 0.5
-    pixels = place(values, cv2.BORDER_REPLICATE) / np.maximum(placed_weight, 1e-3)
-    valid = inside & (placed_weight > 0.5)
+    weight = place(usable.astype(np.float32), cv2.BORDER_REPLICATE)
+    inside = place(np.ones(usable.shape, np.float32), cv2.BORDER_CONSTANT) > 0.5
+    pixels = place((scaled * usable).astype(np.float32), cv2.BORDER_REPLICATE) / np.maximum(weight, 1e-3)
+    targets = [place(target.astype(np.float32), cv2.BORDER_CONSTANT) for target in image.targets]
     return Canvas(
-        torch.from_numpy(pixels.astype(np.float32)),
-        torch.from_numpy(valid.astype(np.float32)),
-        None if image.target is None else _signed_distance(place(image.target.astype(np.float32), 0) > 0.5),
+        torch.from_numpy(pixels),
+        torch.from_numpy((inside & (weight > 0.5)).astype(np.float32)),
+        torch.stack([_signed_distance(target) for target in targets]) if targets else torch.zeros(0, size, size),
     )
 
 
-def _signed_distance(mask: NDArray[np.bool_]) -> Tensor:
+def _low_pass(array: NDArray[np.float32], step: tuple[float, float]) -> NDArray[np.float32]:
+    """A Gaussian that keeps what sampling every `step` (x, y) pixels can show."""
+    sigma_x, sigma_y = (0.4 * max(s - 1.0, 0.0) for s in step)
+    if max(sigma_x, sigma_y) < 0.1:
+        return array
+    return np.asarray(cv2.GaussianBlur(array, (0, 0), max(sigma_x, 0.01), sigmaY=max(sigma_y, 0.01)), np.float32)
+
+
+def _signed_distance(coverage: NDArray[np.float32]) -> Tensor:
+    # A target smaller than a canvas pixel still has its brightest pixel.
+    mask = coverage >= min(0.5, float(coverage.max()))
     inside = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)
     outside = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
     distance = (inside - outside) * (2.0 / mask.shape[0])

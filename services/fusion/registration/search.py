@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from services.fusion.registration.alignment import Alignment, warp
-from services.fusion.registration.canvas import Canvas, CanvasPair
+from services.fusion.registration.alignment import Alignment, Candidate, warp
+from services.fusion.registration.canvas import Canvas
 from services.fusion.registration.similarity import gradient_field, orientation_tensor
+from services.fusion.registration.workspace import CanvasPair
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,6 @@ class SearchGrid:
     target_radius: float = 0.1
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """An alignment that the search found, and its score in [0, 1]."""
-
-    alignment: Alignment
-    score: float
-
-
 def search(pair: CanvasPair, grid: SearchGrid, *, from_targets: bool = False) -> Iterator[list[Candidate]]:
     """Yield, scale by scale, the best translation for each rotation.
 
@@ -51,11 +44,10 @@ def search(pair: CanvasPair, grid: SearchGrid, *, from_targets: bool = False) ->
     Args:
         pair: canvases at a coarse resolution; 64 pixels across serve well.
         grid: what is tried.
-        from_targets: only translations that bring the targets' centroids together. Both images need a target. Use
-            it only where the outlines of the two correspond: an organ in a slab and in a projection has different
+        from_targets: only translations that bring the targets' centroids together. There must be targets. Use it
+            only where the outlines of the two correspond: an organ in a slab and in a projection has different
             ones, and this start is then worse than none.
     """
-    fixed_target, moving_target = pair.fixed.target_centroid, pair.moving.target_centroid
     fixed = torch.fft.rfft2(_edges(pair.fixed, torch.eye(3, dtype=torch.float64)))
     shifts = _shifts(pair.size)
     allowed = (shifts.abs() <= grid.max_shift).all(dim=0)
@@ -65,8 +57,8 @@ def search(pair: CanvasPair, grid: SearchGrid, *, from_targets: bool = False) ->
         candidates = []
         for matrix, score in zip(matrices, _scores(fixed, moving, grid.min_overlap), strict=True):
             where = allowed
-            if from_targets and fixed_target is not None and moving_target is not None:
-                start = torch.linalg.solve(matrix[:2, :2], moving_target) - fixed_target
+            if from_targets:
+                start = torch.linalg.solve(matrix[:2, :2], pair.moving.target_centre) - pair.fixed.target_centre
                 where = allowed & ((shifts - start[:, None, None]).norm(dim=0) <= grid.target_radius)
             best = torch.where(where, score, -1.0).argmax()
             # Shifting the rotated canvas by d samples the moving image at A (x + d).

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from services.fusion.registration.alignment import warp
-from services.fusion.registration.canvas import CanvasPair
+from services.fusion.registration.workspace import CanvasPair
 
 Measure = Callable[[Tensor, Tensor], Tensor]
 """(moving, weight) -> similarity."""
@@ -81,7 +81,7 @@ def gradient_field(image: Tensor, weight: Tensor | None = None) -> Tensor:
     gradient = 0.5 * torch.stack([padded[1:-1, 2:] - padded[1:-1, :-2], padded[2:, 1:-1] - padded[:-2, 1:-1]])
     squared = gradient.square().sum(dim=0)
     length = (squared.detach() + _EPSILON**2).sqrt()
-    edge = weighted_mean(length, torch.ones_like(length) if weight is None else weight)
+    edge = length.mean() if weight is None else (length * weight).sum() / (weight.sum() + _EPSILON)
     return gradient / (squared + edge**2 + _EPSILON**2).sqrt()
 
 
@@ -105,17 +105,14 @@ def overlap_weight(pair: CanvasPair, matrix: Tensor, margin: int = 4) -> Tensor:
         return -F.max_pool2d(-both, 2 * margin + 1, stride=1)[0]
 
 
-def weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
-    """Mean over the last two axes, then over all channels."""
-    return (values * weight).sum(dim=(-2, -1)).mean() / (weight.sum() + _EPSILON)
-
-
 def mind_measure(fixed: Tensor) -> Measure:
     """1 - mean absolute difference of the MIND-SSC descriptors; 1 for equal structure."""
     fixed_descriptors = mind_ssc(fixed)
 
     def measure(moving: Tensor, weight: Tensor) -> Tensor:
-        return 1.0 - weighted_mean((fixed_descriptors - mind_ssc(moving)).abs(), weight)
+        difference = (fixed_descriptors - mind_ssc(moving)).abs().mean(dim=0)
+        # Without overlap the similarity is zero, not one.
+        return ((1.0 - difference) * weight).sum() / (weight.sum() + _EPSILON)
 
     return measure
 
