@@ -56,6 +56,15 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
     def __init__(self, telemetry: Telemetry, tenants: TenantResolver) -> None:
         self._telemetry = telemetry
         self._tenants = tenants
+        self._running: set[asyncio.Task[Any]] = set()
+
+    async def all_ended(self, timeout_s: float) -> None:
+        """Returns when no handler runs any more, or after `timeout_s`.
+
+        gRPC's own stop returns when the calls are over, while handlers of cancelled calls may still be cleaning up.
+        """
+        if self._running:
+            await asyncio.wait(self._running, timeout=timeout_s)
 
     async def intercept_service(
         self, continuation: _Continuation, handler_call_details: grpc.HandlerCallDetails
@@ -174,6 +183,10 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
         """Counts the RPC and writes its canonical log line."""
         started = time.perf_counter()
         self._telemetry.rpc_started(method)
+        task = asyncio.current_task()
+        if task is not None:
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
         try:
             yield
         finally:

@@ -21,6 +21,9 @@ from hilum.serving.settings import ServiceSettings
 from hilum.serving.telemetry import Telemetry
 from hilum.serving.tenant import DefaultTenant, MetadataTenant, TenantResolver
 
+# For handlers whose calls were cut off, to let go of what they hold.
+_CLEAN_UP_S = 5.0
+
 # adder: a generated add_<Service>Servicer_to_server
 Adder = Callable[[Any, grpc.aio.Server], None]
 
@@ -56,7 +59,8 @@ class Server:
         self._settings = settings
         self._telemetry = telemetry
         self._dependencies = tuple(dependencies)
-        self._tenants = tenants or (MetadataTenant() if settings.tenant_source == "metadata" else DefaultTenant())
+        tenants = tenants or (MetadataTenant() if settings.tenant_source == "metadata" else DefaultTenant())
+        self._interceptor = RpcInterceptor(telemetry, tenants)
         self._services: list[tuple[str, Adder, Any]] = []
         self.resources = contextlib.AsyncExitStack()
         self._stop_asked = asyncio.Event()
@@ -84,7 +88,7 @@ class Server:
         names = [name for name, _, _ in self._services]
         self._health = Health(names, self._dependencies, self._telemetry, interval_s=settings.health_interval_s)
         self._grpc = grpc.aio.server(
-            interceptors=[RpcInterceptor(self._telemetry, self._tenants)],
+            interceptors=[self._interceptor],
             options=_channel_options(settings.max_message_bytes),
         )
         for _, adder, servicer in self._services:
@@ -133,6 +137,7 @@ class Server:
         self._telemetry.log.info("draining", drain_s=self._settings.drain_s)
         await self._health.drain()
         await self._grpc.stop(self._settings.drain_s)
+        await self._interceptor.all_ended(_CLEAN_UP_S)
         self._telemetry.log.info("stopped")
 
     def _bind(self, server: grpc.aio.Server) -> int:

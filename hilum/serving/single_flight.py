@@ -35,6 +35,9 @@ class Flight(Protocol):
     async def once(self, key: FlightKey, lookup: Lookup[T], compute: Compute[T]) -> T:
         """Returns what `lookup` finds, else what one caller's `compute` returns.
 
+        Meant for callers that have looked and found nothing: the value is looked for again only when somebody else may
+        have finished it since.
+
         Args:
             key: Tenant tag and id of the value.
             lookup: Looks for a value that is already there; may be called several times.
@@ -83,8 +86,7 @@ class SingleFlight:
     async def _fly(self, key: FlightKey, lookup: Lookup[T], compute: Compute[T]) -> T:
         if self._across is not None:
             return await self._across.once(key, lookup, compute)
-        found = await lookup()
-        return await compute() if found is None else found
+        return await _found_or_computed(lookup, compute)
 
     def _leave(self, key: FlightKey, flight: _Joined) -> None:
         flight.task.cancel()  # does nothing to a task that is done
@@ -126,20 +128,18 @@ class CrossReplicaFlight:
         """Returns the value; see Flight."""
         tenant, identifier = key
         lock = _TokenLock(self._connection, f"hilum:v1:lock:{self._kind}:{tenant}:{identifier.hex()}", self._lock_s)
-        found = await lookup()
         try:
             async with asyncio.timeout(self._patience_s):
-                while found is None and not await lock.take():
+                while not await lock.take():
                     await lock.gone()
                     rpc_facts().add(waited_for_replica=True)
                     found = await lookup()
+                    if found is not None:
+                        return found
         except (RedisAway, TimeoutError):
-            return await compute() if found is None else found
-        if found is not None:
-            return found
+            return await _found_or_computed(lookup, compute)
         async with self._holding(lock):
-            found = await lookup()  # the last holder may have finished between our look-up and our lock
-            return await compute() if found is None else found
+            return await _found_or_computed(lookup, compute)
 
     @contextlib.asynccontextmanager
     async def _holding(self, lock: _TokenLock) -> AsyncIterator[None]:
@@ -158,6 +158,11 @@ class CrossReplicaFlight:
                 if not await lock.renew():
                     self._telemetry.log.warning("flight_lock_lost", kind=self._kind)
                     return
+
+
+async def _found_or_computed(lookup: Lookup[T], compute: Compute[T]) -> T:
+    found = await lookup()
+    return await compute() if found is None else found
 
 
 class _TokenLock:
