@@ -145,6 +145,12 @@ class Client:
         """See AsyncClient.encode."""
         return self._wait(self._client.encode(image, mapping=mapping, model=model, region=region))
 
+    def find_missing(
+        self, images: Sequence[Image], *, mapping: IntensityMapping | None = None, model: str = ""
+    ) -> list[int]:
+        """See AsyncClient.find_missing."""
+        return self._wait(self._client.find_missing(images, mapping=mapping, model=model))
+
     def encode_many(
         self,
         images: Sequence[Image],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -31,6 +32,8 @@ from hilum.v1 import decoder_service_pb2_grpc, encoder_service_pb2_grpc
 from hilum.v1 import encoder_service_pb2 as encoder_pb
 
 _KNOWN_IDS_KEPT = 4096
+_DIGESTS_PER_CALL = 4096
+_PROMPT_FIELD = re.compile(r"prompts\[(\d+)\]")
 
 RegionChoice: TypeAlias = Region | Literal["auto"] | None
 
@@ -160,6 +163,37 @@ class SegmentationCalls:
         """
         return encoded_from_message(await self._encode(_View.of(image, mapping, model, region)))
 
+    async def find_missing(
+        self, images: Sequence[Image], *, mapping: IntensityMapping | None = None, model: str = ""
+    ) -> list[int]:
+        """Returns the indices of the images that the encoder does not know yet, without sending pixels.
+
+        Args:
+            images: The images.
+            mapping: As `encode`.
+            model: As `encode`.
+
+        Raises:
+            HilumError: What the service answered; see hilum.errors.
+        """
+        digests: dict[EncodingOptions, dict[bytes, list[int]]] = {}
+        for index, image in enumerate(images):
+            view = _View.of(image, mapping, model, None)
+            digests.setdefault(view.options, {}).setdefault(view.digest, []).append(index)
+        missing: list[int] = []
+        for options, indices in digests.items():
+            asked = list(indices)
+            for start in range(0, len(asked), _DIGESTS_PER_CALL):
+                request = encoder_pb.FindMissingEmbeddingsRequest(
+                    image_digests=asked[start : start + _DIGESTS_PER_CALL], options=options_to_message(options)
+                )
+                call = self._encoder.FindMissingEmbeddings(
+                    request, timeout=self._segmentation_timeout_s, metadata=self._segmentation_metadata
+                )
+                for digest in (await answered(call)).missing_image_digests:
+                    missing += indices[digest]
+        return sorted(missing)
+
     async def encode_many(
         self, images: Sequence[Image], *, mapping: IntensityMapping | None = None, model: str = ""
     ) -> AsyncIterator[EncodeSuccess | EncodeFailure]:
@@ -237,7 +271,10 @@ class SegmentationCalls:
             if refine_bright:
                 request.refinement.patch.CopyFrom(tensor_to_message(_grey(image)))
                 request.refinement.method = decoder_pb.REFINEMENT_METHOD_OTSU_BRIGHT
-            answer = await self._predict(_View.of(image, mapping, model, chosen), request)
+            try:
+                answer = await self._predict(_View.of(image, mapping, model, chosen), request)
+            except HilumError as error:
+                raise _renumbered(error, indices) from None
             answers.append(answer)
             for index, found in zip(indices, masks_from_response(answer), strict=True):
                 masks[index] = found
@@ -307,6 +344,16 @@ def _model(info: encoder_pb.ModelInfo) -> Model:
         backend=info.backend,
         compute_precision=info.compute_precision,
     )
+
+
+def _renumbered(error: HilumError, indices: Sequence[int]) -> HilumError:
+    """Returns an error about a prompt of one call with the prompt's place among all that the caller gave."""
+
+    def place(found: re.Match[str]) -> str:
+        return f"prompts[{indices[int(found[1])]}]"
+
+    field = _PROMPT_FIELD.sub(place, error.field, count=1)
+    return type(error)(error.message, field=field, retry_after_s=error.retry_after_s)
 
 
 def _prediction(

@@ -1,0 +1,49 @@
+"""The segmentation half of the client, against the fakes of hilum.testing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hilum import AsyncClient, Box, Client, Image, Prompt, Window
+from hilum.errors import OutsideImage
+from hilum.testing import FakeEncoder, serve_in_process, serve_in_thread
+
+WINDOW = Window(500, 1000)
+
+
+def image(seed: int, size: tuple[int, int] = (400, 480)) -> Image:
+    rng = np.random.default_rng(seed)
+    return Image(rng.integers(0, 1000, size, dtype=np.int16))
+
+
+async def test_only_unknown_images_are_missing() -> None:
+    """Known images are not missing, equal images are missing together, and another mapping is another image."""
+    encoder = FakeEncoder()
+    async with serve_in_process(encoder) as endpoints, AsyncClient(endpoints) as client:
+        await client.encode(image(1), mapping=WINDOW)
+        images = [image(0), image(1), image(2), image(0)]
+        assert await client.find_missing(images, mapping=WINDOW) == [0, 2, 3]
+        assert await client.find_missing(images, mapping=Window(0, 10)) == [0, 1, 2, 3]
+        assert await client.find_missing([]) == []
+    assert encoder.encoder_runs == 1
+
+
+def test_images_with_windows_of_their_own_are_asked_for_with_them() -> None:
+    """A series whose files carry different windows is looked up under each image's own window."""
+    first, second = image(1), image(2)
+    own = [Image(first.pixels, window=Window(10, 20)), Image(second.pixels, window=Window(30, 40))]
+    with serve_in_thread() as endpoints, Client(endpoints) as client:
+        client.encode(own[0])
+        client.encode(own[1])
+        assert client.find_missing(own) == []
+        assert client.find_missing([own[0], Image(second.pixels, window=Window(10, 20))]) == [1]
+
+
+async def test_errors_name_the_prompt_as_the_caller_numbered_it() -> None:
+    """Prompts that share a region travel in one call; an error still names the prompt's place among all given."""
+    small, far, outside = Box(10, 10, 30, 30), Box(440, 350, 460, 370), Box(490, 390, 500, 410)
+    async with serve_in_process() as endpoints, AsyncClient(endpoints) as client:
+        with pytest.raises(OutsideImage) as caught:
+            await client.predict(image(0), [Prompt(box=box) for box in (small, far, outside)], mapping=WINDOW)
+    assert caught.value.field == "prompts[2].box"
