@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike
 from hilum.codec.images import geometry_from_message, geometry_to_message, mapping_to_message
 from hilum.codec.masks import mask_from_message, mask_to_message
 from hilum.codec.prompts import prompt_to_message
+from hilum.codec.registrations import registration_from_message
 from hilum.codec.tensors import tensor_from_message, tensor_to_message
-from hilum.codec.transforms import flag_name, flags_to_message, reference_to_message, transform_from_message
+from hilum.codec.transforms import flag_name, flags_to_message, reference_to_message
 from hilum.connection import Metadata, answered, streamed
 from hilum.digest import DATA_TYPE_CODES, little_endian
 from hilum.errors import InternalError
@@ -31,9 +32,7 @@ from hilum.types import (
     Prompt,
     Registration,
     RegistrationProgress,
-    StageReport,
     TargetPair,
-    TargetReport,
     ViewRelation,
     Volume,
 )
@@ -142,7 +141,7 @@ class FusionCalls:
         call = self._fusion.RegisterImages(request, timeout=self._fusion_timeout_s, metadata=self._fusion_metadata)
         async for event in streamed(call):
             if event.WhichOneof("event") == "result":
-                return _registration(event.result)
+                return registration_from_message(event.result)
             if on_progress is not None:
                 progress = event.progress
                 on_progress(RegistrationProgress(progress.stage, progress.fraction, progress.similarity))
@@ -250,26 +249,3 @@ def _target(outline: BoolMask | Prompt) -> pb.Target:
     if isinstance(outline, Prompt):
         return pb.Target(prompt=prompt_to_message(outline))
     return pb.Target(mask=mask_to_message(outline))
-
-
-def _registration(result: pb.RegistrationResult) -> Registration:
-    return Registration(
-        transform=transform_from_message(result.transform, "transform"),
-        match_loss_before=result.match_loss_before,
-        match_loss_after=result.match_loss_after,
-        overlap_fraction=result.overlap_fraction,
-        stages=tuple(
-            StageReport(stage.stage, stage.accepted, stage.similarity_before, stage.similarity_after)
-            for stage in result.stages
-        ),
-        targets=tuple(
-            TargetReport(
-                target.dice_before,
-                target.dice_after,
-                mask_from_message(target.mask_fixed, "mask_fixed", size=None, max_pixels=_MAX_PIXELS),
-                mask_from_message(target.mask_moving, "mask_moving", size=None, max_pixels=_MAX_PIXELS),
-            )
-            for target in result.targets
-        ),
-        total_ms=result.total_ms,
-    )

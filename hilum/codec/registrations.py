@@ -1,0 +1,68 @@
+"""Results of registrations."""
+
+from __future__ import annotations
+
+from hilum.codec.masks import mask_from_message, mask_to_message
+from hilum.codec.transforms import transform_from_message, transform_to_message
+from hilum.types import BoolMask, Registration, StageReport, TargetReport
+from hilum.v1 import fusion_service_pb2 as pb
+from hilum.v1 import image_pb2
+
+_MAX_PIXELS = 1 << 28
+
+
+def registration_to_message(registration: Registration) -> pb.RegistrationResult:
+    """Returns the message for a result."""
+    return pb.RegistrationResult(
+        transform=transform_to_message(registration.transform),
+        match_loss_before=registration.match_loss_before,
+        match_loss_after=registration.match_loss_after,
+        overlap_fraction=registration.overlap_fraction,
+        stages=[
+            pb.StageReport(
+                stage=stage.stage,
+                accepted=stage.accepted,
+                similarity_before=stage.similarity_before,
+                similarity_after=stage.similarity_after,
+            )
+            for stage in registration.stages
+        ],
+        targets=[
+            pb.TargetReport(
+                dice_before=target.dice_before,
+                dice_after=target.dice_after,
+                mask_fixed=mask_to_message(target.mask_fixed),
+                mask_moving=mask_to_message(target.mask_moving),
+            )
+            for target in registration.targets
+        ],
+        total_ms=registration.total_ms,
+    )
+
+
+def registration_from_message(message: pb.RegistrationResult) -> Registration:
+    """Returns the result; InvalidField or InvalidTensor for what a sound service never sends."""
+    return Registration(
+        transform=transform_from_message(message.transform, "transform"),
+        match_loss_before=message.match_loss_before,
+        match_loss_after=message.match_loss_after,
+        overlap_fraction=message.overlap_fraction,
+        stages=tuple(
+            StageReport(stage.stage, stage.accepted, stage.similarity_before, stage.similarity_after)
+            for stage in message.stages
+        ),
+        targets=tuple(
+            TargetReport(
+                target.dice_before,
+                target.dice_after,
+                _mask(target.mask_fixed, f"targets[{index}].mask_fixed"),
+                _mask(target.mask_moving, f"targets[{index}].mask_moving"),
+            )
+            for index, target in enumerate(message.targets)
+        ),
+        total_ms=message.total_ms,
+    )
+
+
+def _mask(message: image_pb2.Mask, field: str) -> BoolMask:
+    return mask_from_message(message, field, size=None, max_pixels=_MAX_PIXELS)

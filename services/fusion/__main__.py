@@ -1,0 +1,53 @@
+"""Runs the fusion service: `python -m services.fusion`. Settings: environment variables HILUM_*."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from hilum.connection import open_channel
+from hilum.serving.overload import ComputePool, Permits
+from hilum.serving.server import Server
+from hilum.serving.shared_cache import shared_cache
+from hilum.serving.telemetry import Telemetry
+from hilum.v1.fusion_service_pb2_grpc import add_FusionServiceServicer_to_server
+from services.fusion.registering import Registering
+from services.fusion.registration import Registration
+from services.fusion.servicer import FusionServicer
+from services.fusion.settings import FusionSettings
+from services.fusion.targets import TargetSegmenter
+from services.fusion.transforms import KIND, TransformStore
+
+SERVICE = "hilum.v1.FusionService"
+
+
+def fusion_server(settings: FusionSettings, telemetry: Telemetry) -> Server:
+    """Returns the server, not started."""
+    waiting = settings.running_permits + settings.waiting_permits
+    pool = ComputePool(settings.compute_threads, waiting, telemetry=telemetry)
+    shared = shared_cache(settings, KIND, telemetry)
+    encoder, decoder = open_channel(settings.encoder), open_channel(settings.decoder)
+    segmenter = TargetSegmenter(encoder, decoder, timeout_s=settings.segmentation_timeout_s)
+    server = Server(settings, telemetry, dependencies=shared.dependencies)
+    server.add(
+        SERVICE,
+        add_FusionServiceServicer_to_server,
+        FusionServicer(
+            Registering(Registration(threads=settings.intra_op_threads or 1), segmenter, pool),
+            TransformStore(settings.local_cache_bytes, shared.cache, telemetry),
+            permits=Permits(settings.running_permits, settings.waiting_permits, name="fusion", telemetry=telemetry),
+            pool=pool,
+            max_image_pixels=settings.max_image_pixels,
+            max_volume_bytes=settings.max_volume_bytes,
+        ),
+    )
+    server.resources.push_async_callback(pool.close)
+    server.resources.push_async_callback(encoder.close)
+    server.resources.push_async_callback(decoder.close)
+    server.resources.push_async_callback(shared.close)
+    return server
+
+
+if __name__ == "__main__":
+    settings = FusionSettings.load()
+    sys.exit(asyncio.run(fusion_server(settings, Telemetry("fusion", log_level=settings.log_level)).run_until_signal()))

@@ -1,0 +1,48 @@
+"""Points taken from one image to the other, in the unit that the caller speaks."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hilum.errors import InvalidField, LimitExceeded
+from hilum.geometry import Float
+from hilum.transform import Transform
+from hilum.v1 import fusion_service_pb2 as pb
+
+MAX_POINTS = 100_000
+_DIRECTIONS = (pb.TRANSFORM_DIRECTION_FIXED_TO_MOVING, pb.TRANSFORM_DIRECTION_MOVING_TO_FIXED)
+_DIMENSIONS = {pb.POINT_UNIT_PX: 2, pb.POINT_UNIT_PLANE_MM: 2, pb.POINT_UNIT_PATIENT_LPS_MM: 3}
+
+
+def points_from_message(request: pb.TransformPointsRequest) -> Float:
+    """Returns the request's points, (n, 2) or (n, 3) after its unit.
+
+    Raises:
+        InvalidField: Direction or unit are unspecified, or a point has not as many finite numbers as the unit wants.
+        LimitExceeded: More than 100000 points.
+    """
+    if request.direction not in _DIRECTIONS:
+        raise InvalidField("must be FIXED_TO_MOVING or MOVING_TO_FIXED", field="direction")
+    dimensions = _DIMENSIONS.get(request.unit)
+    if dimensions is None:
+        raise InvalidField("must be PX, PLANE_MM or PATIENT_LPS_MM", field="unit")
+    if len(request.points) > MAX_POINTS:
+        raise LimitExceeded(f"{len(request.points)} points; at most {MAX_POINTS}", field="points")
+    for index, point in enumerate(request.points):
+        if len(point.values) != dimensions or not np.isfinite(point.values).all():
+            raise InvalidField(f"needs {dimensions} finite numbers", field=f"points[{index}]")
+    return np.array([list(point.values) for point in request.points], np.float64).reshape(-1, dimensions)
+
+
+def transformed(transform: Transform, points: Float, request: pb.TransformPointsRequest) -> Float:
+    """Returns the points' places in the other image.
+
+    Raises:
+        FrameNotSupported: The unit needs spacing, or patient coordinates, that an image lacks.
+    """
+    inverse = request.direction == pb.TRANSFORM_DIRECTION_MOVING_TO_FIXED
+    if request.unit == pb.POINT_UNIT_PX:
+        return transform.apply(points, inverse=inverse)
+    if request.unit == pb.POINT_UNIT_PLANE_MM:
+        return transform.apply_plane_mm(points, inverse=inverse)
+    return transform.apply_patient(points, inverse=inverse)

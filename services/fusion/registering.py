@@ -1,0 +1,155 @@
+"""Registering two images of a request: prompts become masks, the registration runs in threads, a step at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Generator, Sequence
+from dataclasses import dataclass
+
+from hilum.errors import NoContent
+from hilum.intensity import valid_pixels
+from hilum.serving.overload import ComputePool
+from hilum.transform import Transform
+from hilum.types import BoolMask, Prompt, Registration, RegistrationProgress, TargetReport, ViewRelation
+from services.fusion.registration import ALGORITHM, RegistrationImage, RegistrationOutcome
+from services.fusion.registration import Registration as RegistrationCore
+from services.fusion.requests import MappedImage, Outline
+from services.fusion.targets import TargetSegmenter
+
+# Rough share of the whole that encoder and decoder take, for progress.
+_SEGMENT_SHARE = 0.3
+
+
+@dataclass(frozen=True)
+class RegistrationTask:
+    """Two images to register.
+
+    Attributes:
+        fixed: The image whose grid the result is shown on.
+        moving: The image that is brought onto it.
+        view_relation: How the two see the body.
+        targets: Outlines of the same targets in fixed and in moving.
+        model: For outlines given as prompts, "" for the encoder's default.
+        tenant: For whom.
+        remaining_s: Time until the caller's deadline, None without one.
+    """
+
+    fixed: MappedImage
+    moving: MappedImage
+    view_relation: ViewRelation
+    targets: Sequence[tuple[Outline, Outline]]
+    model: str
+    tenant: str
+    remaining_s: float | None
+
+
+class Registering:
+    """Carries out registration tasks.
+
+    Args:
+        core: The algorithm.
+        segmenter: Makes masks of prompts.
+        pool: Threads for the algorithm.
+    """
+
+    def __init__(self, core: RegistrationCore, segmenter: TargetSegmenter, pool: ComputePool) -> None:
+        self._core = core
+        self._segmenter = segmenter
+        self._pool = pool
+
+    async def run(self, task: RegistrationTask) -> AsyncIterator[RegistrationProgress | Registration]:
+        """Yields progress, then the result. Closing it, or cancelling the caller, stops the work at the next step.
+
+        Raises:
+            NoContent: An image is constant, or a target empty.
+            InvalidField: Sizes or spacings cannot be registered.
+            HilumError: What encoder or decoder answered.
+        """
+        begin = time.perf_counter()
+        masks: list[tuple[BoolMask, BoolMask]] = []
+        prompts = any(isinstance(outline.given, Prompt) for pair in task.targets for outline in pair)
+        share = _SEGMENT_SHARE if prompts else 0.0
+        for index, (in_fixed, in_moving) in enumerate(task.targets):
+            yield RegistrationProgress("segment", share * index / len(task.targets), 0.0)
+            pair = (
+                await self._mask(in_fixed, task.fixed, task),
+                await self._mask(in_moving, task.moving, task),
+            )
+            masks.append(pair)
+        fixed = _registration_image(task.fixed, [in_fixed for in_fixed, _ in masks])
+        moving = _registration_image(task.moving, [in_moving for _, in_moving in masks])
+        work = self._core.run(fixed, moving, task.view_relation)
+        outcome: RegistrationOutcome | None = None
+        while outcome is None:
+            # One step a call, so that a cancelled caller stops the work.
+            step = await self._pool.run(_next, work)
+            if isinstance(step, RegistrationOutcome):
+                outcome = step
+            else:
+                fraction = share + (1 - share) * step.fraction
+                yield RegistrationProgress(step.stage, fraction, step.similarity)
+        yield _result(task, masks, outcome, (time.perf_counter() - begin) * 1000)
+
+    async def _mask(self, outline: Outline, mapped: MappedImage, task: RegistrationTask) -> BoolMask:
+        given = outline.given
+        if isinstance(given, Prompt):
+            if mapped.mapping is None:
+                raise ValueError("a prompt needs an intensity mapping")
+            return await self._segmenter.outline(
+                mapped.image,
+                given,
+                mapped.mapping,
+                model=task.model,
+                tenant=task.tenant,
+                field=outline.field,
+                remaining_s=task.remaining_s,
+            )
+        if not given.any():
+            raise NoContent(
+                "the mask is empty; send a mask with foreground, or leave the target out", field=outline.field
+            )
+        return given
+
+
+def _next(
+    work: Generator[RegistrationProgress, None, RegistrationOutcome],
+) -> RegistrationProgress | RegistrationOutcome:
+    try:
+        return next(work)
+    except StopIteration as finished:
+        outcome: RegistrationOutcome = finished.value
+        return outcome
+
+
+def _registration_image(mapped: MappedImage, targets: list[BoolMask]) -> RegistrationImage:
+    image = mapped.image
+    return RegistrationImage(
+        image.pixels, image.geometry.plane_spacing_mm, valid=valid_pixels(image), targets=tuple(targets)
+    )
+
+
+def _result(
+    task: RegistrationTask, masks: list[tuple[BoolMask, BoolMask]], outcome: RegistrationOutcome, total_ms: float
+) -> Registration:
+    fixed, moving = task.fixed.image, task.moving.image
+    transform = Transform.from_matrix(
+        outcome.fixed_to_moving,
+        fixed.size,
+        moving.size,
+        fixed_geometry=fixed.geometry,
+        moving_geometry=moving.geometry,
+        flags=outcome.flags,
+        algorithm=ALGORITHM,
+    )
+    dice = zip(outcome.before.target_dice, outcome.after.target_dice, masks, strict=True)
+    return Registration(
+        transform=transform,
+        match_loss_before=outcome.before.match_loss,
+        match_loss_after=outcome.after.match_loss,
+        overlap_fraction=outcome.after.overlap_fraction,
+        stages=outcome.stages,
+        targets=tuple(
+            TargetReport(before, after, in_fixed, in_moving) for before, after, (in_fixed, in_moving) in dice
+        ),
+        total_ms=total_ms,
+    )

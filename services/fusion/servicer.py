@@ -1,0 +1,232 @@
+"""FusionService: messages to the fusion cores and back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import aclosing
+
+import grpc
+
+from hilum.codec.images import geometry_to_message
+from hilum.codec.masks import mask_to_message
+from hilum.codec.registrations import registration_to_message
+from hilum.codec.tensors import tensor_to_message
+from hilum.codec.transforms import flags_from_message, flags_to_message, reference_from_message
+from hilum.errors import InvalidField, TransformFlagged
+from hilum.intensity import valid_pixels
+from hilum.serving.overload import ComputePool, Permits
+from hilum.serving.telemetry import rpc_facts
+from hilum.serving.tenant import current_tenant
+from hilum.transform import Transform
+from hilum.types import RegistrationProgress, ViewRelation
+from hilum.v1 import fusion_service_pb2 as pb
+from hilum.v1 import fusion_service_pb2_grpc
+from services.fusion.fusing import fuse
+from services.fusion.points import points_from_message, transformed
+from services.fusion.projection import project_volume
+from services.fusion.pyramid import MAX_LEVELS, BaseRule, FusionRule
+from services.fusion.registering import Registering, RegistrationTask
+from services.fusion.requests import image_from_message, targets_from_message
+from services.fusion.resampling import resample
+from services.fusion.transforms import TransformStore
+from services.fusion.volume import VolumeRequest
+
+DEFAULT_LEVELS = 3
+_BASE_RULES = {
+    pb.BASE_RULE_UNSPECIFIED: BaseRule.MAXIMUM,
+    pb.BASE_RULE_MAXIMUM: BaseRule.MAXIMUM,
+    pb.BASE_RULE_AVERAGE: BaseRule.AVERAGE,
+}
+_NEAREST = {
+    pb.INTERPOLATION_UNSPECIFIED: False,
+    pb.INTERPOLATION_LINEAR: False,
+    pb.INTERPOLATION_NEAREST: True,
+}
+
+
+class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
+    """Serves projection, registration and fusion.
+
+    Args:
+        registering: The registration core with its targets.
+        transforms: Where transforms are kept.
+        permits: How many calls may run at once, and how many may wait.
+        pool: Threads for numerical work.
+        max_image_pixels: Largest image accepted.
+        max_volume_bytes: Largest volume accepted.
+    """
+
+    def __init__(
+        self,
+        registering: Registering,
+        transforms: TransformStore,
+        *,
+        permits: Permits,
+        pool: ComputePool,
+        max_image_pixels: int,
+        max_volume_bytes: int,
+    ) -> None:
+        self._registering = registering
+        self._transforms = transforms
+        self._permits = permits
+        self._pool = pool
+        self._max_image_pixels = max_image_pixels
+        self._max_volume_bytes = max_volume_bytes
+
+    async def ProjectVolume(  # noqa: N802 - the contract's name
+        self,
+        request_iterator: AsyncIterator[pb.ProjectVolumeRequest],
+        context: grpc.aio.ServicerContext[object, object],
+    ) -> pb.ProjectVolumeResponse:
+        """Projects a volume that arrives in pieces."""
+        first = await anext(aiter(request_iterator), None)
+        if first is None or first.WhichOneof("content") != "projection":
+            raise InvalidField("the first message must describe the volume", field="projection")
+        request = VolumeRequest.from_message(first.projection, self._max_volume_bytes)
+        async with self._permits.acquire():
+            voxels = await request.receive(request_iterator)
+            projection = await self._pool.run(
+                project_volume,
+                voxels,
+                request.spacing_mm,
+                request.axis,
+                request.method,
+                slab=request.slab,
+                padding_value=request.padding_value,
+            )
+        rpc_facts().add(voxels=voxels.size)
+        return pb.ProjectVolumeResponse(
+            image=tensor_to_message(projection.pixels), geometry=geometry_to_message(request.projected_geometry())
+        )
+
+    async def RegisterImages(  # noqa: N802
+        self, request: pb.RegisterImagesRequest, context: grpc.aio.ServicerContext[object, object]
+    ) -> AsyncIterator[pb.RegisterImagesResponse]:
+        """Registers two images, with progress."""
+        task = self._task(request, context.time_remaining())
+        async with self._permits.acquire(), aclosing(self._registering.run(task)) as events:
+            async for event in events:
+                if isinstance(event, RegistrationProgress):
+                    yield pb.RegisterImagesResponse(
+                        progress=pb.RegistrationProgress(
+                            stage=event.stage, fraction=event.fraction, similarity=event.similarity
+                        )
+                    )
+                else:
+                    await self._transforms.put(event.transform, task.tenant)
+                    rpc_facts().add(flags=",".join(event.transform.flags), register_ms=event.total_ms)
+                    yield pb.RegisterImagesResponse(result=registration_to_message(event))
+
+    async def FuseImages(  # noqa: N802
+        self, request: pb.FuseImagesRequest, context: grpc.aio.ServicerContext[object, object]
+    ) -> pb.FuseImagesResponse:
+        """Fuses the moving image into the fixed one."""
+        limit = self._max_image_pixels
+        fixed = image_from_message(request.fixed, "fixed", max_pixels=limit, mapping_required=True)
+        moving = image_from_message(request.moving, "moving", max_pixels=limit, mapping_required=True)
+        if not 0 <= request.levels <= MAX_LEVELS:
+            raise InvalidField(f"must lie between 1 and {MAX_LEVELS}; 0 means {DEFAULT_LEVELS}", field="levels")
+        if request.base_rule not in _BASE_RULES:
+            raise InvalidField("is not known here", field="base_rule")
+        transform = await self._transform(request.transform, request.accepted_flags)
+        _require_size(transform.fixed_size, fixed.image.size, "fixed")
+        _require_size(transform.moving_size, moving.image.size, "moving")
+        async with self._permits.acquire():
+            fused = await self._pool.run(
+                fuse,
+                fixed,
+                moving,
+                transform,
+                FusionRule(levels=request.levels or DEFAULT_LEVELS, base_rule=_BASE_RULES[request.base_rule]),
+            )
+        return pb.FuseImagesResponse(
+            fused=tensor_to_message(fused.fused),
+            fixed=tensor_to_message(fused.fixed),
+            moving=tensor_to_message(fused.moving),
+            moving_coverage=mask_to_message(fused.coverage),
+            burned_flags=flags_to_message(transform.flags),
+        )
+
+    async def ResampleImage(  # noqa: N802
+        self, request: pb.ResampleImageRequest, context: grpc.aio.ServicerContext[object, object]
+    ) -> pb.ResampleImageResponse:
+        """Resamples the moving image onto the fixed grid."""
+        moving = image_from_message(request.moving, "moving", max_pixels=self._max_image_pixels).image
+        if request.interpolation not in _NEAREST:
+            raise InvalidField("is not known here", field="interpolation")
+        transform = await self._transform(request.transform, request.accepted_flags)
+        _require_size(transform.moving_size, moving.size, "moving")
+        height, width = transform.fixed_size
+        if height * width > self._max_image_pixels:
+            raise InvalidField(f"more than {self._max_image_pixels} pixels", field="transform.transform.fixed_size")
+        async with self._permits.acquire():
+            resampled = await self._pool.run(
+                resample,
+                moving.pixels,
+                transform.matrix,
+                transform.fixed_size,
+                nearest=_NEAREST[request.interpolation],
+                background=request.background_value,
+                valid=valid_pixels(moving),
+            )
+        return pb.ResampleImageResponse(
+            image=tensor_to_message(resampled.pixels),
+            coverage=mask_to_message(resampled.coverage),
+            flags=flags_to_message(transform.flags),
+        )
+
+    async def TransformPoints(  # noqa: N802
+        self, request: pb.TransformPointsRequest, context: grpc.aio.ServicerContext[object, object]
+    ) -> pb.TransformPointsResponse:
+        """Takes points from one image to the other."""
+        points = points_from_message(request)
+        reference = reference_from_message(request.transform, "transform")
+        transform = await self._resolved(reference)
+        moved = transformed(transform, points, request)
+        return pb.TransformPointsResponse(
+            points=[pb.Coordinates(values=point) for point in moved.tolist()],
+            flags=flags_to_message(transform.flags),
+        )
+
+    def _task(self, request: pb.RegisterImagesRequest, remaining_s: float | None) -> RegistrationTask:
+        limit = self._max_image_pixels
+        fixed = image_from_message(request.fixed, "fixed", max_pixels=limit)
+        moving = image_from_message(request.moving, "moving", max_pixels=limit)
+        if request.view_relation not in (relation.value for relation in ViewRelation):
+            raise InvalidField("must be COMPARABLE or SLAB_AND_PROJECTION", field="view_relation")
+        return RegistrationTask(
+            fixed=fixed,
+            moving=moving,
+            view_relation=ViewRelation(request.view_relation),
+            targets=targets_from_message(request.targets, fixed, moving, max_pixels=limit),
+            model=request.model,
+            tenant=current_tenant(),
+            remaining_s=remaining_s,
+        )
+
+    async def _resolved(self, reference: Transform | bytes) -> Transform:
+        if isinstance(reference, bytes):
+            return await self._transforms.get(reference, current_tenant())
+        return reference
+
+    async def _transform(
+        self, message: pb.TransformReference, accepted: Iterable[pb.TransformFlag.ValueType]
+    ) -> Transform:
+        reference = reference_from_message(message, "transform")
+        names = flags_from_message(accepted, "accepted_flags")
+        transform = await self._resolved(reference)
+        refused = [flag for flag in transform.flags if flag not in names]
+        if refused:
+            raise TransformFlagged(
+                f"the transform is flagged {', '.join(refused)}; name these in accepted_flags to use it all the same",
+                field="accepted_flags",
+            )
+        return transform
+
+
+def _require_size(expected: tuple[int, int], actual: tuple[int, int], field: str) -> None:
+    if expected != actual:
+        raise InvalidField(
+            f"is {actual[0]} x {actual[1]}, but the transform was made for {expected[0]} x {expected[1]}",
+            field=f"{field}.pixels",
+        )
