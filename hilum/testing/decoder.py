@@ -9,8 +9,10 @@ import numpy as np
 from hilum.codec.embeddings import embedding_values_from_message
 from hilum.codec.images import placement_from_message, size_from_message
 from hilum.codec.masks import mask_to_message
+from hilum.codec.predictions import check_answer_size
 from hilum.codec.prompts import box_to_message, prompt_from_message
 from hilum.codec.tensors import check_image_size, image_pixels_from_message, tensor_to_message
+from hilum.connection import MAX_MESSAGE_BYTES
 from hilum.digest import DIGEST_BYTES
 from hilum.errors import (
     EmbeddingNotFound,
@@ -72,6 +74,7 @@ class FakeDecoder(Fake, decoder_service_pb2_grpc.DecoderServiceServicer):
         if request.decoder_revision not in ("", model.decoder_revision):
             raise ModelNotFound("this decoder revision is not served here", field="decoder_revision")
         view, full_size = self._view(request, embedding, model)
+        check_answer_size(request, full_size, LOW_RES_SIZE, max_bytes=MAX_MESSAGE_BYTES)
         prompts = [
             prompt_from_message(prompt, f"prompts[{index}]", full_size, LOW_RES_SIZE)
             for index, prompt in enumerate(request.prompts)

@@ -90,11 +90,11 @@ class FakeEncoder(Fake, encoder_service_pb2_grpc.EncoderServiceServicer):
             raise LimitExceeded(f"{len(request.image_digests)} digests; at most {MAX_DIGESTS}", field="image_digests")
         options = options_from_message(request.options, "options")
         model, tenant = self._model(options.model), tenant_of(context)
-        missing = []
-        for index, digest in enumerate(dict.fromkeys(request.image_digests)):
-            identity = _id_of(digest, options, model, tenant, field=f"image_digests[{index}]")
-            if self.embedding(identity, tenant) is None:
-                missing.append(digest)
+        ids = {
+            digest: _id_of(digest, options, model, tenant, field=f"image_digests[{index}]")
+            for index, digest in enumerate(request.image_digests)
+        }
+        missing = [digest for digest, identity in ids.items() if self.embedding(identity, tenant) is None]
         return pb.FindMissingEmbeddingsResponse(missing_image_digests=missing)
 
     @answering

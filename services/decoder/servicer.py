@@ -10,6 +10,7 @@ import grpc
 from hilum.codec.embeddings import embedding_values_from_message
 from hilum.codec.images import placement_from_message, size_from_message
 from hilum.codec.masks import mask_to_message, window_to_message
+from hilum.codec.predictions import check_answer_size
 from hilum.codec.prompts import prompt_from_message
 from hilum.codec.tensors import check_image_size, image_pixels_from_message, tensor_to_message
 from hilum.digest import DIGEST_BYTES
@@ -25,8 +26,6 @@ from services.decoder.embeddings import HotImage, HotImages, Origin
 from services.decoder.refinement import Patch
 
 MAX_PROMPTS = 256
-# For scores, boxes and names beside the masks.
-_ANSWER_MARGIN_BYTES = 512 * 1024
 _ENCODINGS = (
     image_pb2.MASK_ENCODING_UNSPECIFIED,
     image_pb2.MASK_ENCODING_COCO_RLE,
@@ -79,7 +78,7 @@ class DecoderServicer(decoder_service_pb2_grpc.DecoderServiceServicer):
             raise ModelNotFound("this decoder revision is not served here", field="decoder_revision")
         placement = self._placement(request, hot)
         full_size = placement.full_size if placement else hot.image_size
-        self._check_answer_size(request, full_size, manifest.low_res_mask_size)
+        check_answer_size(request, full_size, manifest.low_res_mask_size, max_bytes=self._max_message_bytes)
         prompts = [
             prompt_from_message(prompt, f"prompts[{index}]", full_size, manifest.low_res_mask_size)
             for index, prompt in enumerate(request.prompts)
@@ -139,24 +138,6 @@ class DecoderServicer(decoder_service_pb2_grpc.DecoderServiceServicer):
         return placement_from_message(
             request.placement, "placement", crop_size=hot.image_size, max_pixels=self._max_image_pixels
         )
-
-    def _check_answer_size(
-        self, request: pb.PredictMasksRequest, full_size: tuple[int, int], low_res_size: int
-    ) -> None:
-        """Refuses before the work what gRPC would refuse to send after it."""
-        height, width = full_size
-        mask_bytes = 0
-        if request.mask_encoding == image_pb2.MASK_ENCODING_PACKED_BITS:
-            mask_bytes += height * -(-width // 8) * (2 if request.HasField("refinement") else 1)
-        if request.return_low_res_masks:
-            mask_bytes += 4 * low_res_size**2
-        answer_bytes = len(request.prompts) * (3 if request.multimask_output else 1) * mask_bytes
-        if answer_bytes > self._max_message_bytes - _ANSWER_MARGIN_BYTES:
-            raise LimitExceeded(
-                f"the answer would take {answer_bytes} bytes and may take {self._max_message_bytes}; send fewer "
-                "prompts a call, or do without packed bits or low_res_masks",
-                field="prompts",
-            )
 
     def _patch(self, request: pb.PredictMasksRequest) -> Patch | None:
         if not request.HasField("refinement"):

@@ -1,0 +1,67 @@
+"""The services under test, once per session, and a tenant of its own for every test."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from hilum.serving.bundle import Bundle
+from hilum.testing import FakeDecoder, FakeEncoder, FakeModel, serve_in_process
+from tests.contract.small_sam import small_sam_bundle
+from tests.contract.wiring import MAX_IMAGE_PIXELS, Caller, Served, box_only, in_thread, real_services
+
+
+@pytest.fixture(scope="session")
+def sam_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The bundle of a small random SAM."""
+    return small_sam_bundle(tmp_path_factory.mktemp("bundles"))
+
+
+@pytest.fixture(scope="session")
+def fake_services() -> Iterator[Served]:
+    """The fakes that Hilum ships."""
+    models = (FakeModel(), FakeModel("fake-box-only", points=False, mask_input=False))
+    encoder = FakeEncoder(models, max_image_pixels=MAX_IMAGE_PIXELS)
+    decoder = FakeDecoder(encoder, max_image_pixels=MAX_IMAGE_PIXELS)
+    with in_thread(serve_in_process(encoder, decoder)) as endpoints:
+        yield Served("fake", endpoints, models[0].name, models[1].name, 256)
+
+
+@pytest.fixture(scope="session")
+def real_served(sam_bundle: Bundle) -> Iterator[Served]:
+    """The services, over a small random SAM."""
+    bundles = [sam_bundle, box_only(sam_bundle)]
+    names = [bundle.manifest.name for bundle in bundles]
+    with in_thread(real_services(bundles)) as endpoints:
+        yield Served("real", endpoints, names[0], names[1], sam_bundle.manifest.low_res_mask_size)
+
+
+@pytest.fixture(scope="session", params=["fake", "real"])
+def served(request: Any) -> Served:
+    """Both, one after the other: what holds for the services holds for the fakes."""
+    chosen: Served = request.getfixturevalue("fake_services" if request.param == "fake" else "real_served")
+    return chosen
+
+
+@pytest.fixture
+def caller(served: Served) -> Iterator[Caller]:
+    """A new tenant of either."""
+    caller = Caller(served)
+    yield caller
+    caller.close()
+
+
+@pytest.fixture
+def stranger(served: Served) -> Iterator[Caller]:
+    """Another new tenant of the same services."""
+    caller = Caller(served)
+    yield caller
+    caller.close()
+
+
+@pytest.fixture
+def real_caller(real_served: Served) -> Iterator[Caller]:
+    """A new tenant of the services."""
+    caller = Caller(real_served)
+    yield caller
+    caller.close()

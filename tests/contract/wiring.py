@@ -1,0 +1,149 @@
+"""Servers under test: the fakes and the real services, wired as their entry points wire them, on loopback."""
+
+import asyncio
+import contextlib
+import dataclasses
+import hashlib
+import io
+import itertools
+import threading
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import grpc
+
+from hilum.connection import TENANT_KEY, Endpoints, channel_options
+from hilum.serving.bundle import Bundle
+from hilum.serving.server import Server
+from hilum.serving.telemetry import Telemetry
+from hilum.v1.decoder_service_pb2_grpc import DecoderServiceStub
+from hilum.v1.encoder_service_pb2_grpc import EncoderServiceStub
+from modeling.catalogue import BOX_ONLY
+from services.decoder.__main__ import decoder_server
+from services.decoder.settings import DecoderSettings
+from services.encoder.__main__ import encoder_server
+from services.encoder.settings import EncoderSettings
+
+Value = TypeVar("Value")
+
+TIMEOUT_S = 30.0
+# Small enough that requests beyond it are cheap to send.
+MAX_IMAGE_PIXELS = 1_000_000
+
+_tenants = (f"tenant-{number}" for number in itertools.count())
+
+
+@dataclass(frozen=True)
+class Served:
+    """Services under test.
+
+    Attributes:
+        kind: "fake" or "real".
+        endpoints: Addresses.
+        model: Name of the default model, which understands every prompt.
+        box_model: Name of a model that understands boxes only.
+        low_res_size: Side of its low-resolution masks.
+    """
+
+    kind: str
+    endpoints: Endpoints
+    model: str
+    box_model: str
+    low_res_size: int
+
+
+class Caller:
+    """One tenant of the services under test, with channels of its own.
+
+    Attributes:
+        served: The services.
+        tenant: A name that no other caller has, so that no test sees another's embeddings.
+    """
+
+    def __init__(self, served: Served) -> None:
+        self.served = served
+        self.tenant = next(_tenants)
+        # Without the retry policy: every answer is seen.
+        options = [option for option in channel_options() if "service_config" not in option[0]]
+        self._channels = {
+            address: grpc.insecure_channel(address, options=[*options, ("grpc.enable_retries", 0)])
+            for address in {served.endpoints.encoder, served.endpoints.decoder}
+        }
+        self._encoder = EncoderServiceStub(self._channels[served.endpoints.encoder])
+        self._decoder = DecoderServiceStub(self._channels[served.endpoints.decoder])
+
+    def close(self) -> None:
+        """Closes the channels."""
+        for channel in self._channels.values():
+            channel.close()
+
+    def call(self, method: str, request: Any, **options: Any) -> Any:
+        """Calls a method of one of the services by name."""
+        stub = self._encoder if hasattr(self._encoder, method) else self._decoder
+        arguments = {"timeout": TIMEOUT_S, "metadata": ((TENANT_KEY, self.tenant),)} | options
+        return getattr(stub, method)(request, **arguments)
+
+    def send_bytes(self, path: str, data: bytes) -> bytes:
+        """Calls a unary method with any bytes."""
+        address = self.served.endpoints.encoder if "Encoder" in path else self.served.endpoints.decoder
+        multicallable: Any = self._channels[address].unary_unary(path)
+        answer: bytes = multicallable(data, timeout=TIMEOUT_S, metadata=((TENANT_KEY, self.tenant),))
+        return answer
+
+
+def box_only(bundle: Bundle) -> Bundle:
+    """Returns a bundle as of another model, with the same weights, that was trained on boxes only."""
+    name = f"{bundle.manifest.name}-box-only"
+    revision = hashlib.sha256(name.encode()).hexdigest()
+    manifest = dataclasses.replace(bundle.manifest, name=name, encoder_revision=revision, prompts=BOX_ONLY)
+    return Bundle(bundle.folder, manifest)
+
+
+@contextlib.asynccontextmanager
+async def running(server: Server) -> AsyncIterator[str]:
+    """Runs a server for the block; yields its address."""
+    async with server.resources:
+        yield await server.start()
+        await server.stop()
+
+
+@contextlib.asynccontextmanager
+async def real_services(bundles: list[Bundle], **settings: Any) -> AsyncIterator[Endpoints]:
+    """Runs encoder and decoder, as their entry points wire them, without Redis."""
+    names = tuple(bundle.manifest.name for bundle in bundles)
+    common = {
+        "port": 0,
+        "models": names,
+        "redis_url": None,
+        "metrics_port": None,
+        "tenant_source": "metadata",
+        "intra_op_threads": 1,
+        "max_image_pixels": MAX_IMAGE_PIXELS,
+        "drain_s": 0,
+        **settings,
+    }
+    encoder = encoder_server(EncoderSettings(**common), bundles, Telemetry("encoder", stream=io.StringIO()))
+    async with running(encoder) as encoder_address:
+        decoder_settings = DecoderSettings(**common, encoders=(encoder_address,))
+        decoder = decoder_server(decoder_settings, bundles, Telemetry("decoder", stream=io.StringIO()))
+        async with running(decoder) as decoder_address:
+            yield Endpoints(encoder_address, decoder_address, decoder_address)
+
+
+@contextlib.contextmanager
+def in_thread(context: contextlib.AbstractAsyncContextManager[Value]) -> Iterator[Value]:
+    """Enters an asynchronous context manager on the event loop of a thread of its own."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="services-under-test", daemon=True)
+    thread.start()
+    try:
+        value = asyncio.run_coroutine_threadsafe(context.__aenter__(), loop).result()
+        try:
+            yield value
+        finally:
+            asyncio.run_coroutine_threadsafe(context.__aexit__(None, None, None), loop).result()
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
