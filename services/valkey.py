@@ -24,7 +24,12 @@ def main() -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    threading.Thread(target=lambda: (sys.stdin.buffer.read(), stop.set()), daemon=True).start()
+
+    def watch_parent() -> None:
+        sys.stdin.buffer.read()
+        stop.set()
+
+    threading.Thread(target=watch_parent, daemon=True).start()
     try:
         with ValkeyServer(port=options.port, config=settings) as server:
             sys.stdout.write(f'{{"event": "ready", "address": "{server.connection_url}"}}\n')

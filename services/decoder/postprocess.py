@@ -2,8 +2,8 @@
 
 segment-anything upscales logits bilinearly to the model's square canvas, cuts the padding off, and resizes bilinearly
 to the image. Both steps are linear and separable, so their composition is one small matrix per axis: image rows x
-low-res rows. Only the rows and columns that can reach a threshold are computed, in blocks, and nothing larger than a block is
-ever held as floats: a small mask in a large radiograph costs what the mask costs.
+low-res rows. Only the rows and columns that can reach a threshold are computed, in blocks, and nothing larger than a
+block is ever held as floats: a small mask in a large radiograph costs what the mask costs.
 """
 
 from __future__ import annotations

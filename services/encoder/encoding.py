@@ -141,9 +141,8 @@ class Encoding:
             return Encoded(known, True, timings)
         if pixels is None:
             raise PixelsRequired("no embedding is known for this digest; send the same request with pixels")
-        async with self._permits.acquire():
-            await self._check_digest(digest, pixels)
-            return await self._encode_once(identity, pixels, options, tenant, timings)
+        await self._check_digest(digest, pixels)
+        return await self._encode_once(identity, pixels, options, tenant, timings)
 
     async def _encode_once(
         self, identity: bytes, pixels: NDArray[Any], options: EncodingOptions, tenant: str, timings: Timings
@@ -153,7 +152,9 @@ class Encoding:
         async def compute() -> StoredEmbedding:
             nonlocal ran
             ran = True
-            return await self._run(identity, pixels, options, tenant, timings)
+            # Only who encodes takes a permit: callers that wait for the same image cost nothing.
+            async with self._permits.acquire():
+                return await self._run(identity, pixels, options, tenant, timings)
 
         async def lookup() -> StoredEmbedding | None:
             return await self._lookup(identity, tenant, timings)

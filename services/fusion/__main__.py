@@ -48,6 +48,11 @@ def fusion_server(settings: FusionSettings, telemetry: Telemetry) -> Server:
     return server
 
 
+async def run(settings: FusionSettings) -> int:
+    """Serves until told to stop; returns the exit code."""
+    telemetry = Telemetry("fusion", log_level=settings.log_level)
+    return await fusion_server(settings, telemetry).run_until_signal()
+
+
 if __name__ == "__main__":
-    settings = FusionSettings.load()
-    sys.exit(asyncio.run(fusion_server(settings, Telemetry("fusion", log_level=settings.log_level)).run_until_signal()))
+    sys.exit(asyncio.run(run(FusionSettings.load())))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Generator, Sequence
+from collections.abc import AsyncGenerator, Generator, Sequence
 from dataclasses import dataclass
 
 from hilum.errors import NoContent
@@ -57,7 +57,7 @@ class Registering:
         self._segmenter = segmenter
         self._pool = pool
 
-    async def run(self, task: RegistrationTask) -> AsyncIterator[RegistrationProgress | Registration]:
+    async def run(self, task: RegistrationTask) -> AsyncGenerator[RegistrationProgress | Registration, None]:
         """Yields progress, then the result. Closing it, or cancelling the caller, stops the work at the next step.
 
         Raises:
