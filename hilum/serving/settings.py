@@ -32,7 +32,7 @@ class ServiceSettings(BaseSettings):
         running_permits: Requests computed at once before others wait.
         waiting_permits: Requests that wait for a permit before others are refused.
         compute_threads: Pieces of numerical work that run at once in this process.
-        intra_op_threads: Threads of one model run; 0 lets the runtime choose.
+        intra_op_threads: Threads of one model run. More than there are idle cores make it slower, not faster.
         drain_s: How long running requests may go on after SIGTERM, in seconds.
         health_interval_s: Time between pings of dependencies, in seconds.
         log_level: Least level that is logged.
@@ -56,7 +56,7 @@ class ServiceSettings(BaseSettings):
     running_permits: int = Field(default=4, ge=1)
     waiting_permits: int = Field(default=32, ge=0)
     compute_threads: int = Field(default=2, ge=1)
-    intra_op_threads: int = Field(default=0, ge=0)
+    intra_op_threads: int = Field(default=1, ge=1)
     drain_s: float = Field(default=20.0, ge=0)
     health_interval_s: float = Field(default=5.0, gt=0)
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -33,7 +33,7 @@ def fusion_server(settings: FusionSettings, telemetry: Telemetry) -> Server:
         SERVICE,
         add_FusionServiceServicer_to_server,
         FusionServicer(
-            Registering(Registration(threads=settings.intra_op_threads or 1), segmenter, pool),
+            Registering(Registration(threads=settings.intra_op_threads), segmenter, pool),
             TransformStore(settings.local_cache_bytes, shared.cache, telemetry),
             permits=Permits(settings.running_permits, settings.waiting_permits, name="fusion", telemetry=telemetry),
             pool=pool,
