@@ -15,7 +15,15 @@ from hilum.codec.prompts import prompt_to_message
 from hilum.codec.tensors import tensor_to_message
 from hilum.connection import EMBEDDING_ID_KEY, IMAGE_DIGEST_KEY, Metadata, answered, streamed
 from hilum.digest import image_digest
-from hilum.errors import EmbeddingNotFound, HilumError, InvalidField, ModelNotFound, PixelsRequired, from_status
+from hilum.errors import (
+    EmbeddingNotFound,
+    HilumError,
+    InvalidArgument,
+    InvalidField,
+    ModelNotFound,
+    PixelsRequired,
+    from_status,
+)
 from hilum.region import Region, choose_region
 from hilum.types import (
     EncodedImage,
@@ -210,6 +218,8 @@ class SegmentationCalls:
                 yield EncodeSuccess(index, encoded_from_message(known))
             except PixelsRequired:
                 pending.append((index, view))
+            except InvalidArgument as error:
+                yield EncodeFailure(index, error)
 
         async def requests() -> AsyncIterator[encoder_pb.EncodeImagesRequest]:
             for index, view in pending:

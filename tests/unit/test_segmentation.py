@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hilum import AsyncClient, Box, Client, Image, Prompt, Window
+from hilum import AsyncClient, Box, Client, Image, ImageGeometry, Prompt, Window
 from hilum.errors import OutsideImage
+from hilum.geometry import PlaneFrame
+from hilum.segmentation import EncodeFailure
 from hilum.testing import FakeEncoder, serve_in_process, serve_in_thread
 
 WINDOW = Window(500, 1000)
@@ -47,3 +49,14 @@ async def test_errors_name_the_prompt_as_the_caller_numbered_it() -> None:
         with pytest.raises(OutsideImage) as caught:
             await client.predict(image(0), [Prompt(box=box) for box in (small, far, outside)], mapping=WINDOW)
     assert caught.value.field == "prompts[2].box"
+
+
+async def test_an_image_that_is_refused_does_not_end_a_series() -> None:
+    """Of several images one has pixels far from square: it fails by itself, the others are encoded."""
+    flat = Image(image(1).pixels, ImageGeometry(PlaneFrame((1.0, 100.0))))
+    async with serve_in_process() as endpoints, AsyncClient(endpoints) as client:
+        outcomes = [outcome async for outcome in client.encode_many([image(0), flat, image(2)], mapping=WINDOW)]
+    failed = [outcome for outcome in outcomes if isinstance(outcome, EncodeFailure)]
+    assert [outcome.index for outcome in failed] == [1]
+    assert failed[0].error.field == "options.pixel_aspect"
+    assert len(outcomes) == 3
