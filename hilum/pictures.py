@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +39,7 @@ def read_image(path: Path, frame: int | None, plane: PlaneName | None, index: in
     """
     refuse_option(path, "plane", plane, "a picture has no planes")
     refuse_option(path, "index", index, "a picture has pages: use frame")
-    with PIL.Image.open(path, formats=_FORMATS) as picture:
+    with _opened(path) as picture:
         pages = getattr(picture, "n_frames", 1)
         if frame is None and pages > 1:
             raise InvalidField(f"{path.name} has {pages} pages: name one, from 1", field="frame")
@@ -57,8 +59,15 @@ def read_volume(path: Path, allow_uneven: bool) -> Volume:
 def frame_count(path: Path, plane: PlaneName) -> int:
     """Returns how many pages a picture has, the same for every plane."""
     del plane
-    with PIL.Image.open(path, formats=_FORMATS) as picture:
+    with _opened(path) as picture:
         return int(getattr(picture, "n_frames", 1))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[PIL.Image.Image]:
+    # Through a stream: given a name, Pillow 13.0 maps an uncompressed TIFF into memory and scrambles a turned one.
+    with path.open("rb") as stream, PIL.Image.open(stream, formats=_FORMATS) as picture:
+        yield picture
 
 
 def _pixels(path: Path, picture: PIL.Image.Image) -> Pixels:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from struct import unpack
+from dataclasses import dataclass
+from struct import unpack_from
 from typing import Any
 
 from numpy.typing import NDArray
@@ -35,29 +36,38 @@ def stored_values(file: DicomFile, frame: int) -> NDArray[Any]:
     _require_supported(file)
     height, width = file.integer("Rows"), file.integer("Columns")
     start = file.stream.tell()
-    keyword, length = _pixel_element(file)
+    element = _pixel_element(file)
     require_pixels(file.path, height, width)
     try:
         if file.transfer_syntax.is_encapsulated:
-            values = _compressed(file, frame, height, width)
+            values = _compressed(file, frame, height, width, element)
         else:
-            _require_length(file, frame, height, width, length)
-            values = _decoded(file, frame, keyword)
+            _require_length(file, frame, height, width, element.length)
+            values = _decoded(file, frame, element)
     finally:
         file.stream.seek(start)
     return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
-def _pixel_element(file: DicomFile) -> tuple[str, int]:
-    """Reads the pixel data's tag, VR and length; the stream then stands at the value. Source: PS3.5 7.1."""
-    order = ">" if not file.transfer_syntax.is_little_endian else "<"
+@dataclass(frozen=True)
+class _PixelElement:
+    """The pixel data's element: its keyword, value representation ("" in implicit files) and length in bytes."""
+
+    keyword: str
+    representation: str
+    length: int
+
+
+def _pixel_element(file: DicomFile) -> _PixelElement:
+    """Reads the head of the pixel data; the stream then stands at the value. Source: PS3.5 7.1."""
+    order = "<" if file.transfer_syntax.is_little_endian else ">"
     implicit = file.transfer_syntax.is_implicit_VR
-    element = file.stream.read(8 if implicit else 12)
-    if len(element) < (8 if implicit else 12):
+    head = file.stream.read(8 if implicit else 12)
+    if len(head) < (8 if implicit else 12):
         raise file.unreadable("it has no pixel data")
-    group, number, length = unpack(f"{order}HHI", element) if implicit else unpack(f"{order}HH4xI", element)
-    keyword = PIXEL_KEYWORDS[group << 16 | number]
-    return keyword, length
+    group, number = unpack_from(f"{order}HH", head)
+    (length,) = unpack_from(f"{order}I", head, 4 if implicit else 8)
+    return _PixelElement(PIXEL_KEYWORDS[group << 16 | number], "" if implicit else head[4:6].decode("ascii"), length)
 
 
 def _require_length(file: DicomFile, frame: int, height: int, width: int, length: int) -> None:
@@ -72,7 +82,7 @@ def _require_length(file: DicomFile, frame: int, height: int, width: int, length
         raise file.unreadable(f"its pixel data end early: {present} of {needed} bytes")
 
 
-def _compressed(file: DicomFile, frame: int, height: int, width: int) -> NDArray[Any]:
+def _compressed(file: DicomFile, frame: int, height: int, width: int, element: _PixelElement) -> NDArray[Any]:
     """Decodes a compressed frame whose own header agrees with the file's."""
     syntax = file.transfer_syntax
     data = get_frame(file.stream, frame - 1, number_of_frames=file.frames)
@@ -83,12 +93,13 @@ def _compressed(file: DicomFile, frame: int, height: int, width: int) -> NDArray
         if file.integer("SamplesPerPixel", 1) != 1:
             raise file.unreadable(f"its {syntax.name} frame is in colour, which is not supported")
         return decode_jpeg12(data, syntax, height, width)
-    return _decoded(file, frame, "PixelData")
+    return _decoded(file, frame, element)
 
 
-def _decoded(file: DicomFile, frame: int, keyword: str) -> NDArray[Any]:
+def _decoded(file: DicomFile, frame: int, element: _PixelElement) -> NDArray[Any]:
     """Decodes with pydicom, YBR to RGB."""
-    options = as_pixel_options(file.dataset, pixel_keyword=keyword)
+    # Eight-bit pixels in big-endian words are swapped, which only the value representation tells.
+    options = as_pixel_options(file.dataset, pixel_keyword=element.keyword, pixel_vr=element.representation)
     try:
         values, _ = get_decoder(file.transfer_syntax).as_array(file.stream, index=frame - 1, **options)
     except RuntimeError as error:  # every decoder failed; each says why on a line of its own
