@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from hilum.codec.tensors import tensor_from_message, tensor_to_message
 from hilum.errors import InvalidField, InvalidTensor, LimitExceeded, OutsideImage
 from hilum.types import Box, Point, Prompt
@@ -11,6 +13,8 @@ from hilum.v1 import image_pb2
 
 MAX_POINTS = 64
 LOW_RES_SIZE = 256
+# Squares of larger ones overflow in the model, whose answer would then be no number.
+MAX_LOGIT = 1e6
 _HALF_PIXEL = 0.5
 
 
@@ -46,7 +50,7 @@ def prompt_from_message(
 
     Raises:
         InvalidField: Nothing is given, a label is unspecified, a number is not finite, or a box has no area.
-        InvalidTensor: mask_input is not FLOAT32 of the model's low-resolution size.
+        InvalidTensor: mask_input is not FLOAT32 of the model's low-resolution size, or holds absurd logits.
         LimitExceeded: More than 64 points.
         OutsideImage: A point, or a whole box, lies outside the image.
     """
@@ -63,6 +67,8 @@ def prompt_from_message(
                 f"({low_res_size}, {low_res_size})",
                 field=f"{field}.mask_input",
             )
+        if np.abs(mask_input).max() > MAX_LOGIT:
+            raise InvalidTensor(f"holds logits beyond {MAX_LOGIT:g}; no model's are", field=f"{field}.mask_input")
     if not points and box is None and mask_input is None:
         raise InvalidField("is empty: give points, a box, or mask_input", field=field)
     return Prompt(points, box, mask_input)

@@ -65,7 +65,7 @@ def refine_bright(mask: NDArray[np.bool_], box: Box | None, patch: Patch) -> tup
         return None, Outcome.KEPT_NOT_COVERED
     values = patch.values[
         rows.start - patch.y : rows.stop - patch.y, columns.start - patch.x : columns.stop - patch.x
-    ].astype(np.float32)
+    ].astype(np.float64)
     threshold, separability = otsu(values)
     bright = values > threshold
     if not bright.any() or bright.all() or separability < MIN_SEPARABILITY:
@@ -86,7 +86,7 @@ def refine_bright(mask: NDArray[np.bool_], box: Box | None, patch: Patch) -> tup
     return refined, Outcome.APPLIED
 
 
-def otsu(values: NDArray[np.float32]) -> tuple[float, float]:
+def otsu(values: NDArray[np.float64]) -> tuple[float, float]:
     """Returns the threshold of largest between-class variance, and that variance's share of the whole in [0, 1]."""
     low, high = float(values.min()), float(values.max())
     if low == high:

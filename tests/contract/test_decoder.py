@@ -144,6 +144,7 @@ REFUSALS = [
     _mask_input_case("mask_input cut", lambda logits: logits[1:]),
     _mask_input_case("mask_input of three axes", lambda logits: logits[None]),
     _mask_input_case("mask_input half", lambda logits: logits.astype(np.float16)),
+    _mask_input_case("mask_input huge", lambda logits: logits - np.float32(1.1e6)),
     _mask_input_case("mask_input NaN", lambda logits: logits * np.float32(np.nan)),
     _case("points", lambda caller: _box_model(caller, point(5, 5)), "PROMPT_NOT_SUPPORTED"),
     _case(
