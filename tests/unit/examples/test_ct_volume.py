@@ -17,6 +17,7 @@ from examples.demo.ct_volume import (
     VolumeUnavailableError,
     load_ct_volume,
 )
+from hilum.geometry import PatientFrame, pixel_to_patient
 
 
 def _centre(volume: CtVolume, *labels: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
@@ -65,11 +66,23 @@ def test_great_vessels_touch_the_heart_or_lie_above_it(volume: CtVolume) -> None
         assert voxels.mean() > (50 if label is Label.INFERIOR_VENA_CAVA else 150)
 
 
-def test_affine_leads_to_patient_coordinates(volume: CtVolume) -> None:
+def test_frame_leads_to_patient_coordinates(volume: CtVolume) -> None:
     """A voxel step along columns goes to the patient's left, along rows to the feet, along depth to the back."""
-    steps = volume.affine_lps[:3, :3] @ np.eye(3)
     depth_mm, row_mm, column_mm = volume.spacing_mm
-    np.testing.assert_allclose(steps, np.array([[column_mm, 0, 0], [0, 0, depth_mm], [0, -row_mm, 0]]), atol=1e-6)
+    origin, *steps = pixel_to_patient(volume.frame, [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)])
+    expected = [[column_mm, 0, 0], [0, 0, -row_mm], [0, depth_mm, 0]]
+    np.testing.assert_allclose(np.array(steps) - origin, expected, atol=1e-6)
+
+
+def test_as_volume_keeps_the_patient_in_place(volume: CtVolume) -> None:
+    """What is handed to Hilum holds all labelled anatomy, fits a message, and names the same patient coordinates."""
+    handed = volume.as_volume()
+    first = int(np.flatnonzero((volume.labels > 0).any(axis=(1, 2)))[0])
+    assert isinstance(handed.geometry.frame, PatientFrame)
+    assert handed.voxels.nbytes < 64 * 1024**2
+    np.testing.assert_array_equal(handed.voxels[7], volume.hounsfield[first + 7])
+    there = pixel_to_patient(handed.geometry.frame, [(3, 5, 7)])
+    np.testing.assert_allclose(there, pixel_to_patient(volume.frame, [(3, 5, first + 7)]))
 
 
 def test_second_load_downloads_nothing(volume: CtVolume, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,3 +72,10 @@ def test_unexposed_pixels_are_shuttered(volume: CtVolume, paths: MaterialPaths, 
     assert not moved.exposed[:, :19].any()
     assert (moved.pixels[~moved.exposed] == 0).all()
     assert moved.exposed[25:, 25:].all()
+    assert (moved.pixels[moved.exposed] > 0).all()
+
+
+def test_the_picture_says_that_it_is_simulated(still: SimulatedXray) -> None:
+    """What is sent to a service is marked as simulated and has square pixels of known size."""
+    assert still.image.source.simulated
+    assert still.image.geometry.plane_spacing_mm == (1.40625, 1.40625)

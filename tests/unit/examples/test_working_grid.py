@@ -5,6 +5,7 @@ import pytest
 
 from examples.demo.ct_volume import CtVolume, Label
 from examples.demo.working_grid import WorkingGrid
+from hilum.geometry import pixel_to_patient
 
 
 @pytest.mark.parametrize("width", [256, 512])
@@ -25,8 +26,8 @@ def test_grid_pixels_have_patient_coordinates(volume: CtVolume, grid: WorkingGri
     on_grid = grid.resample(liver)
     y, x = np.mgrid[: grid.height, : grid.width]
     weight = on_grid / on_grid.sum()
-    from_grid = grid.lps_from_pixel(volume, depth) @ [(x * weight).sum(), (y * weight).sum(), 0, 1]
-    np.testing.assert_allclose(from_grid, volume.affine_lps @ [column, row, depth, 1], atol=0.2)
+    on_slice = pixel_to_patient(grid.frame(volume, depth), [((x * weight).sum(), (y * weight).sum())])
+    np.testing.assert_allclose(on_slice, pixel_to_patient(volume.frame, [(column, row, depth)]), atol=0.2)
 
 
 def test_beyond_the_volume_is_the_stated_value(volume: CtVolume, grid: WorkingGrid) -> None:

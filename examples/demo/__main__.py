@@ -1,0 +1,243 @@
+"""The demo: `make demo`, or `python -m examples.demo`.
+
+A real CT and a simulated X-ray of the same body under a known motion. Starts the services on free loopback ports,
+segments liver and lungs in the CT and the lungs in the X-ray from jittered boxes, registers the CT's projection to the
+X-ray, lets a coronal slab inherit the transform, and fuses. Prints what came out against the truth, and writes pictures
+to build/demo.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from examples.demo.accuracy import IMAGE_WIDTH, LUNGS, dice
+from examples.demo.alignment import coronal_projection, on_grid, register, registration_error
+from examples.demo.ct_volume import LEFT_LUNG, RIGHT_LUNG, CtVolume, Label, load_ct_volume
+from examples.demo.known_motion import KnownMotion
+from examples.demo.pictures import Outline, Panel, checkerboard, panel, write
+from examples.demo.running_services import RunningServices
+from examples.demo.simulated_xray import material_paths, simulate_xray
+from examples.demo.truth import LungProjection, Mask, jittered_box, projected_body, slice_of_largest_area, slice_truth
+from examples.demo.working_grid import WorkingGrid
+from hilum import CT_LUNG, CT_SOFT_TISSUE, Client, Image, ProjectionAxis, ProjectionMethod, Prompt, Transform
+from hilum.types import Fusion, Registration
+
+SLAB_MM = 20.0
+PICTURES = Path("build/demo")
+
+
+@dataclass
+class Steps:
+    """Seconds per step, in order, and where embeddings were found."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    origins: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def step(self, console: Console, name: str) -> Iterator[None]:
+        """Shows that a step runs, and notes how long it took."""
+        begin = time.perf_counter()
+        with console.status(f"{name} ..."):
+            yield
+        self.seconds[name] = time.perf_counter() - begin
+
+    @contextmanager
+    def starting(self, console: Console, services: RunningServices) -> Iterator[RunningServices]:
+        """Starts the services as a step of its own, and stops them at the end of the block."""
+        with ExitStack() as stack:
+            with self.step(console, "start the services"):
+                stack.enter_context(services)
+            yield services
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The demo's images on one working grid, and the truth about them."""
+
+    volume: CtVolume
+    grid: WorkingGrid
+    motion: KnownMotion
+    liver: Image
+    lungs: Image
+    xray: Image
+    truth: dict[str, Mask]
+    liver_depth: int
+
+    @classmethod
+    def build(cls, seed: int) -> Scene:
+        """Loads the CT and simulates the X-ray of this seed's motion and noise."""
+        volume = load_ct_volume()
+        grid = WorkingGrid.over(volume, IMAGE_WIDTH)
+        motion = KnownMotion.from_seed(seed)
+        liver_depth = slice_of_largest_area(volume, (Label.LIVER,))
+        lung_depth = slice_of_largest_area(volume, RIGHT_LUNG + LEFT_LUNG)
+        truth = {"CT liver": slice_truth(volume, grid, liver_depth, (Label.LIVER,))}
+        for name, labels in LUNGS.items():
+            truth[f"CT {name}"] = slice_truth(volume, grid, lung_depth, labels)
+            field_of_lung = LungProjection.of(volume, labels).field(grid, motion.moving_to_fixed(grid))
+            truth[f"simulated X-ray {name}"] = field_of_lung
+        return cls(
+            volume,
+            grid,
+            motion,
+            grid.slice_image(volume, liver_depth, CT_SOFT_TISSUE),
+            grid.slice_image(volume, lung_depth, CT_LUNG),
+            simulate_xray(volume, material_paths(volume), grid, motion, seed).image,
+            truth,
+            liver_depth,
+        )
+
+
+def segment(client: Client, scene: Scene, image: Image, kind: str, seed: int, steps: Steps) -> list[Outline]:
+    """Segments every target of one kind of image ("CT liver", "CT", "simulated X-ray") from jittered boxes."""
+    targets = {
+        name: truth
+        for name, truth in scene.truth.items()
+        if name == kind or (name.startswith(kind) and name.endswith("lung"))
+    }
+    boxes = {name: jittered_box(truth, seed) for name, truth in targets.items()}
+    prediction = client.predict(image, [Prompt(box=box) for box in boxes.values()])
+    steps.origins.extend(prediction.embedding_origins)
+    masks = [masks[0].mask for masks in prediction.masks]
+    return [Outline(name, box, mask) for (name, box), mask in zip(boxes.items(), masks, strict=True)]
+
+
+def slab_image(client: Client, scene: Scene) -> Image:
+    """Asks the fusion service for a coronal slab around the liver slice, and brings it onto the working grid."""
+    volume = scene.volume.as_volume()
+    first = int(np.flatnonzero((scene.volume.labels > 0).any(axis=(1, 2)))[0])
+    half = round(SLAB_MM / 2 / scene.volume.spacing_mm[0])
+    middle = scene.liver_depth - first
+    slab = client.project(
+        volume,
+        axis=ProjectionAxis.DEPTH,
+        method=ProjectionMethod.MEAN,
+        slab=(max(0, middle - half), min(len(volume.voxels), middle + half)),
+    )
+    pixels = scene.grid.resample(slab.pixels, outside=-1024).astype(np.float32)
+    return Image(pixels, scene.liver.geometry, window=CT_SOFT_TISSUE, source=slab.source)
+
+
+def print_results(console: Console, rows: list[tuple[str, str, str]], steps: Steps) -> None:
+    """Prints what came out, and how long each step took."""
+    results = Table(title="Against the truth (simulated X-ray; not for diagnosis)")
+    for name in ("what", "measured", "asked for"):
+        results.add_column(name, justify="left" if name == "what" else "right")
+    for row in rows:
+        results.add_row(*row)
+    console.print(results)
+    times = Table(title="Seconds per step")
+    times.add_column("step")
+    times.add_column("s", justify="right")
+    for name, seconds in steps.seconds.items():
+        times.add_row(name, f"{seconds:.2f}")
+    console.print(times)
+    hits = sum(origin in ("memory", "cache") for origin in steps.origins)
+    console.print(
+        f"Embeddings found by the decoder: {', '.join(steps.origins)}; {hits} of {len(steps.origins)} cached."
+    )
+
+
+def fuse(client: Client, scene: Scene, slab: Image, inherited: Transform) -> tuple[Fusion, Fusion]:
+    """Fuses slab and X-ray without a transform, for the picture of how they lay, and with the inherited one."""
+    unmoved = Transform.from_matrix(np.eye(3), inherited.fixed_size, inherited.moving_size)
+    before = client.fuse(slab, scene.xray, unmoved)
+    return before, client.fuse(slab, scene.xray, inherited, accepted_flags=inherited.flags)
+
+
+def accuracy_rows(scene: Scene, found: list[Outline]) -> list[tuple[str, str, str]]:
+    """Returns a row per target: its Dice, and what the acceptance asks for in the mean over boxes."""
+    asked = {"CT liver": ">= .93", "CT": ">= .92", "simulated X-ray": ">= .85"}
+    return [
+        (
+            outline.name,
+            f"Dice {dice(outline.mask, scene.truth[outline.name]):.3f}",
+            next(text for name, text in asked.items() if outline.name.startswith(name)),
+        )
+        for outline in found
+    ]
+
+
+def registration_rows(scene: Scene, registration: Registration, inherited: Transform) -> list[tuple[str, str, str]]:
+    """Returns the target registration error over the body before and after, Match_Loss, and the transform's flags."""
+    body = projected_body(scene.volume, scene.grid)
+    unmoved = Transform.from_matrix(np.eye(3), inherited.fixed_size, inherited.moving_size)
+    before = registration_error(unmoved, scene.grid, scene.motion, body)
+    after = registration_error(inherited, scene.grid, scene.motion, body)
+    loss = f"{registration.match_loss_before:.3f} -> {registration.match_loss_after:.3f}"
+    return [
+        ("registration error before", f"{before.mean_mm:.1f} mm, {before.mean_px:.1f} px of 256", ""),
+        ("registration error after", f"{after.mean_mm:.2f} mm, {after.mean_px:.2f} px of 256", "mean <= 1.7 px"),
+        ("largest over the body", f"{after.max_px:.2f} px of 256", "<= 4 px"),
+        ("Match_Loss", loss, ""),
+        ("flags", ", ".join(inherited.flags) or "none", ""),
+    ]
+
+
+def write_pictures(folder: Path, scene: Scene, found: dict[str, list[Outline]], fusions: tuple[Fusion, Fusion]) -> None:
+    """Writes inputs.png, registration.png, fused.png, and demo.png with the essential of all."""
+    before, after = fusions
+    inputs = [
+        panel("CT, liver (soft-tissue window)", scene.liver, found["CT liver"]),
+        panel("CT, lungs (lung window)", scene.lungs, found["CT lungs"]),
+        panel("simulated X-ray, lungs", scene.xray, found["X-ray"]),
+    ]
+    unregistered = Panel("CT slab and simulated X-ray, before", checkerboard(before.fixed, before.moving))
+    registered = Panel("after registration", checkerboard(after.fixed, after.moving))
+    fused = Panel("fused: CT slab and simulated X-ray", after.fused)
+    write(folder / "inputs.png", inputs, 3)
+    write(folder / "registration.png", [unregistered, registered], 2)
+    write(folder / "fused.png", [fused], 1)
+    write(folder / "demo.png", [*inputs, unregistered, registered, fused], 3)
+
+
+def run(seed: int, folder: Path, console: Console) -> None:
+    """Runs the demo and writes its pictures."""
+    steps = Steps()
+    folder.mkdir(parents=True, exist_ok=True)
+    with steps.step(console, "load the CT, simulate the X-ray"):
+        scene = Scene.build(seed)
+    with (
+        steps.starting(console, RunningServices(folder / "services.log")) as services,
+        Client(services.endpoints) as client,
+    ):
+        for turn in ("first prompts, images encoded", "the same prompts again"):
+            with steps.step(console, f"segment: {turn}"):
+                found = {
+                    "CT liver": segment(client, scene, scene.liver, "CT liver", seed, steps),
+                    "CT lungs": segment(client, scene, scene.lungs, "CT", seed, steps),
+                    "X-ray": segment(client, scene, scene.xray, "simulated X-ray", seed, steps),
+                }
+        with steps.step(console, "project the CT"):
+            projection, slab = coronal_projection(client, scene.volume), slab_image(client, scene)
+        with steps.step(console, "register the projection to the X-ray"):
+            registration = register(client, projection, scene.xray)
+        inherited = on_grid(registration.transform, scene.grid, scene.volume, scene.liver_depth)
+        with steps.step(console, "fuse slab and X-ray"):
+            fusions = fuse(client, scene, slab, inherited)
+    rows = [row for outlines in found.values() for row in accuracy_rows(scene, outlines)]
+    print_results(console, [*rows, *registration_rows(scene, registration, inherited)], steps)
+    write_pictures(folder, scene, found, fusions)
+    console.print(f"Pictures in {folder}: inputs.png, registration.png, fused.png, demo.png")
+
+
+def main() -> None:
+    """Parses the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=0, help="of motion, noise and box jitter")
+    parser.add_argument("--out", type=Path, default=PICTURES, help="folder for the pictures")
+    options = parser.parse_args()
+    run(options.seed, options.out, Console())
+
+
+if __name__ == "__main__":
+    main()

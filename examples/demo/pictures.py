@@ -1,0 +1,87 @@
+"""The demo's pictures: inputs with prompts and outlines, checkerboards, the fused image.
+
+Coronal views show the patient's right on the left, head up, in true proportions. Every picture says that it is not for
+diagnosis, and which of its parts is simulated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from examples.demo.truth import Mask
+from hilum import Box, Image
+from hilum.intensity import grey_levels
+
+Grey = NDArray[np.uint8]
+COLOURS = ("#35d0ba", "#ffb454", "#c792ea")
+NOTE = "not for diagnosis"
+TILES = 8
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A box prompt, the mask it gave, and what it shows."""
+
+    name: str
+    box: Box
+    mask: Mask
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One view: grey levels and what was found in it."""
+
+    title: str
+    grey: Grey
+    outlines: Sequence[Outline] = ()
+
+
+def panel(title: str, image: Image, outlines: Sequence[Outline] = ()) -> Panel:
+    """Returns a view of an image under its own mapping."""
+    return Panel(title, grey_levels(image), outlines)
+
+
+def checkerboard(first: Grey, second: Grey) -> Grey:
+    """Returns tiles of the two images in turn, 8 along the width: edges that run on from tile to tile are aligned."""
+    side = max(1, first.shape[1] // TILES)
+    rows, columns = np.indices(first.shape) // side
+    return np.where((rows + columns) % 2 == 0, first, second)
+
+
+def write(path: Path, panels: Sequence[Panel], columns: int) -> None:
+    """Writes panels as one picture."""
+    rows = -(-len(panels) // columns)
+    height, width = panels[0].grey.shape
+    figure = Figure(figsize=(4.6 * columns, (4.6 * height / width + 0.35) * rows), layout="constrained")
+    figure.set_facecolor("black")
+    grid = np.atleast_1d(figure.subplots(rows, columns)).ravel()
+    for axes, shown in zip(grid, panels, strict=False):
+        _draw(axes, shown)
+    for axes in grid[len(panels) :]:
+        axes.set_visible(False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110, facecolor="black")
+
+
+def _draw(axes: Axes, shown: Panel) -> None:
+    axes.imshow(shown.grey, cmap="gray", vmin=0, vmax=255, interpolation="bilinear")
+    axes.set_title(shown.title, color="white", fontsize=11)
+    height, width = shown.grey.shape
+    axes.text(0.015 * width, 0.06 * height, "R", color="white", fontsize=13, fontweight="bold")
+    axes.text(0.985 * width, 0.985 * height, NOTE, color="#bbbbbb", fontsize=7, ha="right", va="bottom")
+    axes.set_axis_off()
+    for outline, colour in zip(shown.outlines, COLOURS, strict=False):
+        axes.contour(outline.mask, levels=[0.5], colors=[colour], linewidths=1.4)
+        box = outline.box
+        xs = (box.x_min, box.x_max, box.x_max, box.x_min, box.x_min)
+        ys = (box.y_min, box.y_min, box.y_max, box.y_max, box.y_min)
+        axes.plot(xs, ys, color=colour, linestyle="--", linewidth=0.9)
+    axes.set_xlim(-0.5, width - 0.5)
+    axes.set_ylim(height - 0.5, -0.5)
