@@ -104,7 +104,11 @@ def refused(call: Callable[[], Any]) -> Refusal:
     """Makes a call that must be refused, and returns how it was."""
     with pytest.raises(grpc.RpcError) as caught:
         call()
-    error: Any = caught.value
+    return refusal_in(caught.value)
+
+
+def refusal_in(error: Any) -> Refusal:
+    """Returns how a call was refused, from the error that grpc raised."""
     details = [value for key, value in error.trailing_metadata() if key == "grpc-status-details-bin"]
     assert len(details) == 1, f"{error.code()} without details: {error.details()}"
     status = status_pb2.Status.FromString(details[0])

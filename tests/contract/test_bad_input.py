@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hilum.v1 import decoder_service_pb2, encoder_service_pb2, image_pb2
 from tests.contract.messages import array_of, box, encode_image, mask_of, picture, point, predict_masks, tensor
 from tests.contract.mutations import mutated, tensors
-from tests.contract.refusals import Refusal, refused
+from tests.contract.refusals import Refusal, refusal_in
 from tests.contract.wiring import Caller
 
 EXAMPLES = settings(
@@ -31,12 +31,7 @@ def answer(call: Callable[[], Any]) -> Any:
     try:
         return call()
     except grpc.RpcError as error:
-        caught = error
-
-    def again() -> None:
-        raise caught
-
-    refusal = refused(again)
+        refusal = refusal_in(error)
     assert refusal.reason != "INTERNAL"
     return refusal
 

@@ -109,12 +109,12 @@ async def running(server: Server) -> AsyncIterator[str]:
 
 
 @contextlib.asynccontextmanager
-async def real_services(bundles: list[Bundle], **settings: Any) -> AsyncIterator[Endpoints]:
+async def real_services(
+    bundles: list[Bundle], *, decoder_models: list[Bundle] | None = None, **settings: Any
+) -> AsyncIterator[Endpoints]:
     """Runs encoder and decoder, as their entry points wire them, without Redis."""
-    names = tuple(bundle.manifest.name for bundle in bundles)
-    common = {
+    common: dict[str, Any] = {
         "port": 0,
-        "models": names,
         "redis_url": None,
         "metrics_port": None,
         "tenant_source": "metadata",
@@ -126,7 +126,8 @@ async def real_services(bundles: list[Bundle], **settings: Any) -> AsyncIterator
     encoder = encoder_server(EncoderSettings(**common), bundles, Telemetry("encoder", stream=io.StringIO()))
     async with running(encoder) as encoder_address:
         decoder_settings = DecoderSettings(**common, encoders=(encoder_address,))
-        decoder = decoder_server(decoder_settings, bundles, Telemetry("decoder", stream=io.StringIO()))
+        decoded = bundles if decoder_models is None else decoder_models
+        decoder = decoder_server(decoder_settings, decoded, Telemetry("decoder", stream=io.StringIO()))
         async with running(decoder) as decoder_address:
             yield Endpoints(encoder_address, decoder_address, decoder_address)
 
