@@ -37,7 +37,8 @@ class EncodeImageRequest(_message.Message):
     @_builtins.property
     def pixels(self) -> _image_pb2.Tensor:
         """Pixels after modality rescale and MONOCHROME1 inversion, before intensity mapping: (height, width) or
-        (height, width, 3); UINT8, UINT16, INT16 or FLOAT32. Absent: answer from the cache or with PIXELS_REQUIRED.
+        (height, width, 3); UINT8, UINT16, INT16 or FLOAT32; at most 16384 a side. Absent: answer from the cache or with
+        PIXELS_REQUIRED.
         """
 
     @_builtins.property

@@ -77,7 +77,8 @@ class EncoderServiceServicer:
         PIXELS_REQUIRED send the same request with pixels.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TENSOR, LIMIT_EXCEEDED, DIGEST_MISMATCH), NOT_FOUND
-        (PIXELS_REQUIRED, MODEL_NOT_FOUND), UNAVAILABLE (BACKEND_UNAVAILABLE).
+        (PIXELS_REQUIRED, MODEL_NOT_FOUND), FAILED_PRECONDITION (NO_CONTENT: every pixel is padding), UNAVAILABLE
+        (BACKEND_UNAVAILABLE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

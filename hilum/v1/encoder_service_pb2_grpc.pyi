@@ -42,7 +42,8 @@ class EncoderServiceStub:
     PIXELS_REQUIRED send the same request with pixels.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TENSOR, LIMIT_EXCEEDED, DIGEST_MISMATCH), NOT_FOUND
-    (PIXELS_REQUIRED, MODEL_NOT_FOUND), UNAVAILABLE (BACKEND_UNAVAILABLE).
+    (PIXELS_REQUIRED, MODEL_NOT_FOUND), FAILED_PRECONDITION (NO_CONTENT: every pixel is padding), UNAVAILABLE
+    (BACKEND_UNAVAILABLE).
     """
     EncodeImages: _grpc.StreamStreamMultiCallable[_encoder_service_pb2.EncodeImagesRequest, _encoder_service_pb2.EncodeImagesResponse]
     """Encodes the images of a series. Every item is answered, in the order in which it ends, with a status of its own;
@@ -77,7 +78,8 @@ class EncoderServiceAsyncStub(EncoderServiceStub):
     PIXELS_REQUIRED send the same request with pixels.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TENSOR, LIMIT_EXCEEDED, DIGEST_MISMATCH), NOT_FOUND
-    (PIXELS_REQUIRED, MODEL_NOT_FOUND), UNAVAILABLE (BACKEND_UNAVAILABLE).
+    (PIXELS_REQUIRED, MODEL_NOT_FOUND), FAILED_PRECONDITION (NO_CONTENT: every pixel is padding), UNAVAILABLE
+    (BACKEND_UNAVAILABLE).
     """
     EncodeImages: _aio.StreamStreamMultiCallable[_encoder_service_pb2.EncodeImagesRequest, _encoder_service_pb2.EncodeImagesResponse]  # type: ignore[assignment]
     """Encodes the images of a series. Every item is answered, in the order in which it ends, with a status of its own;
@@ -115,7 +117,8 @@ class EncoderServiceServicer(metaclass=_abc_1.ABCMeta):
         PIXELS_REQUIRED send the same request with pixels.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TENSOR, LIMIT_EXCEEDED, DIGEST_MISMATCH), NOT_FOUND
-        (PIXELS_REQUIRED, MODEL_NOT_FOUND), UNAVAILABLE (BACKEND_UNAVAILABLE).
+        (PIXELS_REQUIRED, MODEL_NOT_FOUND), FAILED_PRECONDITION (NO_CONTENT: every pixel is padding), UNAVAILABLE
+        (BACKEND_UNAVAILABLE).
         """
 
     @_abc_1.abstractmethod

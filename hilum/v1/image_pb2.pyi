@@ -576,7 +576,7 @@ Global___LabelledPoint: _TypeAlias = LabelledPoint  # noqa: Y015
 @_typing.final
 class Box(_message.Message):
     """An axis-aligned box in full-image pixels, x_min < x_max and y_min < y_max. A box around one pixel (x, y) is
-    (x - .5, y - .5, x + .5, y + .5).
+    (x - .5, y - .5, x + .5, y + .5). A box that reaches beyond the image is cut at its edges.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -630,7 +630,7 @@ class Prompt(_message.Message):
 
     @_builtins.property
     def mask_input(self) -> Global___Tensor:
-        """Low-resolution logits of a previous answer (low_res_mask of PredictMasks), FLOAT32 (256, 256)."""
+        """Low-resolution logits of a previous answer (low_res_mask of PredictMasks), FLOAT32 (256, 256), within +-1000000."""
 
     def __init__(
         self,
