@@ -1,0 +1,1 @@
+"""Runnable examples: the demo, and a client without the SDK. The tests execute them."""

@@ -20,7 +20,13 @@ from google.rpc import error_details_pb2, status_pb2
 from numpy.typing import NDArray
 from PIL import Image
 
-from hilum.v1 import decoder_service_pb2, decoder_service_pb2_grpc, encoder_service_pb2, encoder_service_pb2_grpc, image_pb2
+from hilum.v1 import (
+    decoder_service_pb2,
+    decoder_service_pb2_grpc,
+    encoder_service_pb2,
+    encoder_service_pb2_grpc,
+    image_pb2,
+)
 
 MESSAGE_LIMITS = [("grpc.max_receive_message_length", 1 << 26), ("grpc.max_send_message_length", 1 << 26)]
 
@@ -40,7 +46,7 @@ def reason_of(error: grpc.RpcError) -> str:
             for detail in status_pb2.Status.FromString(value).details:
                 info = error_details_pb2.ErrorInfo()
                 if detail.Unpack(info):
-                    return info.reason
+                    return str(info.reason)
     return ""
 
 

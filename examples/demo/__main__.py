@@ -63,6 +63,7 @@ class Steps:
 class Scene:
     """The demo's images on one working grid, and the truth about them."""
 
+    seed: int
     volume: CtVolume
     grid: WorkingGrid
     motion: KnownMotion
@@ -86,6 +87,7 @@ class Scene:
             field_of_lung = LungProjection.of(volume, labels).field(grid, motion.moving_to_fixed(grid))
             truth[f"simulated X-ray {name}"] = field_of_lung
         return cls(
+            seed,
             volume,
             grid,
             motion,
@@ -97,14 +99,14 @@ class Scene:
         )
 
 
-def segment(client: Client, scene: Scene, image: Image, kind: str, seed: int, steps: Steps) -> list[Outline]:
+def segment(client: Client, scene: Scene, image: Image, kind: str, steps: Steps) -> list[Outline]:
     """Segments every target of one kind of image ("CT liver", "CT", "simulated X-ray") from jittered boxes."""
     targets = {
         name: truth
         for name, truth in scene.truth.items()
         if name == kind or (name.startswith(kind) and name.endswith("lung"))
     }
-    boxes = {name: jittered_box(truth, seed) for name, truth in targets.items()}
+    boxes = {name: jittered_box(truth, scene.seed) for name, truth in targets.items()}
     prediction = client.predict(image, [Prompt(box=box) for box in boxes.values()])
     steps.origins.extend(prediction.embedding_origins)
     masks = [masks[0].mask for masks in prediction.masks]
@@ -142,16 +144,28 @@ def print_results(console: Console, rows: list[tuple[str, str, str]], steps: Ste
         times.add_row(name, f"{seconds:.2f}")
     console.print(times)
     hits = sum(origin in ("memory", "cache") for origin in steps.origins)
-    console.print(
-        f"Embeddings found by the decoder: {', '.join(steps.origins)}; {hits} of {len(steps.origins)} cached."
-    )
+    console.print(f"Embeddings came from: {', '.join(steps.origins)}; {hits} of {len(steps.origins)} cache hits.")
 
 
-def fuse(client: Client, scene: Scene, slab: Image, inherited: Transform) -> tuple[Fusion, Fusion]:
-    """Fuses slab and X-ray without a transform, for the picture of how they lay, and with the inherited one."""
-    unmoved = Transform.from_matrix(np.eye(3), inherited.fixed_size, inherited.moving_size)
-    before = client.fuse(slab, scene.xray, unmoved)
-    return before, client.fuse(slab, scene.xray, inherited, accepted_flags=inherited.flags)
+@dataclass(frozen=True)
+class Fusions:
+    """Projection and X-ray as they lay and as they were registered, and the slab that inherited the transform."""
+
+    before: Fusion
+    after: Fusion
+    slab: Fusion
+
+    @classmethod
+    def of(cls, client: Client, scene: Scene, projection: Image, inherited: Transform) -> Fusions:
+        """Asks the fusion service for all three."""
+        unmoved = Transform.from_matrix(np.eye(3), inherited.fixed_size, inherited.moving_size)
+        flat = Image(scene.grid.resample(projection.pixels).astype(np.float32), scene.liver.geometry)
+        flags = inherited.flags
+        return cls(
+            client.fuse(flat, scene.xray, unmoved),
+            client.fuse(flat, scene.xray, inherited, accepted_flags=flags),
+            client.fuse(slab_image(client, scene), scene.xray, inherited, accepted_flags=flags),
+        )
 
 
 def accuracy_rows(scene: Scene, found: list[Outline]) -> list[tuple[str, str, str]]:
@@ -183,17 +197,17 @@ def registration_rows(scene: Scene, registration: Registration, inherited: Trans
     ]
 
 
-def write_pictures(folder: Path, scene: Scene, found: dict[str, list[Outline]], fusions: tuple[Fusion, Fusion]) -> None:
+def write_pictures(folder: Path, scene: Scene, found: dict[str, list[Outline]], fusions: Fusions) -> None:
     """Writes inputs.png, registration.png, fused.png, and demo.png with the essential of all."""
-    before, after = fusions
     inputs = [
         panel("CT, liver (soft-tissue window)", scene.liver, found["CT liver"]),
         panel("CT, lungs (lung window)", scene.lungs, found["CT lungs"]),
         panel("simulated X-ray, lungs", scene.xray, found["X-ray"]),
     ]
-    unregistered = Panel("CT slab and simulated X-ray, before", checkerboard(before.fixed, before.moving))
+    before, after = fusions.before, fusions.after
+    unregistered = Panel("CT projection and simulated X-ray, before", checkerboard(before.fixed, before.moving))
     registered = Panel("after registration", checkerboard(after.fixed, after.moving))
-    fused = Panel("fused: CT slab and simulated X-ray", after.fused)
+    fused = Panel("fused: CT slab and simulated X-ray", fusions.slab.fused)
     write(folder / "inputs.png", inputs, 3)
     write(folder / "registration.png", [unregistered, registered], 2)
     write(folder / "fused.png", [fused], 1)
@@ -213,17 +227,17 @@ def run(seed: int, folder: Path, console: Console) -> None:
         for turn in ("first prompts, images encoded", "the same prompts again"):
             with steps.step(console, f"segment: {turn}"):
                 found = {
-                    "CT liver": segment(client, scene, scene.liver, "CT liver", seed, steps),
-                    "CT lungs": segment(client, scene, scene.lungs, "CT", seed, steps),
-                    "X-ray": segment(client, scene, scene.xray, "simulated X-ray", seed, steps),
+                    "CT liver": segment(client, scene, scene.liver, "CT liver", steps),
+                    "CT lungs": segment(client, scene, scene.lungs, "CT", steps),
+                    "X-ray": segment(client, scene, scene.xray, "simulated X-ray", steps),
                 }
         with steps.step(console, "project the CT"):
-            projection, slab = coronal_projection(client, scene.volume), slab_image(client, scene)
+            projection = coronal_projection(client, scene.volume)
         with steps.step(console, "register the projection to the X-ray"):
             registration = register(client, projection, scene.xray)
         inherited = on_grid(registration.transform, scene.grid, scene.volume, scene.liver_depth)
-        with steps.step(console, "fuse slab and X-ray"):
-            fusions = fuse(client, scene, slab, inherited)
+        with steps.step(console, "project a slab, fuse"):
+            fusions = Fusions.of(client, scene, projection, inherited)
     rows = [row for outlines in found.values() for row in accuracy_rows(scene, outlines)]
     print_results(console, [*rows, *registration_rows(scene, registration, inherited)], steps)
     write_pictures(folder, scene, found, fusions)
