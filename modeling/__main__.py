@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -22,6 +22,8 @@ app = typer.Typer(
     help="Model bundles: install them, list them.",
 )
 console = Console()
+# Known before modeling.model_repository, which says the same, is loaded.
+Precision = Literal["float32", "bfloat16"]
 
 
 @app.command("install")
@@ -71,7 +73,8 @@ def triton_command(
     name: Annotated[str, typer.Argument(help="An installed bundle; see `list`.")],
     *,
     target: Annotated[Path | None, typer.Option(help="Folder for repositories; default: in the user's cache.")] = None,
-    gpu: Annotated[bool, typer.Option("--gpu/--cpu", help="torch in bfloat16, or ONNX Runtime in float32.")] = False,
+    gpu: Annotated[bool, typer.Option("--gpu/--cpu", help="Run torch on GPUs, or ONNX Runtime on the CPU.")] = False,
+    precision: Annotated[Precision, typer.Option(help="Of the computation; bfloat16 with --gpu only.")] = "float32",
     instances: Annotated[int, typer.Option(help="Processes that run the model; with --gpu, on every GPU.")] = 1,
     max_batch_size: Annotated[int, typer.Option(help="Most images of one batch.")] = 8,
     max_queue_delay_us: Annotated[int, typer.Option(help="Longest wait for a batch to fill, microseconds.")] = 2000,
@@ -84,6 +87,7 @@ def triton_command(
 
     execution = dataclasses.replace(
         ON_GPU if gpu else ON_CPU,
+        compute_precision=precision,
         instances=instances,
         max_batch_size=max_batch_size,
         max_queue_delay_us=max_queue_delay_us,

@@ -37,7 +37,8 @@ class Execution:
     Attributes:
         kind: where an instance runs; KIND_GPU puts `instances` on every GPU of the server.
         engine: `onnxruntime` runs the bundle's graph, on the CPU only; `torch` runs an exported program.
-        compute_precision: part of every embedding's key; `bfloat16` needs the engine torch.
+        compute_precision: part of every embedding's key. `bfloat16` needs the engine torch; it is faster on a GPU, and
+            its embeddings differ by several percent.
         instances: processes that run the model at the same time.
         max_batch_size: most images of one batch.
         max_queue_delay_us: how long a request may wait for others to form a batch with, in microseconds. A lone
@@ -67,11 +68,11 @@ class Execution:
         if min(self.max_queue_delay_us, self.intra_op_threads) < 0:
             raise BundleError("max_queue_delay_us and intra_op_threads must not be negative")
         if self.engine == "onnxruntime" and (self.kind, self.compute_precision) != ("KIND_CPU", "float32"):
-            raise BundleError("the engine onnxruntime runs on KIND_CPU in float32; use the engine torch")
+            raise BundleError("ONNX Runtime runs on the CPU in float32; anything else needs torch (--gpu)")
 
 
 ON_CPU = Execution()
-ON_GPU = Execution(kind="KIND_GPU", engine="torch", compute_precision="bfloat16")
+ON_GPU = Execution(kind="KIND_GPU", engine="torch")
 
 
 def default_destination() -> Path:

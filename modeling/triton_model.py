@@ -55,8 +55,8 @@ class TritonPythonModel:
         (side,) = {dim for entry in config["input"] if entry["name"] == "CANVAS" for dim in entry["dims"][:2]}
         self._network(torch.zeros(1, 3, int(side), int(side), device=self._device))
         labels = {"model": args["model_name"], "instance": args["model_instance_name"]}
-        self._runs = Counter("hilum_encoder_runs_total", "Runs of the network, one a batch.", labels)
-        self._images = Counter("hilum_encoder_images_total", "Images the network has seen.", labels)
+        self._runs = Counter("hilum_model_runs_total", "Runs of the network, one a batch.", labels)
+        self._images = Counter("hilum_model_images_total", "Images the network has seen.", labels)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answers the requests of one batch, in order, with one run of the network."""

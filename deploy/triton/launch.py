@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,16 +12,19 @@ import typer
 
 from deploy.triton.install import Installation, InstallationError, library_folder
 
-_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hilum/triton"
+
+def default_target() -> Path:
+    """Returns the folder that `make triton` installs the server in."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hilum/triton"
 
 
 def server_command(
-    installation: Installation, repository: Path, *, grpc_port: int, http_port: int, metrics_port: int
+    installation: Installation, repositories: Sequence[Path], *, grpc_port: int, http_port: int, metrics_port: int
 ) -> list[str]:
-    """Returns the command that serves a model repository on 127.0.0.1."""
+    """Returns the command that serves model repositories on 127.0.0.1."""
     return [
         str(installation.server),
-        f"--model-repository={repository}",
+        *(f"--model-repository={repository}" for repository in repositories),
         f"--backend-directory={installation.backends}",
         "--grpc-address=127.0.0.1",
         f"--grpc-port={grpc_port}",
@@ -55,16 +59,18 @@ def server_environment() -> dict[str, str]:
 
 
 def main(
-    model_repository: Annotated[Path, typer.Option(help="What `python -m modeling triton` printed.")],
-    target: Annotated[Path, typer.Option(help="Where the server is installed.")] = _CACHE,
+    model_repository: Annotated[list[Path], typer.Option(help="What `python -m modeling triton` printed; repeatable.")],
+    target: Annotated[
+        Path | None, typer.Option(help="Where the server is installed; default: by `make triton`.")
+    ] = None,
     grpc_port: Annotated[int, typer.Option()] = 8001,
     http_port: Annotated[int, typer.Option()] = 8000,
     metrics_port: Annotated[int, typer.Option()] = 8002,
 ) -> None:
     """Run an installed tritonserver on loopback, in place of this process."""
-    installation = Installation(target)
+    installation = Installation(target or default_target())
     if not installation.is_complete():
-        typer.echo(f"error: no tritonserver in {target}; run `make triton`", err=True)
+        typer.echo(f"error: no tritonserver in {installation.folder}; run `make triton`", err=True)
         raise typer.Exit(2)
     try:
         environment = server_environment()
