@@ -44,10 +44,9 @@ def build_model(architecture: str, weights: Mapping[str, Tensor]) -> nn.Module:
     given = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     if given != expected:
         wrong = sorted(name for name in expected.keys() | given.keys() if expected.get(name) != given.get(name))
-        name = wrong[0]
         raise CheckpointError(
-            f"not the weights of {architecture}: {len(wrong)} of {len(expected)} tensors differ, first {name} "
-            f"(expected {expected.get(name, 'none')}, found {given.get(name, 'none')})"
+            f"not the weights of {architecture}: {len(wrong)} of {len(expected)} tensors differ, first {wrong[0]} "
+            f"(expected {expected.get(wrong[0], 'none')}, found {given.get(wrong[0], 'none')})"
         )
     model.load_state_dict(weights)
     # Only after the weights: on eval() TinyViT computes its attention biases from them.

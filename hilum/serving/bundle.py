@@ -109,7 +109,7 @@ class Manifest:
         """Parse `to_json`'s text.
 
         Raises:
-            BundleError: not JSON, another format version, or a field is missing, unknown or of a wrong type.
+            BundleError: not JSON, another format version, or a field is missing or unknown.
         """
         try:
             plain: dict[str, Any] = json.loads(text)

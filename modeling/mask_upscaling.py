@@ -1,0 +1,80 @@
+"""From image tokens and mask tokens to low-resolution masks: SAM's upscaling and hypernetworks."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+ROWS = (0, 1)
+
+
+class MaskUpscaling(nn.Module):
+    """Upscale the image tokens fourfold and read one mask per mask token.
+
+    A transposed convolution with a 2x2 kernel and stride 2 has no overlap: each pixel becomes four, each a
+    linear map of it, so that it is a matrix product over channels. Channels stay last, where SAM's LayerNorm2d
+    is a plain LayerNorm. Two such steps turn pixel (y, x) into rows 4y + 2i + k and columns 4x + 2j + l, with
+    i, j of the first kernel and k, l of the second. Each (i, k), one row in four of the masks, is computed on its
+    own: what is alive at a time stays in the processor's cache, and laying the four rows side by side restores
+    the picture without a transposition.
+    """
+
+    first_bias: Tensor
+    second_bias: Tensor
+
+    def __init__(self, mask_decoder: Any, grid: tuple[int, int]) -> None:
+        super().__init__()
+        first, norm, _, second, _ = mask_decoder.output_upscaling
+        self.grid = grid
+        self.masks: int = mask_decoder.num_mask_tokens
+        self.first = nn.ParameterList(_row_weight(first.weight, row) for row in ROWS)
+        self.second = nn.ParameterList(_row_weight(second.weight, row) for row in ROWS)
+        self.register_buffer("first_bias", first.bias.detach().repeat(2))
+        self.register_buffer("second_bias", second.bias.detach().repeat(2))
+        self.norm = nn.LayerNorm(first.out_channels, eps=norm.eps)
+        self.norm.load_state_dict(norm.state_dict())
+        self.hypernetworks = StackedMlps(mask_decoder.output_hypernetworks_mlps)
+
+    def forward(self, image_tokens: Tensor, mask_tokens: Tensor) -> Tensor:
+        """Logits (B, M, 4h, 4w) of image tokens (B, hw, C) and mask tokens (B, M, C)."""
+        height, width = self.grid
+        batch = image_tokens.shape[0]
+        hyper = self.hypernetworks(mask_tokens)
+        channels = hyper.shape[-1]
+        rows = []
+        for first in self.first:
+            upscaled = (image_tokens @ first + self.first_bias).reshape(batch, height * width, 2, -1)
+            upscaled = F.gelu(self.norm(upscaled))
+            for second in self.second:
+                row = F.gelu(upscaled @ second + self.second_bias).reshape(batch, -1, channels)
+                rows.append((hyper @ row.transpose(1, 2)).reshape(batch, self.masks, height, 1, 4 * width))
+        return torch.cat(rows, 3).reshape(batch, self.masks, 4 * height, 4 * width)
+
+
+def _row_weight(weight: Tensor, row: int) -> nn.Parameter:
+    """One row of a transposed convolution's 2x2 kernel, (in, out, 2, 2), as (in, 2 out), columns first."""
+    return nn.Parameter(weight.detach()[:, :, row].transpose(1, 2).flatten(1), requires_grad=False)
+
+
+class StackedMlps(nn.Module):
+    """Perceptrons of one shape, each for its own token, as batched products."""
+
+    def __init__(self, mlps: Any) -> None:
+        super().__init__()
+        layers = [[mlp.layers[depth] for mlp in mlps] for depth in range(len(mlps[0].layers))]
+        self.weights = nn.ParameterList(_frozen([linear.weight.T for linear in layer]) for layer in layers)
+        self.biases = nn.ParameterList(_frozen([linear.bias[None] for linear in layer]) for layer in layers)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, M, C) -> (B, M, C'), token m through perceptron m."""
+        hidden = tokens.transpose(0, 1)
+        for depth, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            hidden = hidden @ weight + bias
+            if depth < len(self.weights) - 1:
+                hidden = hidden.relu()
+        return hidden.transpose(0, 1)
+
+
+def _frozen(tensors: list[Tensor]) -> nn.Parameter:
+    return nn.Parameter(torch.stack([tensor.detach() for tensor in tensors]), requires_grad=False)
