@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +28,8 @@ ALGORITHM = "hilum-affine-1"
 _COARSEST, _JUDGED, _FINEST = 64, 128, 256
 _MIN_OVERLAP = 0.5
 _MIN_DICE = 0.5
+_HALF_ROTATION_STEP_DEG = 2.5
+_HALF_SCALE_STEP = 0.04
 # Comparable views of one body reached .11 to .25, of different bodies at most .05; slabs that were registered right
 # .039 to .059, wrong at most .027.
 _MIN_DISTINCTNESS = {ViewRelation.COMPARABLE: 0.08, ViewRelation.SLAB_AND_PROJECTION: 0.035}
@@ -102,13 +104,21 @@ class Registration:
 
     Args:
         grid: what the search tries, and beyond which a deformation counts as large.
+        stages: what is done in turn, for each relation of views; `comparable_stages` and `differing_stages` when
+            absent.
         threads: torch's threads within an operation, for the whole process; on images of this size one is fastest.
     """
 
-    def __init__(self, grid: SearchGrid | None = None, *, threads: int = 1) -> None:
+    def __init__(
+        self,
+        grid: SearchGrid | None = None,
+        stages: Mapping[ViewRelation, Sequence[Stage]] | None = None,
+        *,
+        threads: int = 1,
+    ) -> None:
         self._grid = grid or SearchGrid()
         self._threads = threads
-        self._stages = {
+        self._stages = stages or {
             ViewRelation.COMPARABLE: comparable_stages(self._grid),
             ViewRelation.SLAB_AND_PROJECTION: differing_stages(self._grid),
         }
@@ -219,8 +229,8 @@ def _beyond(alignment: Alignment, grid: SearchGrid) -> bool:
     angle = np.rad2deg(np.arctan2(rotation[1, 0], rotation[0, 0]))
     shift = alignment.matrix[:2, 2].abs().max()
     return bool(
-        abs(angle) > max(grid.rotations_deg) + 2.5
-        or scales.min() < min(grid.scales) - 0.04
-        or scales.max() > max(grid.scales) + 0.04
+        abs(angle) > max(grid.rotations_deg) + _HALF_ROTATION_STEP_DEG
+        or scales.min() < min(grid.scales) - _HALF_SCALE_STEP
+        or scales.max() > max(grid.scales) + _HALF_SCALE_STEP
         or shift > grid.max_shift
     )

@@ -59,7 +59,7 @@ def search(pair: CanvasPair, grid: SearchGrid, *, from_targets: bool = False) ->
             where = allowed
             if from_targets:
                 start = torch.linalg.solve(matrix[:2, :2], pair.moving.target_centre) - pair.fixed.target_centre
-                where = allowed & ((shifts - start[:, None, None]).norm(dim=0) <= grid.target_radius)
+                where = (shifts - start[:, None, None]).norm(dim=0) <= grid.target_radius
             best = torch.where(where, score, -1.0).argmax()
             # Shifting the rotated canvas by d samples the moving image at A (x + d).
             matrix[:2, 2] = matrix[:2, :2] @ shifts.flatten(1)[:, best]

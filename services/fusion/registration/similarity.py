@@ -80,7 +80,7 @@ def gradient_field(image: Tensor, weight: Tensor | None = None) -> Tensor:
     padded = F.pad(image[None, None], (1, 1, 1, 1), mode="replicate")[0, 0]
     gradient = 0.5 * torch.stack([padded[1:-1, 2:] - padded[1:-1, :-2], padded[2:, 1:-1] - padded[:-2, 1:-1]])
     squared = gradient.square().sum(dim=0)
-    length = (squared.detach() + _EPSILON**2).sqrt()
+    length = (squared + _EPSILON**2).sqrt()
     edge = length.mean() if weight is None else (length * weight).sum() / (weight.sum() + _EPSILON)
     return gradient / (squared + edge**2 + _EPSILON**2).sqrt()
 
@@ -149,7 +149,7 @@ def information_measure(fixed: Tensor, bins: int = 32) -> Measure:
     Mattes et al., "PET-CT image registration in the chest using free-form deformations", 2003.
     """
     fixed_lower, fixed_part = _bin_position(fixed, bins)
-    smoothing = torch.tensor([0.25, 0.5, 0.25])
+    smoothing = torch.tensor([0.25, 0.5, 0.25], dtype=fixed.dtype)
     kernel = (smoothing[:, None] * smoothing)[None, None]
 
     def measure(moving: Tensor, weight: Tensor) -> Tensor:
@@ -171,7 +171,10 @@ def information_measure(fixed: Tensor, bins: int = 32) -> Measure:
 
 
 def _bin_position(image: Tensor, bins: int) -> tuple[Tensor, Tensor]:
-    """Per pixel: the bin below its value and, in [0, 1], how far it lies towards the next."""
-    position = image.flatten().clamp(0.0, 1.0) * (bins - 1)
+    """Per pixel: the bin below its value and, in [0, 1], how far it lies towards the next.
+
+    The outermost bins stay free, so that smoothing loses nothing beyond them.
+    """
+    position = image.flatten().clamp(0.0, 1.0) * (bins - 3) + 1.0
     lower = position.detach().floor().clamp(max=bins - 2)
     return lower.long(), position - lower
