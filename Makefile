@@ -18,7 +18,7 @@ test: setup triton lint
 
 bench: setup triton
 	$(BIN)/python -m modeling install lite-medsam
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks --readme
 
 lint: setup
 	$(BIN)/ruff check .

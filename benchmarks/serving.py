@@ -135,7 +135,7 @@ async def measured(rounds: int) -> dict[str, float]:
 
 
 def measure(rounds: int = 100) -> dict[str, float]:
-    """Returns medians in ms, and ratios; `empty_rpc_ms` is GetCapabilities, `cold` a restarted decoder's first prompt."""
+    """Returns medians in ms, and ratios; `empty_rpc` is GetCapabilities, `cold` a restarted decoder's first prompt."""
     return asyncio.run(measured(rounds))
 
 
