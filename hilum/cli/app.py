@@ -1,0 +1,89 @@
+"""The command line's frame: global options, commands, and what becomes of errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+import hilum
+from hilum.cli.console import output, show_error
+from hilum.cli.doctor import doctor
+from hilum.cli.encode import encode
+from hilum.cli.fuse import fuse
+from hilum.cli.register import register
+from hilum.cli.segment import segment
+from hilum.cli.session import Session
+from hilum.client import DEFAULT_TIMEOUT_S
+from hilum.connection import Endpoints
+
+# Set to anything, Python's own traceback is shown instead of one line.
+TRACEBACK_VARIABLE = "HILUM_TRACEBACK"
+
+_LOOPBACK = Endpoints()
+
+app = typer.Typer(
+    name="hilum",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Segment, register and fuse medical images through Hilum's services. Not for diagnosis.",
+)
+for command in (segment, register, fuse, encode, doctor):
+    app.command()(command)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        output().print(f"hilum {hilum.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    *,
+    encoder: Annotated[
+        str, typer.Option(envvar="HILUM_ENCODER", metavar="ADDRESS", help="The encoder, host:port.")
+    ] = _LOOPBACK.encoder,
+    decoder: Annotated[
+        str, typer.Option(envvar="HILUM_DECODER", metavar="ADDRESS", help="The decoder, host:port.")
+    ] = _LOOPBACK.decoder,
+    fusion: Annotated[
+        str, typer.Option(envvar="HILUM_FUSION", metavar="ADDRESS", help="The fusion service, host:port.")
+    ] = _LOOPBACK.fusion,
+    timeout: Annotated[
+        float, typer.Option(min=0.001, metavar="SECONDS", help="Deadline of every call.")
+    ] = DEFAULT_TIMEOUT_S,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Says for all commands where the services are; the help of the app above is shown."""
+    del version
+    context.obj = Session(Endpoints(encoder, decoder, fusion), timeout)
+
+
+def run(arguments: Sequence[str] | None = None) -> None:
+    """Runs a command and ends the process; what goes wrong is one red line.
+
+    Exit codes: 0; 1 for what went wrong; 2 for a command line that cannot be understood; 130 after Ctrl-C. With the
+    environment variable HILUM_TRACEBACK set, errors keep their traceback.
+
+    Args:
+        arguments: Of this process where None.
+    """
+    if not sys.warnoptions:
+        # Of damaged files, by the libraries that read them: what matters of it is in the error.
+        warnings.simplefilter("ignore")
+    try:
+        app(args=arguments)
+    except Exception as error:  # a fault of this program is one line, too
+        if os.environ.get(TRACEBACK_VARIABLE):
+            raise
+        show_error(error)
+        sys.exit(1)

@@ -1,0 +1,78 @@
+"""Checkerboards of two images, whose outlines run on across the tiles where the images agree."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hilum.client import Client
+from hilum.transform import Transform
+from hilum.types import Fusion, Image, IntensityMapping
+
+Grey = NDArray[np.uint8]
+
+_TILES = 8
+_GAP_PX = 8
+
+
+def before_and_after(
+    client: Client,
+    fixed: Image,
+    moving: Image,
+    transform: Transform,
+    mappings: tuple[IntensityMapping | None, IntensityMapping | None],
+) -> Grey:
+    """Returns two checkerboards of fixed and moving side by side, on the fixed grid: as they are, and registered.
+
+    Args:
+        client: Resamples the moving image.
+        fixed: The fixed image.
+        moving: The moving image.
+        transform: Fixed to moving.
+        mappings: Grey levels of fixed and moving; their own default where None.
+
+    Raises:
+        HilumError: What the service answered.
+    """
+
+    def board(chosen: Transform) -> Grey:
+        fusion = client.fuse(
+            fixed,
+            moving,
+            chosen,
+            fixed_mapping=mappings[0],
+            moving_mapping=mappings[1],
+            accepted_flags=chosen.flags,
+        )
+        return checkerboard(fusion)
+
+    before, after = board(centred(fixed, moving)), board(transform)
+    gap = np.full((before.shape[0], _GAP_PX), 255, np.uint8)
+    return np.hstack([before, gap, after])
+
+
+def checkerboard(fusion: Fusion) -> Grey:
+    """Returns the fixed image with every other tile from the moving image, where that has pixels."""
+    height, width = fusion.fixed.shape
+    side = max(1, -(-max(height, width) // _TILES))
+    rows, columns = np.arange(height)[:, None] // side, np.arange(width)[None] // side
+    of_moving = ((rows + columns) % 2 == 1) & fusion.coverage
+    return np.where(of_moving, fusion.moving, fusion.fixed)
+
+
+def centred(fixed: Image, moving: Image) -> Transform:
+    """Returns where a registration starts: centres on centres, true to scale where both have spacing.
+
+    Otherwise both are taken to show the same field of view.
+    """
+    spacings = fixed.geometry.plane_spacing_mm, moving.geometry.plane_spacing_mm
+    in_fixed, in_moving = (np.array(spacing or (1.0, 1.0)) for spacing in spacings)
+    fixed_size, moving_size = (np.array(image.size[::-1]) for image in (fixed, moving))
+    known = None not in spacings
+    scale = 1.0 if known else float((moving_size * in_moving).max() / (fixed_size * in_fixed).max())
+    step = in_fixed * scale / in_moving
+    shift = (moving_size - 1) / 2 - step * (fixed_size - 1) / 2
+    matrix = np.array([[step[0], 0.0, shift[0]], [0.0, step[1], shift[1]], [0.0, 0.0, 1.0]])
+    return Transform.from_matrix(
+        matrix, fixed.size, moving.size, fixed_geometry=fixed.geometry, moving_geometry=moving.geometry
+    )

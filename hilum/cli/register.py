@@ -1,0 +1,117 @@
+"""`hilum register`: find the transform between two images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+import typer
+
+from hilum.cli.checkerboard import before_and_after
+from hilum.cli.console import output, share_progress
+from hilum.cli.inputs import read_input
+from hilum.cli.options import (
+    FixedArgument,
+    FrameOption,
+    IndexOption,
+    MappingOption,
+    ModelOption,
+    MovingArgument,
+    PlaneOption,
+    box_option,
+    checked_outputs,
+)
+from hilum.cli.picture import write_picture
+from hilum.cli.registration_report import flag_lines, registration_report
+from hilum.cli.session import Session
+from hilum.cli.values import parse_mapping
+from hilum.client import ProgressCallback
+from hilum.transform_file import write_transform
+from hilum.types import Box, Prompt, RegistrationProgress, TargetPair, ViewRelation
+
+View: TypeAlias = Literal["comparable", "slab-and-projection"]
+
+_VIEWS: dict[View, ViewRelation] = {
+    "comparable": ViewRelation.COMPARABLE,
+    "slab-and-projection": ViewRelation.SLAB_AND_PROJECTION,
+}
+
+
+def register(
+    context: typer.Context,
+    fixed: FixedArgument,
+    moving: MovingArgument,
+    *,
+    view: Annotated[
+        View,
+        typer.Option(help="comparable: slice and slice, or projection and projection. Else the alignment is coarse."),
+    ],
+    out: Annotated[
+        list[Path],
+        typer.Option(metavar="FILE", help="transform.json, for `hilum fuse`, or x.png, before and after. Repeatable."),
+    ],
+    target_box_fixed: Annotated[list[Box] | None, box_option("A target in the fixed image. Repeatable.")] = None,
+    target_box_moving: Annotated[list[Box] | None, box_option("The same target in the moving image.")] = None,
+    fixed_frame: FrameOption = None,
+    fixed_plane: PlaneOption = None,
+    fixed_index: IndexOption = None,
+    fixed_mapping: MappingOption = None,
+    moving_frame: FrameOption = None,
+    moving_plane: PlaneOption = None,
+    moving_index: IndexOption = None,
+    moving_mapping: MappingOption = None,
+    model: ModelOption = "",
+) -> None:
+    """Find the transform that takes points of FIXED to MOVING, without markers.
+
+    Targets seen in both images, given as boxes in pairs, steer the start and their agreement is reported.
+    """
+    targets = target_pairs(target_box_fixed or [], target_box_moving or [])
+    outputs = checked_outputs(out, (".json", ".png"))
+    mappings = parse_mapping(fixed_mapping), parse_mapping(moving_mapping)
+    fixed_image = read_input(fixed, frame=fixed_frame, plane=fixed_plane, index=fixed_index)
+    moving_image = read_input(moving, frame=moving_frame, plane=moving_plane, index=moving_index)
+    with Session.of(context).client() as client:
+        with _progress() as on_progress:
+            registration = client.register(
+                fixed_image,
+                moving_image,
+                view_relation=_VIEWS[view],
+                targets=targets,
+                fixed_mapping=mappings[0],
+                moving_mapping=mappings[1],
+                model=model,
+                on_progress=on_progress,
+            )
+        for path in outputs:
+            if path.suffix.lower() == ".png":
+                boards = before_and_after(client, fixed_image, moving_image, registration.transform, mappings)
+                words = ["left: centres aligned; right: registered", *flag_lines(registration.transform.flags)]
+                write_picture(path, boards, words)
+            else:
+                write_transform(path, registration.transform)
+    output().print(registration_report(registration))
+
+
+def target_pairs(in_fixed: Sequence[Box], in_moving: Sequence[Box]) -> list[TargetPair]:
+    """Returns pairs in the order given; a usage error where one has no partner."""
+    if len(in_fixed) != len(in_moving):
+        raise typer.BadParameter(
+            f"{len(in_fixed)} in the fixed image and {len(in_moving)} in the moving one: give pairs",
+            param_hint=["--target-box-fixed", "--target-box-moving"],
+        )
+    return [TargetPair(Prompt(box=one), Prompt(box=other)) for one, other in zip(in_fixed, in_moving, strict=True)]
+
+
+@contextmanager
+def _progress() -> Iterator[ProgressCallback]:
+    """Shows a bar; yields what moves it."""
+    with share_progress() as bar:
+        task = bar.add_task("registering", total=1.0)
+
+        def show(step: RegistrationProgress) -> None:
+            bar.update(task, description=step.stage, completed=step.fraction)
+
+        yield show

@@ -1,0 +1,49 @@
+"""What `hilum register` says about a registration."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from hilum.cli.console import NOT_FOR_DIAGNOSIS
+from hilum.types import Registration
+
+FLAGS = {
+    "VIEWS_DIFFER": "a slab was registered to a projection: a coarse alignment, and depth is unknown",
+    "LOW_OVERLAP": "the images share less than half of the fixed image's body",
+    "LARGE_DEFORMATION": "rotation, scale or shift beyond what was searched",
+    "MASKS_DISAGREE": "targets agree less than half after registration, by Dice",
+    "NO_IMPROVEMENT": "no measure improved on the start: the images may not show the same body",
+}
+
+
+def registration_report(registration: Registration) -> Group:
+    """Returns tables of stages and targets, and the lines below them."""
+    stages = Table("stage", "kept", "similarity before", "after", box=None, pad_edge=False)
+    for stage in registration.stages:
+        kept = "yes" if stage.accepted else "no"
+        stages.add_row(stage.stage, kept, f"{stage.similarity_before:.4f}", f"{stage.similarity_after:.4f}")
+    lines = [
+        f"match loss {registration.match_loss_before:.4f} before, {registration.match_loss_after:.4f} after "
+        "(lower is better)",
+        *(
+            f"target {number}: Dice {target.dice_before:.3f} before, {target.dice_after:.3f} after"
+            for number, target in enumerate(registration.targets, 1)
+        ),
+        f"the moving image covers {registration.overlap_fraction:.0%} of the fixed image's body",
+        *flag_lines(registration.transform.flags),
+        f"transform {b64encode(registration.transform.transform_id).decode()} by {registration.transform.algorithm}, "
+        f"{registration.total_ms:.0f} ms in the service",
+        NOT_FOR_DIAGNOSIS,
+    ]
+    return Group(stages, Text("\n".join(lines)))
+
+
+def flag_lines(flags: tuple[str, ...]) -> list[str]:
+    """Returns a line per quality flag, with what it means, or one that says that there is none."""
+    if not flags:
+        return ["no quality flags"]
+    return [f"FLAG {flag}: {FLAGS.get(flag, 'unknown to this version of the client')}" for flag in flags]

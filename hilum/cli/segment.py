@@ -1,0 +1,92 @@
+"""`hilum segment`: outline targets in one image."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hilum.cli.console import output
+from hilum.cli.inputs import read_input
+from hilum.cli.measurements import measurements
+from hilum.cli.options import (
+    FrameOption,
+    IndexOption,
+    ModelOption,
+    PercentileOption,
+    PlaneOption,
+    PresetOption,
+    WindowOption,
+    box_option,
+    point_option,
+)
+from hilum.cli.session import Session
+from hilum.cli.values import chosen_mapping
+from hilum.types import Box, Point, Prompt
+
+
+def segment(
+    context: typer.Context,
+    image: Annotated[
+        Path, typer.Argument(exists=True, help="DICOM, NIfTI, PNG, JPEG, TIFF or BMP; or a DICOM series.")
+    ],
+    *,
+    box: Annotated[list[Box] | None, box_option("Around a target, in pixels. Repeatable.")] = None,
+    point: Annotated[list[Point] | None, point_option("In the target. Repeatable; all are of one target.")] = None,
+    background_point: Annotated[list[Point] | None, point_option("Outside the target. Repeatable.")] = None,
+    frame: FrameOption = None,
+    plane: PlaneOption = None,
+    index: IndexOption = None,
+    window: WindowOption = None,
+    preset: PresetOption = None,
+    percentile: PercentileOption = None,
+    model: ModelOption = "",
+    whole_image: Annotated[
+        bool, typer.Option("--whole-image", help="Encode all of it, for small targets, too.")
+    ] = False,
+    refine: Annotated[
+        bool, typer.Option("--refine", help="Fit masks of bright targets to the intensities around them.")
+    ] = False,
+    multimask: Annotated[
+        bool, typer.Option("--multimask", help="Three masks per target: whole, part and subpart.")
+    ] = False,
+    out: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="x.png, x.nii.gz, x.seg.dcm or x.json. Repeatable.")
+    ] = None,
+) -> None:
+    """Outline targets in an image, and measure them.
+
+    Each --box is a target of its own. Points are of one more target; with exactly one box they refine that box.
+    Coordinates are pixels of the full image, x to the right, y down, the centre of the first pixel at 0,0.
+    """
+    prompts = prompts_of(box or [], point or [], background_point or [])
+    mapping = chosen_mapping(window, preset, percentile)
+    picture = read_input(image, frame=frame, plane=plane, index=index)
+    with Session.of(context).client() as client:
+        started = time.perf_counter()
+        prediction = client.predict(
+            picture,
+            prompts,
+            mapping=mapping,
+            model=model,
+            region=None if whole_image else "auto",
+            multimask_output=multimask,
+            refine_bright=refine,
+        )
+        elapsed_ms = (time.perf_counter() - started) * 1000
+    output().print(measurements(picture, prompts, prediction, elapsed_ms))
+
+
+def prompts_of(boxes: Sequence[Box], points: Sequence[Point], background_points: Sequence[Point]) -> list[Prompt]:
+    """Returns one prompt per box and one for the points, or a single one where there is exactly one box."""
+    labelled = (*points, *(Point(point.x, point.y, foreground=False) for point in background_points))
+    if len(boxes) == 1:
+        return [Prompt(points=labelled, box=boxes[0])]
+    if labelled and not points:
+        raise typer.BadParameter("needs a --point, or exactly one --box", param_hint="--background-point")
+    if not boxes and not labelled:
+        raise typer.BadParameter("give at least one", param_hint=["--box", "--point"])
+    return [*(Prompt(box=box) for box in boxes), *([Prompt(points=labelled)] if labelled else [])]
