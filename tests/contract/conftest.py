@@ -7,14 +7,16 @@ import pytest
 
 from hilum.serving.bundle import Bundle
 from hilum.testing import FakeDecoder, FakeEncoder, FakeModel, serve_in_process
-from tests.contract.small_sam import small_sam_bundle
+from modeling.bundle_writer import write_bundle
+from tests.congruence.oracle import RANDOM_SAM_SPEC, random_sam
 from tests.contract.wiring import MAX_IMAGE_PIXELS, Caller, Served, box_only, in_thread, real_services
 
 
 @pytest.fixture(scope="session")
 def sam_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The bundle of a small random SAM."""
-    return small_sam_bundle(tmp_path_factory.mktemp("bundles"))
+    folder = tmp_path_factory.mktemp("bundles") / RANDOM_SAM_SPEC.name
+    return write_bundle(random_sam(), RANDOM_SAM_SPEC, folder).bundle
 
 
 @pytest.fixture(scope="session")
