@@ -2,8 +2,8 @@
 
 The rules: the liver in the coronal slice where it is largest, in the soft-tissue window; each lung in the slice where
 both lungs together are largest, in the lung window; ten boxes each, every edge jittered by up to 5 px. Each lung in ten
-simulated X-rays after the ten known motions, one jittered box each. Images have 512 columns, pixels of .703 mm as the
-scanner made them; `--width 256` measures half of that, where 5 px are twice as far.
+simulated X-rays after the ten known motions, one jittered box each. Images have 256 columns, pixels of 1.406 mm;
+`--width 512` measures at the scanner's own .703 mm, where 5 px are half as far.
 
 One slice is one sample, so the liver is also measured in every twelfth slice with at least half its largest area,
 where nothing is required.
@@ -30,7 +30,7 @@ Segment: TypeAlias = Callable[[Image, Box], Mask]
 BOX_SEEDS: Final = tuple(range(10))
 LUNGS: Final = {"right lung": RIGHT_LUNG, "left lung": LEFT_LUNG}
 SLICE_STEP: Final = 12
-IMAGE_WIDTH: Final = 512
+IMAGE_WIDTH: Final = 256
 
 
 @dataclass(frozen=True)
