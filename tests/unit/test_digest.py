@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
 
 from hilum.digest import embedding_id, image_digest
 from hilum.types import Identity, IntensityMapping, PercentileRange, Window
@@ -62,7 +63,7 @@ def test_every_field_changes_the_embedding_id() -> None:
 
 
 @given(hnp.arrays(st.sampled_from([np.uint8, np.uint16, np.int16]), hnp.array_shapes(min_dims=2, max_dims=2)))
-def test_memory_layout_does_not_change_the_digest(pixels: np.ndarray[Any, Any]) -> None:
+def test_memory_layout_does_not_change_the_digest(pixels: NDArray[Any]) -> None:
     """Fortran order, strides and byte order are no part of an image."""
     expected = image_digest(pixels)
     assert image_digest(np.asfortranarray(pixels)) == expected
@@ -73,7 +74,12 @@ def test_memory_layout_does_not_change_the_digest(pixels: np.ndarray[Any, Any]) 
 def test_shape_and_data_type_belong_to_the_image() -> None:
     """The same bytes under another shape or data type are another image."""
     zeros = np.zeros((2, 6), np.uint8)
-    others = [zeros.reshape(6, 2), zeros.reshape(2, 2, 3), zeros.view(np.uint16), zeros.view(np.int16)]
+    others: list[NDArray[Any]] = [
+        zeros.reshape(6, 2),
+        zeros.reshape(2, 2, 3),
+        zeros.view(np.uint16),
+        zeros.view(np.int16),
+    ]
     digests = {image_digest(zeros), *(image_digest(other) for other in others)}
     assert len(digests) == 5
 
