@@ -156,6 +156,7 @@ def _checkerboards(fixed: RegistrationImage, xray: SimulatedXray, run: Run) -> N
         board = cv2.resize(np.where((rows + columns) % 2 > 0, grey_moving, grey_fixed), None, fx=2, fy=2)
         label = f"{name}: CT projection, simulated X-ray; not for diagnosis"
         cv2.putText(board, label, (6, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.42, 255, 1, cv2.LINE_AA)
+        cv2.putText(board, "R", (6, 40), cv2.FONT_HERSHEY_SIMPLEX, 0.7, 255, 1, cv2.LINE_AA)
         halves.append(board)
     return np.hstack(halves)
 

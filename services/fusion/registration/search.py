@@ -23,7 +23,7 @@ class SearchGrid:
     Attributes:
         rotations_deg: rotations of fixed_to_moving about the canvas centre.
         scales: isotropic scales of fixed_to_moving.
-        max_shift: largest translation along x or y in working units (1 is half a canvas).
+        max_shift: largest translation along x or y in working units (1 is half a canvas), without targets.
         min_overlap: smallest part of the smaller image that must overlap.
         target_radius: how far the targets' centroids may lie apart in a search that starts from them.
     """
