@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,18 @@ async def until_ready(encoder: TritonImageEncoder) -> None:
         assert time.monotonic() < give_up_at
 
 
+async def until(holds: Callable[[], bool]) -> None:
+    """Returns when something holds that the server's metrics show."""
+    give_up_at = time.monotonic() + START_TIMEOUT_S
+    while not await asyncio.to_thread(holds):
+        assert time.monotonic() < give_up_at
+
+
+def cancellations(server: TritonServer) -> float:
+    """Requests that Triton has dropped because their callers left."""
+    return server.metric("nv_inference_request_failure", model="narrow", reason="CANCELED")
+
+
 async def test_embeddings_agree_with_the_in_process_backend(server: TritonServer, lite_medsam_bundle: Bundle) -> None:
     """LiteMedSAM's embeddings from Triton are those of ONNX Runtime in process, and of the same precision class."""
     inputs = images(lite_medsam_bundle.manifest, 2)
@@ -165,14 +177,17 @@ async def test_a_full_queue_is_overload(server: TritonServer, narrow: Bundle) ->
 
 
 async def test_a_slow_answer_is_given_up(server: TritonServer, narrow: Bundle) -> None:
-    """An encode that outlasts its limit ends with an error that says so and when to come back."""
+    """An encode that outlasts its limit ends with an error that says so, and is taken out of Triton's queue."""
     (image,) = images(narrow.manifest, 1)
     async with encoder_of(server, narrow.manifest) as patient:
         await until_ready(patient)
+    cancelled, runs = cancellations(server), server.metric("hilum_model_runs_total", model="narrow")
     async with encoder_of(server, narrow.manifest, timeout_s=QUEUE_DELAY_US * 1e-6 / 5) as encoder:
         with pytest.raises(BackendUnavailable, match="did not answer in time") as caught:
             await encoder.encode(image)
-        assert caught.value.retry_after_s
+    assert caught.value.retry_after_s
+    await until(lambda: cancellations(server) == cancelled + 1)
+    assert server.metric("hilum_model_runs_total", model="narrow") == runs
 
 
 async def test_a_cancelled_encode_never_runs(server: TritonServer, narrow: Bundle) -> None:
@@ -180,18 +195,12 @@ async def test_a_cancelled_encode_never_runs(server: TritonServer, narrow: Bundl
     (image,) = images(narrow.manifest, 1)
     async with encoder_of(server, narrow.manifest) as encoder:
         await until_ready(encoder)
-        runs = server.metric("hilum_model_runs_total", model="narrow")
+        cancelled, runs = cancellations(server), server.metric("hilum_model_runs_total", model="narrow")
         pending = asyncio.create_task(encoder.encode(image))
-        give_up_at = time.monotonic() + START_TIMEOUT_S
-        while server.metric("nv_inference_pending_request_count", model="narrow") == 0:
-            await asyncio.wait({pending}, timeout=0.01)
-            assert time.monotonic() < give_up_at
+        await until(lambda: server.metric("nv_inference_pending_request_count", model="narrow") == 1)
         pending.cancel()
-        await asyncio.wait({pending})
-        while server.metric("nv_inference_pending_request_count", model="narrow") > 0:
-            await asyncio.to_thread(server.metric, "nv_inference_pending_request_count")
-            assert time.monotonic() < give_up_at
-        assert server.metric("nv_inference_request_failure", model="narrow", reason="CANCELED") == 1
+        await until(lambda: cancellations(server) == cancelled + 1)
+        assert pending.cancelled()
         assert server.metric("hilum_model_runs_total", model="narrow") == runs
 
 
