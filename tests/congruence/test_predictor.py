@@ -139,7 +139,7 @@ def test_masks(sam: nn.Module, client: Client, size: tuple[int, int], multimask:
 
 
 def test_lite_medsam(client: Client, lite_medsam_bundle: Bundle) -> None:
-    """Masks of trained LiteMedSAM are those of its torch modules: for 20 boxes at most 4 of 64,000 pixels turn (measured: 1)."""
+    """Masks of trained LiteMedSAM are those of its torch modules: for 20 boxes at most 4 of 64,000 pixels turn."""
     size = (200, 320)
     pixels = photograph(size, colour=False)
     rng = np.random.default_rng(2)
