@@ -1,0 +1,130 @@
+"""A prediction as a JSON report: measurements, scores and provenance."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import hilum
+from hilum.geometry import DetectorFrame, Frame, ImageGeometry, PatientFrame, PixelFrame, PlaneFrame
+from hilum.masks import Diameter, area_mm2, bounding_box, longest_diameter
+from hilum.results.segments import NOTICE, Segment, chosen_segments, require_same_size
+from hilum.types import Box, Image, Prediction, Prompt
+
+FORMAT_VERSION = 1
+_FRAMES: dict[type[Frame], str] = {
+    PatientFrame: "PATIENT_LPS",
+    DetectorFrame: "DETECTOR_PLANE",
+    PlaneFrame: "IMAGE_PLANE_MM",
+    PixelFrame: "PIXELS",
+}
+
+
+def report(
+    image: Image, prediction: Prediction, *, prompts: Sequence[Prompt] = (), labels: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Returns a report of plain values, ready for JSON.
+
+    Lengths and areas are in mm where the image's geometry gives them in the patient, else null with `length_note`.
+    The model score is the model's own estimate of its IoU, not calibrated.
+
+    Args:
+        image: The image that was segmented.
+        prediction: What `predict` returned for it.
+        prompts: The prompts, or none.
+        labels: One per prompt, or none.
+
+    Raises:
+        InvalidField: Prompts, labels or masks do not fit the prediction or the image.
+    """
+    segments = chosen_segments(prediction, prompts=prompts, labels=labels)
+    require_same_size(image, segments)
+    spacing = image.geometry.plane_spacing_mm
+    height, width = image.size
+    return {
+        "format_version": FORMAT_VERSION,
+        "notice": NOTICE,
+        "software": f"hilum {hilum.__version__}",
+        "source": asdict(image.source),
+        "image": {
+            "height_px": height,
+            "width_px": width,
+            "frame": _FRAMES[type(image.geometry.frame)],
+            "spacing_mm": None if spacing is None else list(spacing),
+            "length_note": _length_note(image.geometry),
+        },
+        "model": {
+            "name": prediction.model,
+            "encoder_revision": prediction.encoder_revision,
+            "decoder_revision": prediction.decoder_revision,
+        },
+        "segments": [_segment(segment, image.geometry) for segment in segments],
+    }
+
+
+def write_report(
+    path: str | os.PathLike[str],
+    image: Image,
+    prediction: Prediction,
+    *,
+    prompts: Sequence[Prompt] = (),
+    labels: Sequence[str] = (),
+) -> None:
+    """Writes `report` as JSON; arguments and errors as there."""
+    content = report(image, prediction, prompts=prompts, labels=labels)
+    Path(path).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _segment(segment: Segment, geometry: ImageGeometry) -> dict[str, Any]:
+    predicted = segment.predicted
+    spacing = geometry.plane_spacing_mm
+    in_pixels = longest_diameter(predicted.mask)
+    in_mm = None if spacing is None else longest_diameter(predicted.mask, spacing)
+    return {
+        "number": segment.number,
+        "label": segment.label,
+        "prompt": None if segment.prompt is None else _prompt(segment.prompt),
+        "model_score": predicted.model_score,
+        "stability_score": predicted.stability_score,
+        "area_px": int(np.count_nonzero(predicted.mask)),
+        "area_mm2": area_mm2(predicted.mask, geometry),
+        "model_area_px": predicted.area_px,
+        "longest_diameter_px": None if in_pixels is None else in_pixels.length,
+        "longest_diameter_mm": None if in_mm is None else in_mm.length,
+        "longest_diameter_ends_px": _ends(in_mm or in_pixels),
+        "bounding_box_px": _box(bounding_box(predicted.mask)),
+        "empty_reason": predicted.empty_reason,
+        "refinement": predicted.refinement,
+    }
+
+
+def _ends(diameter: Diameter | None) -> list[list[float]] | None:
+    return None if diameter is None else [list(diameter.start), list(diameter.end)]
+
+
+def _box(box: Box | None) -> list[float] | None:
+    return None if box is None else [box.x_min, box.y_min, box.x_max, box.y_max]
+
+
+def _prompt(prompt: Prompt) -> dict[str, Any]:
+    return {
+        "box_px": _box(prompt.box),
+        "points_px": [
+            [point.x, point.y, "foreground" if point.foreground else "background"] for point in prompt.points
+        ],
+        "mask_input": prompt.mask_input is not None,
+    }
+
+
+def _length_note(geometry: ImageGeometry) -> str:
+    if geometry.plane_spacing_mm is not None:
+        return ""
+    if isinstance(geometry.frame, DetectorFrame):
+        return "lengths in the patient are not known: the radiograph's magnification is not"
+    return "lengths are not known: the image is not calibrated"
