@@ -167,5 +167,5 @@ class ImageToToken(nn.Module):
 
     def _update(self, logits: Tensor, tokens: Tensor) -> Tensor:
         weights = softmax_over_tokens(logits).flatten(1, 2)
-        rows = (self.values(tokens) @ self.out_weight + self.out_bias).flatten(1, 2)
+        rows: Tensor = (self.values(tokens) @ self.out_weight + self.out_bias).flatten(1, 2)
         return weights.transpose(1, 2) @ rows

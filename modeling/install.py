@@ -50,15 +50,15 @@ def install(
         BundleError: the name is unknown, the checkpoint is missing, damaged or of another model, or a graph
             differs from its torch modules. Nothing is left of the attempt.
     """
-    # torch takes seconds to import; what is above answers without it.
-    from modeling.bundle_writer import write_bundle  # noqa: PLC0415
-    from modeling.models import build_model, lite_medsam_checkpoint, read_checkpoint  # noqa: PLC0415
-
     entry = catalogue_entry(name)
     if entry.needs_checkpoint and checkpoint is None:
         raise BundleError(f"{name} needs --checkpoint FILE, the weights published by {entry.spec.source}")
     if not entry.needs_checkpoint and checkpoint is not None:
         raise BundleError(f"{name} takes no --checkpoint: its weights come from the {entry.spec.source}")
+    # torch takes seconds to import; what is above answers without it.
+    from modeling.bundle_writer import write_bundle  # noqa: PLC0415
+    from modeling.models import build_model, lite_medsam_checkpoint, read_checkpoint  # noqa: PLC0415
+
     weights = read_checkpoint(checkpoint or lite_medsam_checkpoint(), sha256 or entry.checkpoint_sha256)
     model = build_model(entry.spec.architecture, weights)
     return write_bundle(model, entry.spec, bundles_folder() / name, on_step)
