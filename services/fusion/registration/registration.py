@@ -10,17 +10,17 @@ import torch
 from numpy.typing import NDArray
 
 from hilum.errors import InvalidField
-from hilum.types import BoolMask, RegistrationProgress, StageReport, ViewRelation
+from hilum.types import RegistrationProgress, StageReport, ViewRelation
 from services.fusion.quality import body_mask, match_loss, overlap_fraction, target_dice
 from services.fusion.registration.affine import SIMILARITY_DEGREES, AffineLevel
 from services.fusion.registration.agreement import Agreement
-from services.fusion.registration.alignment import Alignment
+from services.fusion.registration.alignment import Alignment, warp
 from services.fusion.registration.canvas import RegistrationImage
 from services.fusion.registration.search import SearchGrid
 from services.fusion.registration.similarity import gradient_measure, structure_measure
 from services.fusion.registration.stages import AffineStage, SearchStage, Stage
 from services.fusion.registration.workspace import Workspace
-from services.fusion.resampling import resample, resample_mask
+from services.fusion.resampling import resample_mask
 
 ALGORITHM = "hilum-affine-1"
 """Changes with every change that changes results."""
@@ -42,7 +42,7 @@ class Fit:
     Attributes:
         similarity: MIND-SSC and normalised gradient fields, in [0, 1], plus .3 times the mean Dice of targets.
         mutual_information: in nats; a second opinion that drives nothing.
-        match_loss: see `quality.match_loss`, on the fixed grid.
+        match_loss: see `quality.match_loss`, on a canvas of 256 pixels across.
         overlap_fraction: share of the fixed image's body that the moving image covers.
         target_dice: per target, on the fixed grid.
     """
@@ -148,11 +148,8 @@ class Registration:
         agreement = Agreement(workspace.at(_JUDGED), with_targets=views is ViewRelation.COMPARABLE)
         start = Alignment.identity()
         alignment, reports = yield from _follow(self._stages[views], workspace, agreement, start)
-        body = body_mask(fixed.pixels, fixed.usable)
-        before, after = (
-            _fit(fixed, moving, workspace.fixed_to_moving_px(at), body=body, agreement=agreement, alignment=at)
-            for at in (start, alignment)
-        )
+        examination = _Examination(fixed, moving, workspace, agreement)
+        before, after = examination.fit(start), examination.fit(alignment)
         distinctness = agreement.distinctness(alignment)
         flags = {"VIEWS_DIFFER"} if views is ViewRelation.SLAB_AND_PROJECTION else set[str]()
         flags |= _doubts(after, distinctness, views)
@@ -187,27 +184,36 @@ def _follow(
     return alignment, tuple(reports)
 
 
-def _fit(
-    fixed: RegistrationImage,
-    moving: RegistrationImage,
-    matrix: NDArray[np.float64],
-    *,
-    body: BoolMask,
-    agreement: Agreement,
-    alignment: Alignment,
-) -> Fit:
-    size = fixed.pixels.shape
-    resampled = resample(moving.pixels, matrix, size, valid=moving.usable)
-    return Fit(
-        agreement.of(alignment),
-        agreement.information(alignment),
-        match_loss(fixed.pixels, resampled.pixels, fixed.usable & resampled.coverage),
-        overlap_fraction(body, resampled.coverage),
-        tuple(
-            target_dice(in_fixed, resample_mask(in_moving, matrix, size))
-            for in_fixed, in_moving in zip(fixed.targets, moving.targets, strict=True)
-        ),
-    )
+class _Examination:
+    """Takes the figures of alignments, on the finest canvas: what they cost and mean does not depend on image size."""
+
+    def __init__(
+        self, fixed: RegistrationImage, moving: RegistrationImage, workspace: Workspace, agreement: Agreement
+    ) -> None:
+        self._fixed, self._moving = fixed, moving
+        self._workspace = workspace
+        self._agreement = agreement
+        self._pair = workspace.at(_FINEST)
+        self._usable = self._pair.fixed.valid.numpy() > 0.5
+        self._body = body_mask(self._pair.fixed.pixels.numpy(), self._usable)
+
+    def fit(self, alignment: Alignment) -> Fit:
+        """How well the images fit under an alignment."""
+        moving = self._pair.moving
+        pixels = warp(moving.pixels[None], alignment.matrix)[0].numpy()
+        covered = warp(moving.valid[None], alignment.matrix, padding="zeros")[0].numpy() > 0.5
+        return Fit(
+            self._agreement.of(alignment),
+            self._agreement.information(alignment),
+            match_loss(self._pair.fixed.pixels.numpy(), pixels, self._usable & covered),
+            overlap_fraction(self._body, covered),
+            self._target_dice(alignment),
+        )
+
+    def _target_dice(self, alignment: Alignment) -> tuple[float, ...]:
+        matrix, size = self._workspace.fixed_to_moving_px(alignment), self._fixed.pixels.shape
+        pairs = zip(self._fixed.targets, self._moving.targets, strict=True)
+        return tuple(target_dice(fixed, resample_mask(moving, matrix, size)) for fixed, moving in pairs)
 
 
 def _doubts(after: Fit, distinctness: float, views: ViewRelation) -> set[str]:
