@@ -30,6 +30,8 @@ from hilum.geometry import (
 
 Size: TypeAlias = tuple[int, int]
 _PLANE_TOLERANCE_MM = 1.0
+# Pixels of pixels: beyond it no image lies, and products of coordinates overflow.
+_LARGEST_ELEMENT = 1e9
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,8 @@ class Transform:
 
     def __post_init__(self) -> None:
         matrix = np.asarray(self.pixel_matrix, dtype=np.float64)
-        if matrix.shape != (3, 3) or not np.isfinite(matrix).all():
-            raise ValueError("pixel_matrix must hold 3 x 3 finite numbers")
+        if matrix.shape != (3, 3) or not (np.abs(matrix) <= _LARGEST_ELEMENT).all():
+            raise ValueError(f"pixel_matrix must hold 3 x 3 numbers within +-{_LARGEST_ELEMENT:g}")
         if not np.allclose(matrix[2], (0, 0, 1)):
             raise ValueError("pixel_matrix must be affine: its last row is 0, 0, 1")
         if abs(np.linalg.det(matrix)) < 1e-9:

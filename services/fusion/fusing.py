@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hilum.codec.fusion import MappedImage
 from hilum.intensity import grey_levels, valid_pixels
 from hilum.transform import Transform
 from hilum.types import BoolMask
 from services.fusion.burning import burn
 from services.fusion.pyramid import FusionRule, fuse_images
-from services.fusion.requests import MappedImage
 from services.fusion.resampling import resample
 
 Grey = NDArray[np.uint8]

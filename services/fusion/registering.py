@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncGenerator, Generator, Sequence
 from dataclasses import dataclass
 
+from hilum.codec.fusion import MappedImage, Outline
 from hilum.errors import NoContent
 from hilum.intensity import valid_pixels
 from hilum.serving.overload import ComputePool
@@ -13,7 +14,6 @@ from hilum.transform import Transform
 from hilum.types import BoolMask, Prompt, Registration, RegistrationProgress, TargetReport, ViewRelation
 from services.fusion.registration import ALGORITHM, RegistrationImage, RegistrationOutcome
 from services.fusion.registration import Registration as RegistrationCore
-from services.fusion.requests import MappedImage, Outline
 from services.fusion.targets import TargetSegmenter
 
 # Rough share of the whole that encoder and decoder take, for progress.

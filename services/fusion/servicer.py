@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing
 
 import grpc
 
+from hilum.codec.fusion import image_from_message, targets_from_message
 from hilum.codec.images import geometry_to_message
 from hilum.codec.masks import mask_to_message
+from hilum.codec.points import points_from_message, transformed
 from hilum.codec.registrations import registration_to_message
-from hilum.codec.tensors import tensor_to_message
+from hilum.codec.tensors import check_image_size, tensor_to_message
 from hilum.codec.transforms import flags_from_message, flags_to_message, reference_from_message
+from hilum.codec.volumes import VolumeRequest
 from hilum.errors import InvalidField, TransformFlagged
 from hilum.intensity import valid_pixels
 from hilum.serving.overload import ComputePool, Permits
@@ -22,14 +26,11 @@ from hilum.types import RegistrationProgress, ViewRelation
 from hilum.v1 import fusion_service_pb2 as pb
 from hilum.v1 import fusion_service_pb2_grpc
 from services.fusion.fusing import fuse
-from services.fusion.points import points_from_message, transformed
 from services.fusion.projection import project_volume
 from services.fusion.pyramid import MAX_LEVELS, BaseRule, FusionRule
 from services.fusion.registering import Registering, RegistrationTask
-from services.fusion.requests import image_from_message, targets_from_message
 from services.fusion.resampling import resample
 from services.fusion.transforms import TransformStore
-from services.fusion.volume import VolumeRequest
 
 DEFAULT_LEVELS = 3
 _BASE_RULES = {
@@ -82,7 +83,9 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         first = await anext(aiter(request_iterator), None)
         if first is None or first.WhichOneof("content") != "projection":
             raise InvalidField("the first message must describe the volume", field="projection")
-        request = VolumeRequest.from_message(first.projection, self._max_volume_bytes)
+        request = VolumeRequest.from_message(
+            first.projection, max_bytes=self._max_volume_bytes, max_image_pixels=self._max_image_pixels
+        )
         async with self._permits.acquire():
             voxels = await request.receive(request_iterator)
             projection = await self._pool.run(
@@ -154,11 +157,11 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         moving = image_from_message(request.moving, "moving", max_pixels=self._max_image_pixels).image
         if request.interpolation not in _NEAREST:
             raise InvalidField("is not known here", field="interpolation")
+        if not math.isfinite(request.background_value):
+            raise InvalidField("must be finite", field="background_value")
         transform = await self._transform(request.transform, request.accepted_flags)
         _require_size(transform.moving_size, moving.size, "moving")
-        height, width = transform.fixed_size
-        if height * width > self._max_image_pixels:
-            raise InvalidField(f"more than {self._max_image_pixels} pixels", field="transform.transform.fixed_size")
+        check_image_size(transform.fixed_size, "transform.transform.fixed_size", max_pixels=self._max_image_pixels)
         async with self._permits.acquire():
             resampled = await self._pool.run(
                 resample,

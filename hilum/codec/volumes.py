@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hilum.codec.images import geometry_from_message
-from hilum.codec.tensors import IMAGE_TYPES
+from hilum.codec.tensors import IMAGE_TYPES, check_image_size
 from hilum.digest import DATA_TYPE_CODES
 from hilum.errors import FrameNotSupported, InvalidField, InvalidTensor, LimitExceeded
 from hilum.geometry import ImageGeometry, PatientFrame, pixel_to_patient
@@ -62,13 +62,19 @@ class VolumeRequest:
         """Number of voxels along the rays."""
         return self.shape[2 - _ALONG[self.axis]]
 
+    @property
+    def projected_size(self) -> tuple[int, int]:
+        """(height, width) of the projection."""
+        height, width = (count for axis, count in enumerate(self.shape) if axis != 2 - _ALONG[self.axis])
+        return height, width
+
     @classmethod
-    def from_message(cls, message: pb.VolumeProjection, max_bytes: int) -> VolumeRequest:
+    def from_message(cls, message: pb.VolumeProjection, *, max_bytes: int, max_image_pixels: int) -> VolumeRequest:
         """Returns the request.
 
         Raises:
             InvalidField: Something is missing or out of range.
-            LimitExceeded: The volume takes more than max_bytes.
+            LimitExceeded: The volume takes more than max_bytes, or its projection is larger than an image may be.
         """
         if len(message.shape) != 3 or 0 in message.shape:
             raise InvalidField("needs three numbers above 0: depth, height, width", field="projection.shape")
@@ -81,6 +87,8 @@ class VolumeRequest:
         if message.method not in (method.value for method in ProjectionMethod):
             raise InvalidField("must be MEAN, ATTENUATION or MAXIMUM", field="projection.method")
         padding = message.padding_value if message.HasField("padding_value") else None
+        if padding is not None and not math.isfinite(padding):
+            raise InvalidField("must be finite", field="projection.padding_value")
         request = cls(
             (depth, height, width),
             np.dtype(name).newbyteorder("<"),
@@ -92,6 +100,7 @@ class VolumeRequest:
         )
         if request.nbytes > max_bytes:
             raise LimitExceeded(f"{request.nbytes} bytes; at most {max_bytes}", field="projection.shape")
+        check_image_size(request.projected_size, "projection.shape", max_pixels=max_image_pixels)
         if request.slab and not request.slab[0] < request.slab[1] <= request.axis_length:
             raise InvalidField(f"must satisfy begin < end <= {request.axis_length}", field="projection.slab")
         if request.method is ProjectionMethod.ATTENUATION and request.spacing_mm is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from hilum.errors import InvalidField, LimitExceeded
@@ -28,10 +30,11 @@ def points_from_message(request: pb.TransformPointsRequest) -> Float:
         raise InvalidField("must be PX, PLANE_MM or PATIENT_LPS_MM", field="unit")
     if len(request.points) > MAX_POINTS:
         raise LimitExceeded(f"{len(request.points)} points; at most {MAX_POINTS}", field="points")
-    for index, point in enumerate(request.points):
-        if len(point.values) != dimensions or not np.isfinite(point.values).all():
+    values = [tuple(point.values) for point in request.points]
+    for index, point in enumerate(values):
+        if len(point) != dimensions or not all(map(math.isfinite, point)):
             raise InvalidField(f"needs {dimensions} finite numbers", field=f"points[{index}]")
-    return np.array([list(point.values) for point in request.points], np.float64).reshape(-1, dimensions)
+    return np.array(values, np.float64).reshape(-1, dimensions)
 
 
 def transformed(transform: Transform, points: Float, request: pb.TransformPointsRequest) -> Float:
