@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-_EXTRA = frozenset({"typer", "rich", "grpc_health"})
+_EXTRA = frozenset({"typer", "rich", "grpc_health", "PIL"})
 
 
 def main() -> None:
@@ -13,8 +13,9 @@ def main() -> None:
         # Here and not above: a bare installation has the command, but not what it is made of.
         from hilum.cli.app import run  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        if error.name not in _EXTRA:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in _EXTRA:
             raise
-        sys.stderr.write(f'hilum: the command line needs {error.name}: pip install "hilum[cli]"\n')
+        sys.stderr.write(f'hilum: the command line needs {missing}: pip install "hilum[cli]"\n')
         sys.exit(1)
     run()

@@ -53,6 +53,8 @@ def show_error(error: Exception) -> None:
 
 def describe(error: Exception) -> str:
     """Returns an error as one line: field, reason, and what to do next."""
+    if isinstance(error, ModuleNotFoundError):
+        return str(error)
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}" if error.filename else str(error)
     if not isinstance(error, HilumError):

@@ -32,17 +32,16 @@ def measurements(image: Image, prompts: Sequence[Prompt], prediction: Prediction
         elapsed_ms: Time from the first request to the last answer.
     """
     table = Table(box=None, pad_edge=False)
-    for heading in ("mask", "prompt"):
+    for heading in ("target", "prompt"):
         table.add_column(heading)
     headings = ("area\npx", "area\nmm²", "longest diameter\npx", "longest diameter\nmm", "model\nscore")
     for heading in headings:
         table.add_column(heading, justify="right")
     table.add_column("remark")
-    number = 0
-    for prompt, masks in zip(prompts, prediction.masks, strict=True):
-        for mask in masks:
-            number += 1
-            table.add_row(str(number), prompt_words(prompt), *_sizes(mask, image.geometry), _remark(mask))
+    for number, (prompt, masks) in enumerate(zip(prompts, prediction.masks, strict=True), 1):
+        for part, mask in enumerate(masks, 1):
+            name = str(number) if len(masks) == 1 else f"{number}.{part}"
+            table.add_row(name, prompt_words(prompt), *_sizes(mask, image.geometry), _remark(mask))
     return Group(table, Text("\n".join(_lines(image, prediction, elapsed_ms))))
 
 
@@ -88,4 +87,6 @@ def _lines(image: Image, prediction: Prediction, elapsed_ms: float) -> list[str]
     ]
     if image.geometry.plane_spacing_mm is None:
         lines.append("The image has no spacing in which lengths in the patient may be given: sizes are in pixels only.")
+    if any(len(masks) > 1 for masks in prediction.masks):
+        lines.append("Files hold, of each target, the mask with the highest model score.")
     return [*lines, f"{NOT_FOR_DIAGNOSIS} Model scores are not calibrated."]

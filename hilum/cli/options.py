@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -51,11 +52,11 @@ def point_option(help_text: str) -> Any:
     return typer.Option(parser=parse_point, metavar="X,Y", help=help_text)
 
 
-def checked_outputs(paths: list[Path], suffixes: tuple[str, ...]) -> list[Path]:
+def checked_outputs(paths: Sequence[Path], suffixes: tuple[str, ...]) -> list[Path]:
     """Returns the paths; a usage error, before any work is done, for a kind that is not written or a missing folder."""
     for path in paths:
         if not path.name.lower().endswith(suffixes):
             raise typer.BadParameter(f"{path.name}: give a name that ends in {', '.join(suffixes)}", param_hint="--out")
         if not path.parent.is_dir():
             raise typer.BadParameter(f"{path.parent} is no folder", param_hint="--out")
-    return paths
+    return list(paths)

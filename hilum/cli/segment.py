@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from hilum.cli.console import output
+from hilum.cli.console import output, show_error
 from hilum.cli.inputs import read_input
 from hilum.cli.measurements import measurements
 from hilum.cli.options import (
@@ -23,8 +23,10 @@ from hilum.cli.options import (
     box_option,
     point_option,
 )
+from hilum.cli.result_files import Result, checked_result_files
 from hilum.cli.session import Session
 from hilum.cli.values import chosen_mapping
+from hilum.errors import HilumError
 from hilum.types import Box, Point, Prompt
 
 
@@ -53,6 +55,10 @@ def segment(
     multimask: Annotated[
         bool, typer.Option("--multimask", help="Three masks per target: whole, part and subpart.")
     ] = False,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="What a target is called in files; one per target, in order."),
+    ] = None,
     out: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="x.png, x.nii.gz, x.seg.dcm or x.json. Repeatable.")
     ] = None,
@@ -63,6 +69,8 @@ def segment(
     Coordinates are pixels of the full image, x to the right, y down, the centre of the first pixel at 0,0.
     """
     prompts = prompts_of(box or [], point or [], background_point or [])
+    labels = checked_labels(label or [], len(prompts))
+    files = checked_result_files(out or [], image)
     mapping = chosen_mapping(window, preset, percentile)
     picture = read_input(image, frame=frame, plane=plane, index=index)
     with Session.of(context).client() as client:
@@ -78,6 +86,10 @@ def segment(
         )
         elapsed_ms = (time.perf_counter() - started) * 1000
     output().print(measurements(picture, prompts, prediction, elapsed_ms))
+    result = Result(image, picture, prompts, labels, mapping, prediction)
+    unwritten = [path for path in files if not _is_written(result, path)]
+    if unwritten:
+        raise typer.Exit(1)
 
 
 def prompts_of(boxes: Sequence[Box], points: Sequence[Point], background_points: Sequence[Point]) -> list[Prompt]:
@@ -90,3 +102,20 @@ def prompts_of(boxes: Sequence[Box], points: Sequence[Point], background_points:
     if not boxes and not labelled:
         raise typer.BadParameter("give at least one", param_hint=["--box", "--point"])
     return [*(Prompt(box=box) for box in boxes), *([Prompt(points=labelled)] if labelled else [])]
+
+
+def checked_labels(labels: Sequence[str], prompts: int) -> Sequence[str]:
+    """Returns the labels; a usage error where there are some, but not one per prompt."""
+    if labels and len(labels) != prompts:
+        raise typer.BadParameter(f"{len(labels)} given for {prompts} targets", param_hint="--label")
+    return labels
+
+
+def _is_written(result: Result, path: Path) -> bool:
+    """Writes a file; one that cannot be written is told, and does not keep others from being written."""
+    try:
+        result.write(path)
+    except (HilumError, OSError) as error:
+        show_error(error)
+        return False
+    return True

@@ -1,0 +1,70 @@
+"""`hilum doctor` against fakes, which tell nothing of their health, and against nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hilum.cli.checks import synthetic_picture
+from hilum.errors import InternalError
+from hilum.testing import FakeDecoder, FakeEncoder, FakeModel, serve_in_thread
+from tests.unit.cli.conftest import Command
+
+
+def test_services_that_work_pass(hilum: Command, encoder: FakeEncoder) -> None:
+    """Models with their prompts are listed, each is tried with a picture of its own, and the exit code is 0."""
+    outcome = hilum("doctor", "--without-fusion")
+    assert outcome.code == 0, outcome.out
+    assert "ok       self-test of fake" in outcome.out
+    assert "box, mask_input, points" in outcome.out
+    assert "tells nothing of its health" in outcome.out
+    assert "Not for diagnosis." in outcome.out
+    assert encoder.encoder_runs == 2
+    hilum("doctor", "--without-fusion")
+    assert encoder.encoder_runs == 4
+
+
+def test_a_missing_service_is_told_with_the_next_step(hilum: Command) -> None:
+    """The address serves no fusion: the exit code is 1, and the line says which test failed."""
+    outcome = hilum("doctor")
+    assert outcome.code == 1
+    assert "failed   self-test of fusion" in outcome.out
+    assert "What to do next" in outcome.out
+
+
+def test_what_needs_a_service_that_is_down_is_left_out(command: Command) -> None:
+    """With nothing at all running every service is named with its option, once, and no self-test adds noise."""
+    nowhere = [word for name in ("encoder", "decoder", "fusion") for word in (f"--{name}", "127.0.0.1:1")]
+    outcome = command(*nowhere, "doctor")
+    assert outcome.code == 1
+    for name in ("encoder", "decoder", "fusion"):
+        assert f"- {name}: Start it" in outcome.out
+        assert f"HILUM_{name.upper()}" in outcome.out
+    assert "self-test" not in outcome.out
+
+
+def test_a_model_that_does_not_segment_fails(command: Command) -> None:
+    """Services that answer, but with masks that are not the disc, are told from those that work."""
+    encoder = FakeEncoder([FakeModel("points", box=False)])
+    with serve_in_thread(encoder, FakeDecoder(encoder, radius_px=5)) as endpoints:
+        addresses = ["--encoder", endpoints.encoder, "--decoder", endpoints.decoder]
+        outcome = command(*addresses, "doctor", "--without-fusion")
+    assert outcome.code == 1
+    assert "failed   self-test of points" in outcome.out
+    assert "does not segment" in outcome.out
+
+
+def test_a_service_in_trouble_fails(hilum: Command, encoder: FakeEncoder) -> None:
+    """An encoder that refuses to work is told with its own words."""
+    encoder.fail_next(InternalError("out of memory"))
+    outcome = hilum("doctor", "--without-fusion")
+    assert outcome.code == 1
+    assert "failed   models" in outcome.out
+    assert "out of memory" in outcome.out
+
+
+def test_synthetic_pictures_are_never_alike() -> None:
+    """Two runs' pictures differ, so that no cache answers for the encoder, and hold a disc that can be judged."""
+    (one, disc), (other, same_disc) = (synthetic_picture(np.random.default_rng()) for _ in range(2))
+    assert (one.pixels != other.pixels).any()
+    assert (disc == same_disc).all()
+    assert one.pixels[disc].mean() > one.pixels[~disc].mean() + 50
