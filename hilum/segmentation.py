@@ -339,7 +339,7 @@ class SegmentationCalls:
         served = next((entry for entry in models if model in ("", entry.name)), None)
         if served is None:
             raise ModelNotFound(f"{model!r} is not served; served: {', '.join(entry.name for entry in models)}")
-        return choose_region(prompt, image.size, served.image_size_px)
+        return choose_region(prompt, image.size, served.image_size_px, image.geometry.pixel_aspect)
 
 
 def _model(info: encoder_pb.ModelInfo) -> Model:
