@@ -106,8 +106,8 @@ def jittered(box: Box, size: tuple[int, int], random: np.random.Generator) -> Bo
 
 def _side(low: float, high: float, length: int) -> tuple[float, float]:
     """Both ends in order, at least a pixel apart, inside the image."""
-    middle, half = (low + high) / 2, max(abs(high - low) / 2, 0.5)
-    return float(max(middle - half, -0.5)), float(min(middle + half, length - 0.5))
+    first = float(np.clip(min(low, high), -0.5, length - 1.5))
+    return first, float(np.clip(max(low, high), first + 1, length - 0.5))
 
 
 def box_iou(box: Box | None, truth: Box) -> float:
