@@ -91,8 +91,8 @@ class _ViewRelationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ViewRela
     VIEW_RELATION_COMPARABLE: _ViewRelation.ValueType  # 1
     """Outlines correspond: slice and slice, or projection and projection."""
     VIEW_RELATION_SLAB_AND_PROJECTION: _ViewRelation.ValueType  # 2
-    """One is a slice or slab and the other a projection: outlines of organs do not correspond. Registered affinely by
-    mutual information, targets are not used, and the transform is flagged VIEWS_DIFFER.
+    """One is a slice or slab and the other a projection: outlines of organs do not correspond. Rotation, one scale
+    and shift are found on image content, targets are not used, and the transform is flagged VIEWS_DIFFER.
     """
 
 class ViewRelation(_ViewRelation, metaclass=_ViewRelationEnumTypeWrapper):
@@ -103,8 +103,8 @@ VIEW_RELATION_UNSPECIFIED: ViewRelation.ValueType  # 0
 VIEW_RELATION_COMPARABLE: ViewRelation.ValueType  # 1
 """Outlines correspond: slice and slice, or projection and projection."""
 VIEW_RELATION_SLAB_AND_PROJECTION: ViewRelation.ValueType  # 2
-"""One is a slice or slab and the other a projection: outlines of organs do not correspond. Registered affinely by
-mutual information, targets are not used, and the transform is flagged VIEWS_DIFFER.
+"""One is a slice or slab and the other a projection: outlines of organs do not correspond. Rotation, one scale
+and shift are found on image content, targets are not used, and the transform is flagged VIEWS_DIFFER.
 """
 Global___ViewRelation: _TypeAlias = ViewRelation  # noqa: Y015
 
@@ -125,7 +125,7 @@ class _TransformFlagEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Transfo
     TRANSFORM_FLAG_MASKS_DISAGREE: _TransformFlag.ValueType  # 4
     """Targets agree less after registration than half, by Dice."""
     TRANSFORM_FLAG_NO_IMPROVEMENT: _TransformFlag.ValueType  # 5
-    """No measure improved on the start: the images may not show the same body."""
+    """No alignment stands out from its neighbours: the images may not show the same body."""
 
 class TransformFlag(_TransformFlag, metaclass=_TransformFlagEnumTypeWrapper):
     """Something the user of a transform must know."""
@@ -141,7 +141,7 @@ TRANSFORM_FLAG_LARGE_DEFORMATION: TransformFlag.ValueType  # 3
 TRANSFORM_FLAG_MASKS_DISAGREE: TransformFlag.ValueType  # 4
 """Targets agree less after registration than half, by Dice."""
 TRANSFORM_FLAG_NO_IMPROVEMENT: TransformFlag.ValueType  # 5
-"""No measure improved on the start: the images may not show the same body."""
+"""No alignment stands out from its neighbours: the images may not show the same body."""
 Global___TransformFlag: _TypeAlias = TransformFlag  # noqa: Y015
 
 class _BaseRule:

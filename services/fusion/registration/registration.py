@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from hilum.errors import InvalidField
 from hilum.types import RegistrationProgress, StageReport, ViewRelation
@@ -17,7 +18,7 @@ from services.fusion.registration.agreement import Agreement
 from services.fusion.registration.alignment import Alignment, warp
 from services.fusion.registration.canvas import RegistrationImage
 from services.fusion.registration.search import SearchGrid
-from services.fusion.registration.similarity import gradient_measure, structure_measure
+from services.fusion.registration.similarity import Measure, gradient_measure, structure_measure
 from services.fusion.registration.stages import AffineStage, SearchStage, Stage
 from services.fusion.registration.workspace import Workspace
 from services.fusion.resampling import resample_mask
@@ -86,15 +87,19 @@ def comparable_stages(grid: SearchGrid) -> tuple[Stage, ...]:
     return SearchStage(_COARSEST, grid, brief, from_targets=True), AffineStage(levels)
 
 
-def differing_stages(grid: SearchGrid) -> tuple[Stage, ...]:
+def differing_stages(grid: SearchGrid, measure: Callable[[Tensor], Measure] = structure_measure) -> tuple[Stage, ...]:
     """For a slab and a projection: rotation, one scale and translation, which few shared outlines can settle.
 
     Targets are not used: an organ's outline in a slab is not its outline in a projection.
+
+    Args:
+        grid: what the search tries.
+        measure: what is climbed; mutual information was tried and found worse (docs/adr).
     """
-    brief = AffineLevel(64, 10, 0.02, structure_measure, SIMILARITY_DEGREES)
+    brief = AffineLevel(64, 10, 0.02, measure, SIMILARITY_DEGREES)
     levels = (
-        AffineLevel(64, 20, 0.01, structure_measure, SIMILARITY_DEGREES),
-        AffineLevel(128, 20, 0.006, structure_measure, SIMILARITY_DEGREES),
+        AffineLevel(64, 20, 0.01, measure, SIMILARITY_DEGREES),
+        AffineLevel(128, 20, 0.006, measure, SIMILARITY_DEGREES),
     )
     return SearchStage(_COARSEST, grid, brief), AffineStage(levels)
 
