@@ -12,6 +12,8 @@ from struct import unpack_from
 _START_OF_FRAME = (frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}) | {0xF7}
 _JPEG_2000 = b"\xff\x4f\xff\x51"
 _JPEG = b"\xff\xd8"
+# Boxes of a JP2 file may come before its codestream, a colour profile among them.
+_LONGEST_BOXES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ def codestream(frame: bytes) -> Codestream | None:
     """Returns what the frame's own header says, or None where it is of another kind, damaged or too short."""
     if frame.startswith(_JPEG):
         return _jpeg(frame)
-    start = frame.find(_JPEG_2000, 0, 1024)  # a JP2 file's boxes may come first
+    start = frame.find(_JPEG_2000, 0, _LONGEST_BOXES)
     if start < 0 or len(frame) < start + 43:
         return None
     width, height, left, top = unpack_from(">IIII", frame, start + 8)

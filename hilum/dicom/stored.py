@@ -11,13 +11,16 @@ from numpy.typing import NDArray
 from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import as_pixel_options
-from pydicom.uid import JPEGExtended12Bit
+from pydicom.uid import JPEGExtended12Bit, JPEGLSTransferSyntaxes, RLELossless
 
 from hilum.dicom.codestream import codestream
 from hilum.dicom.header import PIXEL_KEYWORDS, DicomFile
 from hilum.dicom.jpeg12 import RETIRED_JPEG, decode_jpeg12
 from hilum.errors import InvalidField
 from hilum.files import require_pixels
+
+# What pydicom's plugin makes of GDCM's refusal.
+_GDCM_WITHOUT_IMAGE = "'NoneType' object has no attribute 'encode'"
 
 
 def stored_values(file: DicomFile, frame: int) -> NDArray[Any]:
@@ -87,6 +90,8 @@ def _compressed(file: DicomFile, frame: int, height: int, width: int, element: _
     syntax = file.transfer_syntax
     data = get_frame(file.stream, frame - 1, number_of_frames=file.frames)
     own = codestream(data)
+    if own is None and syntax != RLELossless:
+        raise file.unreadable("its compressed frame has no header that can be read")
     if own is not None and (own.height, own.width) != (height, width):
         raise file.unreadable(f"its compressed frame is {own.height}x{own.width}, its header says {height}x{width}")
     if syntax in RETIRED_JPEG or (syntax == JPEGExtended12Bit and own is not None and own.precision == 12):
@@ -101,11 +106,19 @@ def _decoded(file: DicomFile, frame: int, element: _PixelElement) -> NDArray[Any
     # Eight-bit pixels in big-endian words are swapped, which only the value representation tells.
     options = as_pixel_options(file.dataset, pixel_keyword=element.keyword, pixel_vr=element.representation)
     try:
-        values, _ = get_decoder(file.transfer_syntax).as_array(file.stream, index=frame - 1, **options)
+        decoder = get_decoder(file.transfer_syntax)
+        values, _ = decoder.as_array(file.stream, index=frame - 1, decoding_plugin=_plugin(file), **options)
     except RuntimeError as error:  # every decoder failed; each says why on a line of its own
         reasons = " ".join(str(error).partition("plugins:")[2].split()) or str(error)
+        reasons = reasons.replace(_GDCM_WITHOUT_IMAGE, "no image came out")
         raise file.unreadable(f"its {file.transfer_syntax.name} data cannot be decoded ({reasons})") from error
     return values
+
+
+def _plugin(file: DicomFile) -> str:
+    """GDCM alone for JPEG-LS, save depths it does not know: damaged frames can keep pyjpegls busy for half a minute."""
+    odd_depth = file.integer("BitsStored") < 8
+    return "gdcm" if file.transfer_syntax in JPEGLSTransferSyntaxes and not odd_depth else ""
 
 
 def _require_supported(file: DicomFile) -> None:
