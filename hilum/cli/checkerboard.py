@@ -12,7 +12,6 @@ from hilum.types import Fusion, Image, IntensityMapping
 Grey = NDArray[np.uint8]
 
 _TILES = 8
-_GAP_PX = 8
 
 
 def before_and_after(
@@ -21,8 +20,8 @@ def before_and_after(
     moving: Image,
     transform: Transform,
     mappings: tuple[IntensityMapping | None, IntensityMapping | None],
-) -> Grey:
-    """Returns two checkerboards of fixed and moving side by side, on the fixed grid: as they are, and registered.
+) -> list[Grey]:
+    """Returns two checkerboards of fixed and moving on the fixed grid: centres aligned, and registered.
 
     Args:
         client: Resamples the moving image.
@@ -46,9 +45,7 @@ def before_and_after(
         )
         return checkerboard(fusion)
 
-    before, after = board(centred(fixed, moving)), board(transform)
-    gap = np.full((before.shape[0], _GAP_PX), 255, np.uint8)
-    return np.hstack([before, gap, after])
+    return [board(centred(fixed, moving)), board(transform)]
 
 
 def checkerboard(fusion: Fusion) -> Grey:

@@ -68,7 +68,7 @@ def fuse(
             accepted_flags=accepted,
             levels=levels,
         )
-    write_picture(path, fusion.fused, flag_lines(found.flags))
+    write_picture(path, [fusion.fused], flag_lines(found.flags), fixed_image.geometry)
     covered = f"{fusion.coverage.mean():.0%} of the picture is covered by the moving image"
     output().print("\n".join([covered, *flag_lines(found.flags), NOT_FOR_DIAGNOSIS]), markup=False, soft_wrap=True)
 

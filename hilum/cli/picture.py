@@ -1,4 +1,4 @@
-"""Grey pictures with a band of words below them."""
+"""Grey pictures, in true proportions and with the patient's right marked, above a band of words."""
 
 from __future__ import annotations
 
@@ -10,31 +10,73 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from hilum.cli.console import NOT_FOR_DIAGNOSIS
+from hilum.geometry import ImageGeometry
+from hilum.results.png import right_edge
+
+Grey = NDArray[np.uint8]
 
 _TEXT_PX = 12
 _LINE_PX = 16
+_MARK_PX = 24
 _MARGIN_PX = 4
+_GAP_PX = 8
+_SHORT_SIDE_PX = 384
+_WHITE, _BLACK = 255, 0
 
 
-def write_picture(path: Path, grey: NDArray[np.uint8], words: Sequence[str] = ()) -> None:
-    """Writes a PNG, or what else the path's suffix says, with a line per word and "not for diagnosis" below it.
+def write_picture(
+    path: Path, pictures: Sequence[Grey], words: Sequence[str] = (), geometry: ImageGeometry | None = None
+) -> None:
+    """Writes a PNG of pictures side by side, with a line per word and "not for diagnosis" below them.
 
     Args:
         path: Where to.
-        grey: (height, width).
-        words: Shown below the picture, such as the flags of a transform.
+        pictures: (height, width) each, all of one grid.
+        words: Shown below the pictures, such as the flags of a transform.
+        geometry: Of the grid: pixels are drawn square, and an R stands where the patient's right is, where known.
+            A picture with a side below 384 px is enlarged.
 
     Raises:
         OSError: The file cannot be written.
     """
-    height, width = grey.shape
+    geometry = geometry or ImageGeometry()
+    drawn = [_marked(_squared(picture, geometry.pixel_aspect), geometry) for picture in pictures]
     font = ImageFont.load_default(_TEXT_PX)
     lines = [*words, NOT_FOR_DIAGNOSIS]
+    width = sum(picture.width for picture in drawn) + _GAP_PX * (len(drawn) - 1)
     longest = max(int(font.getlength(line)) for line in lines) + 2 * _MARGIN_PX
-    band = _LINE_PX * len(lines) + 2 * _MARGIN_PX
-    page = Image.new("L", (max(width, longest), height + band))
-    page.paste(Image.fromarray(grey), (0, 0))
+    height = drawn[0].height
+    page = Image.new("L", (max(width, longest), height + _LINE_PX * len(lines) + 2 * _MARGIN_PX))
+    left = 0
+    for picture in drawn:
+        page.paste(picture, (left, 0))
+        left += picture.width + _GAP_PX
     draw = ImageDraw.Draw(page)
     for number, line in enumerate(lines):
-        draw.text((_MARGIN_PX, height + _MARGIN_PX + number * _LINE_PX), line, fill=255, font=font)
-    page.save(path)
+        draw.text((_MARGIN_PX, height + _MARGIN_PX + number * _LINE_PX), line, fill=_WHITE, font=font)
+    page.save(path, "PNG")
+
+
+def _squared(picture: Grey, aspect: float) -> Image.Image:
+    """The picture with square pixels, none of them left out, small ones enlarged until people can see them."""
+    height, width = picture.shape
+    scale = max(1.0, 1 / aspect, _SHORT_SIDE_PX / min(height * aspect, width))
+    size = (round(width * scale), round(height * scale * aspect))
+    return Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR)
+
+
+def _marked(picture: Image.Image, geometry: ImageGeometry) -> Image.Image:
+    width, height = picture.size
+    places = {
+        "left": ((_MARGIN_PX, height / 2), "lm"),
+        "right": ((width - _MARGIN_PX, height / 2), "rm"),
+        "top": ((width / 2, _MARGIN_PX), "mt"),
+        "bottom": ((width / 2, height - _MARGIN_PX), "mb"),
+    }
+    edge = right_edge(geometry)
+    if edge:
+        place, anchor = places[edge]
+        font = ImageFont.load_default(_MARK_PX)
+        draw = ImageDraw.Draw(picture)
+        draw.text(place, "R", fill=_WHITE, font=font, anchor=anchor, stroke_width=2, stroke_fill=_BLACK)
+    return picture

@@ -89,7 +89,7 @@ def register(
             if path.suffix.lower() == ".png":
                 boards = before_and_after(client, fixed_image, moving_image, registration.transform, mappings)
                 words = ["left: centres aligned; right: registered", *flag_lines(registration.transform.flags)]
-                write_picture(path, boards, words)
+                write_picture(path, boards, words, fixed_image.geometry)
             else:
                 write_transform(path, registration.transform)
     output().print(registration_report(registration))

@@ -11,6 +11,7 @@ import pytest
 import typer
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from rich.console import Console
 
 from hilum import Box, Image, ImageGeometry, Prompt, TargetPair, Transform
@@ -19,7 +20,7 @@ from hilum.cli.picture import write_picture
 from hilum.cli.register import target_pairs
 from hilum.cli.registration_report import FLAGS, flag_lines, registration_report
 from hilum.codec.transforms import FLAG_NAMES
-from hilum.geometry import PlaneFrame
+from hilum.geometry import PatientFrame, PlaneFrame
 from hilum.transform_file import write_transform
 from hilum.types import Fusion, Registration, StageReport, TargetReport
 from tests.unit.cli.conftest import Command
@@ -109,15 +110,36 @@ def test_the_report_names_loss_flags_stages_and_targets() -> None:
     assert ["affine", "no", "0.7500", "0.7000"] in [line.split() for line in told.splitlines()]
 
 
+def page_of(path: Path) -> NDArray[np.uint8]:
+    with PIL.Image.open(path) as page:
+        return np.asarray(page)
+
+
 def test_pictures_carry_their_words(tmp_path: Path) -> None:
-    """The picture is there in full, with a band below it that is not empty."""
-    levels = np.random.default_rng(0).integers(0, 255, (60, 400), dtype=np.uint8)
-    write_picture(tmp_path / "x.png", levels, ["FLAG one"])
-    with PIL.Image.open(tmp_path / "x.png") as page:
-        pixels = np.asarray(page)
-    assert (pixels[:60, :400] == levels).all()
-    assert pixels[60:].max() == 255
-    assert pixels.shape[0] > 60
+    """Pictures stand side by side, in full, above a band that is not empty."""
+    levels = np.random.default_rng(0).integers(0, 255, (2, 390, 400), dtype=np.uint8)
+    write_picture(tmp_path / "x.png", list(levels), ["FLAG one"])
+    page = page_of(tmp_path / "x.png")
+    assert (page[:390, :400] == levels[0]).all()
+    assert (page[:390, -400:] == levels[1]).all()
+    assert page.shape[0] > 390
+    assert page[390:].max() > 200
+
+
+def test_small_pictures_are_enlarged(tmp_path: Path) -> None:
+    """A picture that is hard to see is drawn larger, in its proportions."""
+    write_picture(tmp_path / "x.png", [np.full((48, 96), 100, np.uint8)])
+    assert (page_of(tmp_path / "x.png")[:384, :768] == 100).all()
+
+
+def test_pictures_have_square_pixels_and_the_patients_right(tmp_path: Path) -> None:
+    """A coronal slice of 1 x 3 mm pixels is drawn three times as high, with an R on the side of the patient's right."""
+    hung = PatientFrame((0, 0, 0), ((1, 0, 0), (0, 0, 1), (0, -1, 0)), (1.0, 3.0, 1.0))
+    write_picture(tmp_path / "x.png", [np.zeros((200, 500), np.uint8)], geometry=ImageGeometry(hung))
+    page = page_of(tmp_path / "x.png")[:600]
+    assert page.shape == (600, 500)
+    assert page[:, :40].max() == 255
+    assert page[:, 40:].max() == 0
 
 
 @pytest.fixture
