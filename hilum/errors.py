@@ -46,6 +46,7 @@ from hilum.v1 import error_reason_pb2
 DOMAIN = "hilum"
 # Messages travel in HTTP/2 trailers, three times over and percent-encoded, and gRPC drops trailers beyond 8 KiB.
 MAX_MESSAGE_LENGTH = 400
+DEFAULT_RETRY_S = 1.0
 _REASON_PREFIX = "ERROR_REASON_"
 _DETAILS_KEY = "grpc-status-details-bin"
 
@@ -258,9 +259,12 @@ def to_status(error: HilumError) -> status_pb2.Status:
     if isinstance(error, InvalidArgument):
         violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.message)
         pack(error_details_pb2.BadRequest(field_violations=[violation]))
-    if error.retry_after_s is not None:
+    retry_after_s = error.retry_after_s
+    if retry_after_s is None and isinstance(error, Unavailable):
+        retry_after_s = DEFAULT_RETRY_S
+    if retry_after_s is not None:
         delay = duration_pb2.Duration()
-        delay.FromMilliseconds(round(error.retry_after_s * 1000))
+        delay.FromMilliseconds(round(retry_after_s * 1000))
         pack(error_details_pb2.RetryInfo(retry_delay=delay))
     return status_pb2.Status(code=error.code.value[0], message=str(error), details=details)
 

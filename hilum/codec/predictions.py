@@ -8,20 +8,17 @@ from google.protobuf.message import Message
 
 from hilum.codec.masks import mask_from_message
 from hilum.codec.prompts import box_from_message
-from hilum.codec.tensors import tensor_from_message
-from hilum.errors import LimitExceeded
+from hilum.codec.tensors import check_answer_bytes, tensor_from_message
 from hilum.types import EncodedImage, PredictedMask
 from hilum.v1 import decoder_service_pb2, encoder_service_pb2, image_pb2
 
 _MAX_PIXELS = 1 << 28
-# For scores, boxes and names beside the masks.
-_ANSWER_MARGIN_BYTES = 512 * 1024
 
 
 def check_answer_size(
     request: decoder_service_pb2.PredictMasksRequest, size: tuple[int, int], low_res_size: int, *, max_bytes: int
 ) -> None:
-    """Refuses before the work what gRPC would refuse to send after it: LimitExceeded.
+    """Refuses requests whose packed bits and low-resolution masks do not fit into one message: LimitExceeded.
 
     Args:
         request: The request for masks.
@@ -36,12 +33,7 @@ def check_answer_size(
     if request.return_low_res_masks:
         mask_bytes += 4 * low_res_size**2
     answer_bytes = len(request.prompts) * (3 if request.multimask_output else 1) * mask_bytes
-    if answer_bytes > max_bytes - _ANSWER_MARGIN_BYTES:
-        raise LimitExceeded(
-            f"the answer would take {answer_bytes} bytes and may take {max_bytes}; send fewer prompts a call, or do "
-            "without packed bits or low_res_masks",
-            field="prompts",
-        )
+    check_answer_bytes(answer_bytes, "prompts", max_bytes=max_bytes)
 
 
 def timings_from_message(message: Message) -> dict[str, float]:

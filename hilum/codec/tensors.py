@@ -16,6 +16,8 @@ from hilum.v1 import image_pb2
 IMAGE_TYPES = ("uint8", "uint16", "int16", "float32")
 # What is kept per row and per column of an image is bounded with this.
 MAX_SIDE_PX = 16384
+# For what an answer holds beside its pixels.
+_ANSWER_MARGIN_BYTES = 512 * 1024
 
 _NAMES = {code: name for name, code in DATA_TYPE_CODES.items()}
 
@@ -105,3 +107,9 @@ def check_image_size(size: tuple[int, int], field: str, *, max_pixels: int) -> N
         raise LimitExceeded(f"{height} x {width} pixels are more than the {max_pixels} accepted", field=field)
     if max(size) > MAX_SIDE_PX:
         raise LimitExceeded(f"{height} x {width}: a side has at most {MAX_SIDE_PX} pixels", field=field)
+
+
+def check_answer_bytes(count: int, field: str, *, max_bytes: int) -> None:
+    """Refuses before the work what gRPC would refuse to send after it; LimitExceeded."""
+    if count > max_bytes - _ANSWER_MARGIN_BYTES:
+        raise LimitExceeded(f"the answer would take {count} bytes and may take {max_bytes}; ask for less", field=field)

@@ -9,7 +9,8 @@ predicting them, always the same ones. Hilum's own contract tests run against th
 
 from hilum.testing.decoder import FakeDecoder
 from hilum.testing.encoder import FakeEncoder
+from hilum.testing.fusion import FakeFusion
 from hilum.testing.model import FakeModel
 from hilum.testing.server import serve_in_process, serve_in_thread
 
-__all__ = ["FakeDecoder", "FakeEncoder", "FakeModel", "serve_in_process", "serve_in_thread"]
+__all__ = ["FakeDecoder", "FakeEncoder", "FakeFusion", "FakeModel", "serve_in_process", "serve_in_thread"]

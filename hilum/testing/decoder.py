@@ -20,13 +20,12 @@ from hilum.errors import (
     LimitExceeded,
     ModelMismatch,
     ModelNotFound,
-    PromptNotSupported,
 )
 from hilum.masks import bounding_box
 from hilum.testing.drawing import SCALES, View, logits, mask
 from hilum.testing.encoder import FakeEncoder
 from hilum.testing.fake import Context, Fake, answering, tenant_of
-from hilum.testing.model import EMBEDDING_SHAPE, LOW_RES_SIZE, FakeModel
+from hilum.testing.model import EMBEDDING_SHAPE, LOW_RES_SIZE, FakeModel, check_kinds
 from hilum.types import BoolMask, Pixels, Prompt
 from hilum.v1 import decoder_service_pb2 as pb
 from hilum.v1 import decoder_service_pb2_grpc, image_pb2
@@ -80,7 +79,7 @@ class FakeDecoder(Fake, decoder_service_pb2_grpc.DecoderServiceServicer):
             for index, prompt in enumerate(request.prompts)
         ]
         for index, prompt in enumerate(prompts):
-            _check_kinds(prompt, model, f"prompts[{index}]")
+            check_kinds(prompt, model, f"prompts[{index}]")
         return pb.PredictMasksResponse(
             results=[pb.PromptResult(masks=self._masks(prompt, view, full_size, patch, request)) for prompt in prompts],
             model=model.name,
@@ -183,17 +182,6 @@ class FakeDecoder(Fake, decoder_service_pb2_grpc.DecoderServiceServicer):
                     answer.refined_mask.CopyFrom(mask_to_message(refined, packed=packed))
             answers.append(answer)
         return answers
-
-
-def _check_kinds(prompt: Prompt, model: FakeModel, field: str) -> None:
-    given = (
-        ("points", bool(prompt.points), model.points),
-        ("box", prompt.box is not None, model.box),
-        ("mask_input", prompt.mask_input is not None, model.mask_input),
-    )
-    for kind, is_given, works in given:
-        if is_given and not works:
-            raise PromptNotSupported(f"{model.name} was not trained on {kind}", field=f"{field}.{kind}")
 
 
 def _refined(

@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+from hilum.errors import PromptNotSupported
+from hilum.types import Prompt
+
 EMBEDDING_SHAPE = (1, 16, 16)
 LOW_RES_SIZE = 256
 
@@ -42,3 +45,15 @@ class FakeModel:
         height, width = image_size[0] * pixel_aspect, float(image_size[1])
         scale = self.image_size_px / max(height, width)
         return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+
+
+def check_kinds(prompt: Prompt, model: FakeModel, field: str) -> None:
+    """Refuses a prompt that a model does not accept; PromptNotSupported."""
+    given = (
+        ("points", bool(prompt.points), model.points),
+        ("box", prompt.box is not None, model.box),
+        ("mask_input", prompt.mask_input is not None, model.mask_input),
+    )
+    for kind, is_given, works in given:
+        if is_given and not works:
+            raise PromptNotSupported(f"{model.name} was not trained on {kind}", field=f"{field}.{kind}")

@@ -12,19 +12,24 @@ import grpc.aio
 from hilum.connection import Endpoints, channel_options
 from hilum.testing.decoder import FakeDecoder
 from hilum.testing.encoder import FakeEncoder
+from hilum.testing.fusion import FakeFusion
 from hilum.v1.decoder_service_pb2_grpc import DecoderServiceServicer, add_DecoderServiceServicer_to_server
 from hilum.v1.encoder_service_pb2_grpc import EncoderServiceServicer, add_EncoderServiceServicer_to_server
+from hilum.v1.fusion_service_pb2_grpc import FusionServiceServicer, add_FusionServiceServicer_to_server
 
 
 @contextlib.asynccontextmanager
 async def serve_in_process(
-    encoder: EncoderServiceServicer | None = None, decoder: DecoderServiceServicer | None = None
+    encoder: EncoderServiceServicer | None = None,
+    decoder: DecoderServiceServicer | None = None,
+    fusion: FusionServiceServicer | None = None,
 ) -> AsyncIterator[Endpoints]:
     """Serves on a free loopback port for as long as the block runs.
 
     Args:
         encoder: A new FakeEncoder where None.
         decoder: A new FakeDecoder on the encoder where None; a fake encoder is needed for that.
+        fusion: A new FakeFusion where None.
 
     Yields:
         Addresses for Client and AsyncClient; all three are the same.
@@ -37,6 +42,7 @@ async def serve_in_process(
     server = grpc.aio.server(options=channel_options())
     add_EncoderServiceServicer_to_server(encoder, server)
     add_DecoderServiceServicer_to_server(decoder, server)
+    add_FusionServiceServicer_to_server(fusion or FakeFusion(), server)
     address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     try:
@@ -47,13 +53,15 @@ async def serve_in_process(
 
 @contextlib.contextmanager
 def serve_in_thread(
-    encoder: EncoderServiceServicer | None = None, decoder: DecoderServiceServicer | None = None
+    encoder: EncoderServiceServicer | None = None,
+    decoder: DecoderServiceServicer | None = None,
+    fusion: FusionServiceServicer | None = None,
 ) -> Iterator[Endpoints]:
     """As `serve_in_process`, from a thread of its own: for Client and other code without asyncio."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="hilum-fakes", daemon=True)
     thread.start()
-    serving = serve_in_process(encoder, decoder)
+    serving = serve_in_process(encoder, decoder, fusion)
     try:
         endpoints = asyncio.run_coroutine_threadsafe(serving.__aenter__(), loop).result()
         try:

@@ -39,6 +39,7 @@ def fusion_server(settings: FusionSettings, telemetry: Telemetry) -> Server:
             pool=pool,
             max_image_pixels=settings.max_image_pixels,
             max_volume_bytes=settings.max_volume_bytes,
+            max_message_bytes=settings.max_message_bytes,
         ),
     )
     server.resources.push_async_callback(pool.close)

@@ -13,7 +13,7 @@ from hilum.codec.images import geometry_to_message
 from hilum.codec.masks import mask_to_message
 from hilum.codec.points import points_from_message, transformed
 from hilum.codec.registrations import registration_to_message
-from hilum.codec.tensors import check_image_size, tensor_to_message
+from hilum.codec.tensors import check_answer_bytes, check_image_size, tensor_to_message
 from hilum.codec.transforms import flags_from_message, flags_to_message, reference_from_message
 from hilum.codec.volumes import VolumeRequest
 from hilum.errors import InvalidField, TransformFlagged
@@ -55,6 +55,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         pool: Threads for numerical work.
         max_image_pixels: Largest image accepted.
         max_volume_bytes: Largest volume accepted.
+        max_message_bytes: Largest answer.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         pool: ComputePool,
         max_image_pixels: int,
         max_volume_bytes: int,
+        max_message_bytes: int,
     ) -> None:
         self._registering = registering
         self._transforms = transforms
@@ -73,6 +75,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         self._pool = pool
         self._max_image_pixels = max_image_pixels
         self._max_volume_bytes = max_volume_bytes
+        self._max_message_bytes = max_message_bytes
 
     async def ProjectVolume(  # noqa: N802 - the contract's name
         self,
@@ -86,6 +89,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         request = VolumeRequest.from_message(
             first.projection, max_bytes=self._max_volume_bytes, max_image_pixels=self._max_image_pixels
         )
+        check_answer_bytes(4 * math.prod(request.projected_size), "projection.shape", max_bytes=self._max_message_bytes)
         async with self._permits.acquire():
             voxels = await request.receive(request_iterator)
             projection = await self._pool.run(
@@ -134,6 +138,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         transform = await self._transform(request.transform, request.accepted_flags)
         _require_size(transform.fixed_size, fixed.image.size, "fixed")
         _require_size(transform.moving_size, moving.image.size, "moving")
+        check_answer_bytes(3 * math.prod(transform.fixed_size), "fixed.pixels", max_bytes=self._max_message_bytes)
         async with self._permits.acquire():
             fused = await self._pool.run(
                 fuse,
@@ -161,7 +166,10 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
             raise InvalidField("must be finite", field="background_value")
         transform = await self._transform(request.transform, request.accepted_flags)
         _require_size(transform.moving_size, moving.size, "moving")
-        check_image_size(transform.fixed_size, "transform.transform.fixed_size", max_pixels=self._max_image_pixels)
+        field = "transform.transform.fixed_size"
+        check_image_size(transform.fixed_size, field, max_pixels=self._max_image_pixels)
+        answer_bytes = math.prod(transform.fixed_size) * moving.pixels.itemsize
+        check_answer_bytes(answer_bytes, field, max_bytes=self._max_message_bytes)
         async with self._permits.acquire():
             resampled = await self._pool.run(
                 resample,

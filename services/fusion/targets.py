@@ -5,9 +5,11 @@ from __future__ import annotations
 import grpc.aio
 
 from hilum.connection import TENANT_KEY
-from hilum.errors import NoContent
+from hilum.errors import BackendUnavailable, NoContent
 from hilum.segmentation import SegmentationCalls
 from hilum.types import BoolMask, Image, IntensityMapping, Prompt
+
+_RETRY_S = 1.0
 
 
 class TargetSegmenter:
@@ -52,7 +54,14 @@ class TargetSegmenter:
         """
         timeout_s = self._timeout_s if remaining_s is None else min(self._timeout_s, remaining_s)
         calls = SegmentationCalls(self._encoder, self._decoder, timeout_s=timeout_s, metadata=((TENANT_KEY, tenant),))
-        prediction = await calls.predict(image, [prompt], mapping=mapping, model=model)
+        try:
+            prediction = await calls.predict(image, [prompt], mapping=mapping, model=model)
+        except BackendUnavailable as error:
+            # gRPC's own words would name addresses inside.
+            raise BackendUnavailable(
+                "the encoder or the decoder does not answer; try again, or send masks instead of prompts",
+                retry_after_s=error.retry_after_s or _RETRY_S,
+            ) from error
         mask = prediction.masks[0][0].mask
         if not mask.any():
             raise NoContent("the prompt gives an empty mask; mark the target more tightly or send a mask", field=field)

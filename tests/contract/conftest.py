@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from hilum.serving.bundle import Bundle
-from hilum.testing import FakeDecoder, FakeEncoder, FakeModel, serve_in_process
+from hilum.testing import FakeDecoder, FakeEncoder, FakeFusion, FakeModel, serve_in_process
 from modeling.bundle_writer import write_bundle
 from tests.congruence.oracle import RANDOM_SAM_SPEC, random_sam
-from tests.contract.wiring import MAX_IMAGE_PIXELS, Caller, Served, box_only, in_thread, real_services
+from tests.contract.wiring import MAX_IMAGE_PIXELS, MAX_VOLUME_BYTES, Caller, Served, box_only, in_thread, real_services
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +25,8 @@ def fake_services() -> Iterator[Served]:
     models = (FakeModel(), FakeModel("fake-box-only", points=False, mask_input=False))
     encoder = FakeEncoder(models, max_image_pixels=MAX_IMAGE_PIXELS)
     decoder = FakeDecoder(encoder, max_image_pixels=MAX_IMAGE_PIXELS)
-    with in_thread(serve_in_process(encoder, decoder)) as endpoints:
+    fusion = FakeFusion(models, max_image_pixels=MAX_IMAGE_PIXELS, max_volume_bytes=MAX_VOLUME_BYTES)
+    with in_thread(serve_in_process(encoder, decoder, fusion)) as endpoints:
         yield Served("fake", endpoints, models[0].name, models[1].name, 256)
 
 

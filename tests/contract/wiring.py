@@ -19,17 +19,21 @@ from hilum.serving.server import Server
 from hilum.serving.telemetry import Telemetry
 from hilum.v1.decoder_service_pb2_grpc import DecoderServiceStub
 from hilum.v1.encoder_service_pb2_grpc import EncoderServiceStub
+from hilum.v1.fusion_service_pb2_grpc import FusionServiceStub
 from modeling.catalogue import BOX_ONLY
 from services.decoder.__main__ import decoder_server
 from services.decoder.settings import DecoderSettings
 from services.encoder.__main__ import encoder_server
 from services.encoder.settings import EncoderSettings
+from services.fusion.__main__ import fusion_server
+from services.fusion.settings import FusionSettings
 
 Value = TypeVar("Value")
 
 TIMEOUT_S = 30.0
 # Small enough that requests beyond it are cheap to send.
 MAX_IMAGE_PIXELS = 1_000_000
+MAX_VOLUME_BYTES = 8_000_000
 
 _tenants = (f"tenant-{number}" for number in itertools.count())
 
@@ -66,12 +70,17 @@ class Caller:
         self.tenant = next(_tenants)
         # Without the retry policy: every answer is seen.
         options = [option for option in channel_options() if "service_config" not in option[0]]
+        where = served.endpoints
         self._channels = {
             address: grpc.insecure_channel(address, options=[*options, ("grpc.enable_retries", 0)])
-            for address in {served.endpoints.encoder, served.endpoints.decoder}
+            for address in {where.encoder, where.decoder, where.fusion}
         }
-        self._encoder = EncoderServiceStub(self._channels[served.endpoints.encoder])
-        self._decoder = DecoderServiceStub(self._channels[served.endpoints.decoder])
+        self._addresses = {"Encoder": where.encoder, "Decoder": where.decoder, "Fusion": where.fusion}
+        self._stubs = (
+            EncoderServiceStub(self._channels[where.encoder]),
+            DecoderServiceStub(self._channels[where.decoder]),
+            FusionServiceStub(self._channels[where.fusion]),
+        )
 
     def close(self) -> None:
         """Closes the channels."""
@@ -80,13 +89,13 @@ class Caller:
 
     def call(self, method: str, request: Any, **options: Any) -> Any:
         """Calls a method of one of the services by name."""
-        stub = self._encoder if hasattr(self._encoder, method) else self._decoder
+        stub = next(stub for stub in self._stubs if hasattr(stub, method))
         arguments = {"timeout": TIMEOUT_S, "metadata": ((TENANT_KEY, self.tenant),)} | options
         return getattr(stub, method)(request, **arguments)
 
     def send_bytes(self, path: str, data: bytes) -> bytes:
         """Calls a unary method with any bytes."""
-        address = self.served.endpoints.encoder if "Encoder" in path else self.served.endpoints.decoder
+        address = next(address for name, address in self._addresses.items() if name in path)
         multicallable: Any = self._channels[address].unary_unary(path)
         answer: bytes = multicallable(data, timeout=TIMEOUT_S, metadata=((TENANT_KEY, self.tenant),))
         return answer
@@ -112,7 +121,7 @@ async def running(server: Server) -> AsyncIterator[str]:
 async def real_services(
     bundles: list[Bundle], *, decoder_models: list[Bundle] | None = None, **settings: Any
 ) -> AsyncIterator[Endpoints]:
-    """Runs encoder and decoder, as their entry points wire them, without Redis."""
+    """Runs encoder, decoder and fusion, as their entry points wire them, without Redis."""
     common: dict[str, Any] = {
         "port": 0,
         "redis_url": None,
@@ -129,7 +138,12 @@ async def real_services(
         decoded = bundles if decoder_models is None else decoder_models
         decoder = decoder_server(decoder_settings, decoded, Telemetry("decoder", stream=io.StringIO()))
         async with running(decoder) as decoder_address:
-            yield Endpoints(encoder_address, decoder_address, decoder_address)
+            fusion_settings = FusionSettings(
+                **common, encoder=encoder_address, decoder=decoder_address, max_volume_bytes=MAX_VOLUME_BYTES
+            )
+            fusion = fusion_server(fusion_settings, Telemetry("fusion", stream=io.StringIO()))
+            async with running(fusion) as fusion_address:
+                yield Endpoints(encoder_address, decoder_address, fusion_address)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,263 @@
+"""A fake FusionService: the contract's rules, shifts and maxima instead of registrations and pyramids."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Iterable, Sequence
+
+import numpy as np
+
+from hilum.codec.fusion import MappedImage, Outline, image_from_message, targets_from_message
+from hilum.codec.images import geometry_to_message
+from hilum.codec.masks import mask_to_message
+from hilum.codec.points import points_from_message, transformed
+from hilum.codec.registrations import registration_to_message
+from hilum.codec.tensors import check_answer_bytes, check_image_size, tensor_to_message
+from hilum.codec.transforms import flags_from_message, flags_to_message, reference_from_message
+from hilum.codec.volumes import VolumeRequest
+from hilum.connection import MAX_MESSAGE_BYTES
+from hilum.errors import InvalidField, ModelNotFound, NoContent, TransformFlagged, TransformNotFound
+from hilum.geometry import Float
+from hilum.intensity import grey_levels, valid_pixels
+from hilum.testing.alignment import dice, edge_difference, project, resample, shift_between
+from hilum.testing.drawing import View, mask
+from hilum.testing.fake import Context, Fake, answering, streaming, tenant_of
+from hilum.testing.model import FakeModel, check_kinds
+from hilum.transform import Transform
+from hilum.types import BoolMask, ProjectionAxis, Prompt, Registration, StageReport, TargetReport, ViewRelation
+from hilum.v1 import fusion_service_pb2 as pb
+from hilum.v1 import fusion_service_pb2_grpc
+
+ALGORITHM = "fake-shift-1"
+MAX_LEVELS = 6
+_ARRAY_AXIS = {ProjectionAxis.DEPTH: 0, ProjectionAxis.HEIGHT: 1, ProjectionAxis.WIDTH: 2}
+
+
+class FakeFusion(Fake, fusion_service_pb2_grpc.FusionServiceServicer):
+    """Shifts images on one another by their targets' centroids, or by what is bright in them.
+
+    Args:
+        models: Models for targets given as prompts, the default first; their masks are drawn as FakeDecoder does.
+        radius_px: Radius of the disc around a point.
+        max_image_pixels: Largest image accepted.
+        max_volume_bytes: Largest volume accepted.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[FakeModel] = (FakeModel(),),
+        *,
+        radius_px: float = 10.0,
+        max_image_pixels: int = 64_000_000,
+        max_volume_bytes: int = 1 << 30,
+    ) -> None:
+        super().__init__()
+        self._models = tuple(models)
+        self._radius_px = radius_px
+        self._max_image_pixels = max_image_pixels
+        self._max_volume_bytes = max_volume_bytes
+        self._transforms: dict[tuple[str, bytes], Transform] = {}
+
+    def forget(self) -> None:
+        """Loses all transforms."""
+        self._transforms.clear()
+
+    @answering
+    async def ProjectVolume(  # noqa: N802 - the contract's name
+        self, request_iterator: AsyncIterator[pb.ProjectVolumeRequest], context: Context
+    ) -> pb.ProjectVolumeResponse:
+        """Projects a volume, as the service does."""
+        del context
+        first = await anext(aiter(request_iterator), None)
+        if first is None or first.WhichOneof("content") != "projection":
+            raise InvalidField("the first message must describe the volume", field="projection")
+        request = VolumeRequest.from_message(
+            first.projection, max_bytes=self._max_volume_bytes, max_image_pixels=self._max_image_pixels
+        )
+        check_answer_bytes(4 * math.prod(request.projected_size), "projection.shape", max_bytes=MAX_MESSAGE_BYTES)
+        along = _ARRAY_AXIS[request.axis]
+        pixels = project(
+            await request.receive(request_iterator),
+            along=along,
+            method=request.method,
+            spacing_mm=request.spacing_mm[2 - along] if request.spacing_mm else 0.0,
+            slab=request.slab,
+            padding_value=request.padding_value,
+        )
+        geometry = geometry_to_message(request.projected_geometry())
+        return pb.ProjectVolumeResponse(image=tensor_to_message(pixels), geometry=geometry)
+
+    @streaming
+    async def RegisterImages(  # noqa: N802
+        self, request: pb.RegisterImagesRequest, context: Context
+    ) -> AsyncIterator[pb.RegisterImagesResponse]:
+        """Finds a shift, with progress."""
+        limit = self._max_image_pixels
+        fixed = image_from_message(request.fixed, "fixed", max_pixels=limit)
+        moving = image_from_message(request.moving, "moving", max_pixels=limit)
+        if request.view_relation not in (relation.value for relation in ViewRelation):
+            raise InvalidField("must be COMPARABLE or SLAB_AND_PROJECTION", field="view_relation")
+        outlines = targets_from_message(request.targets, fixed, moving, max_pixels=limit)
+        targets = [
+            (self._mask(in_fixed, fixed, request.model), self._mask(in_moving, moving, request.model))
+            for in_fixed, in_moving in outlines
+        ]
+        comparable = request.view_relation == pb.VIEW_RELATION_COMPARABLE
+        matrix = shift_between(fixed.image, moving.image, targets if comparable else ())
+        yield pb.RegisterImagesResponse(progress=pb.RegistrationProgress(stage="search", fraction=0.5))
+        registration = _registration(fixed, moving, matrix, targets, comparable=comparable)
+        self._transforms[tenant_of(context), registration.transform.transform_id] = registration.transform
+        yield pb.RegisterImagesResponse(result=registration_to_message(registration))
+
+    @answering
+    async def FuseImages(self, request: pb.FuseImagesRequest, context: Context) -> pb.FuseImagesResponse:  # noqa: N802
+        """Takes the brighter of both images at every pixel; each flag burns one white row at the bottom."""
+        limit = self._max_image_pixels
+        fixed = image_from_message(request.fixed, "fixed", max_pixels=limit, mapping_required=True)
+        moving = image_from_message(request.moving, "moving", max_pixels=limit, mapping_required=True)
+        if request.levels > MAX_LEVELS:
+            raise InvalidField(f"must lie between 1 and {MAX_LEVELS}; 0 means 3", field="levels")
+        if request.base_rule not in pb.BaseRule.values():
+            raise InvalidField("is not known here", field="base_rule")
+        transform = self._accepted(request.transform, request.accepted_flags, tenant_of(context))
+        _require_size(transform.fixed_size, fixed.image.size, "fixed")
+        _require_size(transform.moving_size, moving.image.size, "moving")
+        check_answer_bytes(3 * math.prod(transform.fixed_size), "fixed.pixels", max_bytes=MAX_MESSAGE_BYTES)
+        fixed_grey = grey_levels(fixed.image, fixed.mapping)
+        moving_grey, covered = resample(
+            grey_levels(moving.image, moving.mapping),
+            transform.matrix,
+            transform.fixed_size,
+            valid=valid_pixels(moving.image),
+        )
+        fused = np.maximum(fixed_grey, moving_grey)
+        fused[max(0, len(fused) - len(transform.flags)) :] = 255
+        return pb.FuseImagesResponse(
+            fused=tensor_to_message(fused),
+            fixed=tensor_to_message(fixed_grey),
+            moving=tensor_to_message(moving_grey),
+            moving_coverage=mask_to_message(covered),
+            burned_flags=flags_to_message(transform.flags),
+        )
+
+    @answering
+    async def ResampleImage(self, request: pb.ResampleImageRequest, context: Context) -> pb.ResampleImageResponse:  # noqa: N802
+        """Resamples the moving image, as the service does."""
+        moving = image_from_message(request.moving, "moving", max_pixels=self._max_image_pixels).image
+        if request.interpolation not in pb.Interpolation.values():
+            raise InvalidField("is not known here", field="interpolation")
+        if not math.isfinite(request.background_value):
+            raise InvalidField("must be finite", field="background_value")
+        transform = self._accepted(request.transform, request.accepted_flags, tenant_of(context))
+        _require_size(transform.moving_size, moving.size, "moving")
+        field = "transform.transform.fixed_size"
+        check_image_size(transform.fixed_size, field, max_pixels=self._max_image_pixels)
+        answer_bytes = math.prod(transform.fixed_size) * moving.pixels.itemsize
+        check_answer_bytes(answer_bytes, field, max_bytes=MAX_MESSAGE_BYTES)
+        pixels, covered = resample(
+            moving.pixels,
+            transform.matrix,
+            transform.fixed_size,
+            nearest=request.interpolation == pb.INTERPOLATION_NEAREST,
+            background=request.background_value,
+            valid=valid_pixels(moving),
+        )
+        return pb.ResampleImageResponse(
+            image=tensor_to_message(pixels),
+            coverage=mask_to_message(covered),
+            flags=flags_to_message(transform.flags),
+        )
+
+    @answering
+    async def TransformPoints(  # noqa: N802
+        self, request: pb.TransformPointsRequest, context: Context
+    ) -> pb.TransformPointsResponse:
+        """Takes points from one image to the other, as the service does."""
+        points = points_from_message(request)
+        transform = self._resolved(request.transform, tenant_of(context))
+        return pb.TransformPointsResponse(
+            points=[pb.Coordinates(values=point) for point in transformed(transform, points, request).tolist()],
+            flags=flags_to_message(transform.flags),
+        )
+
+    def _mask(self, outline: Outline, mapped: MappedImage, model_name: str) -> BoolMask:
+        drawn = outline.given
+        if isinstance(drawn, Prompt):
+            model = next((model for model in self._models if model_name in ("", model.name)), None)
+            if model is None:
+                raise ModelNotFound("no model of this name is served here")
+            check_kinds(drawn, model, outline.field)
+            size = mapped.image.size
+            view = View(size, model.input_size(size, 1.0), model.image_size_px, (0, 0))
+            drawn = mask(drawn, view, scale=1.0, radius_px=self._radius_px)
+        if not drawn.any():
+            raise NoContent("the mask is empty", field=outline.field)
+        return drawn
+
+    def _resolved(self, message: pb.TransformReference, tenant: str) -> Transform:
+        reference = reference_from_message(message, "transform")
+        if isinstance(reference, Transform):
+            return reference
+        known = self._transforms.get((tenant, reference))
+        if known is None:
+            raise TransformNotFound("no transform is known under this id; send it inline, or register again")
+        return known
+
+    def _accepted(
+        self, message: pb.TransformReference, accepted: Iterable[pb.TransformFlag.ValueType], tenant: str
+    ) -> Transform:
+        names = flags_from_message(accepted, "accepted_flags")
+        transform = self._resolved(message, tenant)
+        refused = [flag for flag in transform.flags if flag not in names]
+        if refused:
+            raise TransformFlagged(f"the transform is flagged {', '.join(refused)}; name these in accepted_flags")
+        return transform
+
+
+def _registration(
+    fixed: MappedImage,
+    moving: MappedImage,
+    matrix: Float,
+    targets: Sequence[tuple[BoolMask, BoolMask]],
+    *,
+    comparable: bool,
+) -> Registration:
+    size = fixed.image.size
+    before, covered_before = resample(moving.image.pixels, np.eye(3), size)
+    after, covered = resample(moving.image.pixels, matrix, size)
+    reports = [
+        TargetReport(
+            dice(in_fixed, resample(in_moving, np.eye(3), size, nearest=True)[0]),
+            dice(in_fixed, resample(in_moving, matrix, size, nearest=True)[0]),
+            in_fixed,
+            in_moving,
+        )
+        for in_fixed, in_moving in targets
+    ]
+    flags = set() if comparable else {"VIEWS_DIFFER"}
+    flags |= {"LOW_OVERLAP"} if covered.mean() < 0.5 else set()
+    flags |= {"MASKS_DISAGREE"} if comparable and any(report.dice_after < 0.5 for report in reports) else set()
+    transform = Transform.from_matrix(
+        matrix,
+        size,
+        moving.image.size,
+        fixed_geometry=fixed.image.geometry,
+        moving_geometry=moving.image.geometry,
+        flags=tuple(flags),
+        algorithm=ALGORITHM,
+    )
+    overlaps = float(covered_before.mean()), float(covered.mean())
+    return Registration(
+        transform=transform,
+        match_loss_before=edge_difference(fixed.image.pixels, before, covered_before),
+        match_loss_after=edge_difference(fixed.image.pixels, after, covered),
+        overlap_fraction=overlaps[1],
+        stages=(StageReport("search", True, *overlaps),),
+        targets=tuple(reports),
+        total_ms=0.0,
+    )
+
+
+def _require_size(expected: tuple[int, int], actual: tuple[int, int], field: str) -> None:
+    if expected != actual:
+        raise InvalidField(f"is {actual}, but the transform was made for {expected}", field=f"{field}.pixels")
