@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hilum.errors import FrameNotSupported, InvalidField
 from hilum.extras import extra
 from hilum.geometry import Float, PatientFrame
-from hilum.results.segments import NOTICE, Segment, chosen_segments, require_same_size
+from hilum.results.segments import NOTICE, SIMULATED, Segment, chosen_segments, require_same_size
 from hilum.types import Image, Prediction
 
 with extra("images"):
@@ -50,7 +50,9 @@ def write_nifti(
     require_same_size(image, segments)
     make: Any = nibabel.Nifti1Image  # nibabel is typed in parts only
     written = make(_label_image(image, segments).T[:, :, None], _affine(frame))
-    written.header["descrip"] = f"{NOTICE}; {prediction.model} {prediction.decoder_revision[:12]}"[:_MAX_DESCRIPTION]
+    notes = [NOTICE, *([SIMULATED] if image.source.simulated else [])]
+    notes.append(f"{prediction.model} {prediction.decoder_revision[:12]}")
+    written.header["descrip"] = "; ".join(notes)[:_MAX_DESCRIPTION]
     written.header.set_xyzt_units("mm")
     written.set_sform(written.affine, _ALIGNED_TO_SCANNER)
     written.set_qform(written.affine, _ALIGNED_TO_SCANNER)

@@ -20,7 +20,7 @@ OBLIQUE = PatientFrame((-12.5, 30.0, 7.25), ((C, -S, 0.0), (S, C, 0.0), (0.0, 0.
 
 def test_masks_lie_where_the_image_does(tmp_path: Path) -> None:
     """Every labelled voxel's place in RAS is that of its pixel in LPS, turned over."""
-    image = Image(np.zeros((40, 60), np.int16), ImageGeometry(OBLIQUE))
+    image = Image(np.zeros((40, 60), np.int16), ImageGeometry(OBLIQUE), source=ImageSource(simulated=True))
     first, second = disc(image.size, 20, 10, 5), disc(image.size, 45, 30, 4)
     write_nifti(tmp_path / "mask.nii.gz", image, prediction(ImageSource(), first, second))
     read: Any = nibabel.load(tmp_path / "mask.nii.gz")
@@ -34,7 +34,7 @@ def test_masks_lie_where_the_image_does(tmp_path: Path) -> None:
         np.testing.assert_allclose(places[np.lexsort(places.T)], expected[np.lexsort(expected.T)], atol=1e-4)
     assert read.header["sform_code"] == read.header["qform_code"] == 1
     assert read.header.get_xyzt_units()[0] == "mm"
-    assert "not for diagnosis" in bytes(read.header["descrip"]).decode()
+    assert bytes(read.header["descrip"]).decode().startswith("not for diagnosis; simulated; lite-medsam")
 
 
 def test_a_written_mask_is_read_back_over_its_image(tmp_path: Path) -> None:
