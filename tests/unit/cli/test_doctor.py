@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
 import numpy as np
 
 from hilum.cli.checks import synthetic_picture
@@ -23,12 +26,19 @@ def test_services_that_work_pass(hilum: Command, encoder: FakeEncoder) -> None:
     assert encoder.encoder_runs == 4
 
 
-def test_a_missing_service_is_told_with_the_next_step(hilum: Command) -> None:
-    """The address serves no fusion: the exit code is 1, and the line says which test failed."""
-    outcome = hilum("doctor")
+def test_a_server_without_the_service_is_told_with_the_next_step(hilum: Command) -> None:
+    """A server answers at fusion's address that serves no fusion: the self-test finds out, and the exit code is 1."""
+    server = grpc.server(ThreadPoolExecutor(1))
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    try:
+        outcome = hilum("--fusion", address, "doctor")
+    finally:
+        server.stop(None).wait()
     assert outcome.code == 1
+    assert "warning  fusion" in outcome.out
     assert "failed   self-test of fusion" in outcome.out
-    assert "What to do next" in outcome.out
+    assert "- self-test of fusion: Is it the right service at this address" in outcome.out
 
 
 def test_what_needs_a_service_that_is_down_is_left_out(command: Command) -> None:
