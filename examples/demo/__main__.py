@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from examples.demo.accuracy import IMAGE_WIDTH, LUNGS, dice
+from examples.demo.accuracy import BOX_SEEDS, IMAGE_WIDTH, LUNGS, dice
 from examples.demo.alignment import coronal_projection, on_grid, register, registration_error
 from examples.demo.ct_volume import LEFT_LUNG, RIGHT_LUNG, CtVolume, Label, load_ct_volume
 from examples.demo.known_motion import KnownMotion
@@ -32,6 +32,8 @@ from hilum import CT_LUNG, CT_SOFT_TISSUE, Client, Image, ProjectionAxis, Projec
 from hilum.types import Fusion, Registration
 
 SLAB_MM = 20.0
+# The scene's images, and how the names of their targets begin.
+CT_LIVER, CT_LUNGS, XRAY = "CT liver", "CT", "simulated X-ray"
 PICTURES = Path("build/demo")
 
 
@@ -41,6 +43,7 @@ class Steps:
 
     seconds: dict[str, float] = field(default_factory=dict)
     origins: list[str] = field(default_factory=list)
+    encoder_hits: int = 0
 
     @contextmanager
     def step(self, console: Console, name: str) -> Iterator[None]:
@@ -73,6 +76,11 @@ class Scene:
     truth: dict[str, Mask]
     liver_depth: int
 
+    @property
+    def images(self) -> dict[str, Image]:
+        """What is segmented, by kind."""
+        return {CT_LIVER: self.liver, CT_LUNGS: self.lungs, XRAY: self.xray}
+
     @classmethod
     def build(cls, seed: int) -> Scene:
         """Loads the CT and simulates the X-ray of this seed's motion and noise."""
@@ -99,18 +107,25 @@ class Scene:
         )
 
 
-def segment(client: Client, scene: Scene, image: Image, kind: str, steps: Steps) -> list[Outline]:
-    """Segments every target of one kind of image ("CT liver", "CT", "simulated X-ray") from jittered boxes."""
+def segment(client: Client, scene: Scene, kind: str, steps: Steps, seeds: Sequence[int]) -> list[Outline]:
+    """Segments every target of one of the scene's images, from a jittered box per seed.
+
+    All boxes of one image go in one call. Returns the targets in order, each with its boxes in the order of seeds.
+    """
     targets = {
         name: truth
         for name, truth in scene.truth.items()
         if name == kind or (name.startswith(kind) and name.endswith("lung"))
     }
-    boxes = {name: jittered_box(truth, scene.seed) for name, truth in targets.items()}
-    prediction = client.predict(image, [Prompt(box=box) for box in boxes.values()])
+    boxes = [(name, jittered_box(truth, seed)) for name, truth in targets.items() for seed in seeds]
+    prediction = client.predict(scene.images[kind], [Prompt(box=box) for _, box in boxes])
     steps.origins.extend(prediction.embedding_origins)
-    masks = [masks[0].mask for masks in prediction.masks]
-    return [Outline(name, box, mask) for (name, box), mask in zip(boxes.items(), masks, strict=True)]
+    return [Outline(name, box, masks[0].mask) for (name, box), masks in zip(boxes, prediction.masks, strict=True)]
+
+
+def segment_all(client: Client, scene: Scene, steps: Steps, seeds: Sequence[int]) -> dict[str, list[Outline]]:
+    """Segments liver, lungs, and the X-ray's lungs; per image its outlines."""
+    return {kind: segment(client, scene, kind, steps, seeds) for kind in scene.images}
 
 
 def slab_image(client: Client, scene: Scene) -> Image:
@@ -143,8 +158,10 @@ def print_results(console: Console, rows: list[tuple[str, str, str]], steps: Ste
     for name, seconds in steps.seconds.items():
         times.add_row(name, f"{seconds:.2f}")
     console.print(times)
-    hits = sum(origin in ("memory", "cache") for origin in steps.origins)
-    console.print(f"Embeddings came from: {', '.join(steps.origins)}; {hits} of {len(steps.origins)} cache hits.")
+    console.print(
+        f"The decoder found embeddings in: {', '.join(steps.origins)}. "
+        f"Asked for again by digest, {steps.encoder_hits} of {len(steps.origins) // 2} images are cache hits."
+    )
 
 
 @dataclass(frozen=True)
@@ -169,16 +186,14 @@ class Fusions:
 
 
 def accuracy_rows(scene: Scene, found: list[Outline]) -> list[tuple[str, str, str]]:
-    """Returns a row per target: its Dice, and what the acceptance asks for in the mean over boxes."""
-    asked = {"CT liver": ">= .93", "CT": ">= .92", "simulated X-ray": ">= .85"}
-    return [
-        (
-            outline.name,
-            f"Dice {dice(outline.mask, scene.truth[outline.name]):.3f}",
-            next(text for name, text in asked.items() if outline.name.startswith(name)),
-        )
-        for outline in found
-    ]
+    """Returns a row per target: mean and least Dice over its boxes, and what is asked of the mean."""
+    asked = {CT_LIVER: ">= .93", CT_LUNGS: ">= .92", XRAY: ">= .85"}
+    rows = []
+    for name in dict.fromkeys(outline.name for outline in found):
+        values = [dice(outline.mask, scene.truth[name]) for outline in found if outline.name == name]
+        measured = f"Dice {np.mean(values):.3f}, least {min(values):.3f} of {len(values)} boxes"
+        rows.append((name, measured, next(f"mean {text}" for start, text in asked.items() if name.startswith(start))))
+    return rows
 
 
 def registration_rows(scene: Scene, registration: Registration, inherited: Transform) -> list[tuple[str, str, str]]:
@@ -200,9 +215,9 @@ def registration_rows(scene: Scene, registration: Registration, inherited: Trans
 def write_pictures(folder: Path, scene: Scene, found: dict[str, list[Outline]], fusions: Fusions) -> None:
     """Writes inputs.png, registration.png, fused.png, and demo.png with the essential of all."""
     inputs = [
-        panel("CT, liver (soft-tissue window)", scene.liver, found["CT liver"]),
-        panel("CT, lungs (lung window)", scene.lungs, found["CT lungs"]),
-        panel("simulated X-ray, lungs", scene.xray, found["X-ray"]),
+        panel("CT, liver (soft-tissue window)", scene.liver, found[CT_LIVER]),
+        panel("CT, lungs (lung window)", scene.lungs, found[CT_LUNGS]),
+        panel("simulated X-ray, lungs", scene.xray, found[XRAY]),
     ]
     before, after = fusions.before, fusions.after
     unregistered = Panel("CT projection and simulated X-ray, before", checkerboard(before.fixed, before.moving))
@@ -224,13 +239,11 @@ def run(seed: int, folder: Path, console: Console) -> None:
         steps.starting(console, RunningServices(folder / "services.log")) as services,
         Client(services.endpoints) as client,
     ):
-        for turn in ("first prompts, images encoded", "the same prompts again"):
-            with steps.step(console, f"segment: {turn}"):
-                found = {
-                    "CT liver": segment(client, scene, scene.liver, "CT liver", steps),
-                    "CT lungs": segment(client, scene, scene.lungs, "CT", steps),
-                    "X-ray": segment(client, scene, scene.xray, "simulated X-ray", steps),
-                }
+        with steps.step(console, "segment: a box per organ, images encoded"):
+            found = segment_all(client, scene, steps, [scene.seed])
+        with steps.step(console, f"segment: {len(BOX_SEEDS)} boxes per organ, images known"):
+            jittered = segment_all(client, scene, steps, BOX_SEEDS)
+        steps.encoder_hits = sum(client.encode(image).cache_hit for image in scene.images.values())
         with steps.step(console, "project the CT"):
             projection = coronal_projection(client, scene.volume)
         with steps.step(console, "register the projection to the X-ray"):
@@ -238,7 +251,7 @@ def run(seed: int, folder: Path, console: Console) -> None:
         inherited = on_grid(registration.transform, scene.grid, scene.volume, scene.liver_depth)
         with steps.step(console, "project a slab, fuse"):
             fusions = Fusions.of(client, scene, projection, inherited)
-    rows = [row for outlines in found.values() for row in accuracy_rows(scene, outlines)]
+    rows = [row for outlines in jittered.values() for row in accuracy_rows(scene, outlines)]
     print_results(console, [*rows, *registration_rows(scene, registration, inherited)], steps)
     write_pictures(folder, scene, found, fusions)
     console.print(f"Pictures in {folder}: inputs.png, registration.png, fused.png, demo.png")
@@ -247,7 +260,7 @@ def run(seed: int, folder: Path, console: Console) -> None:
 def main() -> None:
     """Parses the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=0, help="of motion, noise and box jitter")
+    parser.add_argument("--seed", type=int, default=1, help="of motion, noise and the pictured boxes' jitter")
     parser.add_argument("--out", type=Path, default=PICTURES, help="folder for the pictures")
     options = parser.parse_args()
     run(options.seed, options.out, Console())
