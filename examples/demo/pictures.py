@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from examples.demo.truth import Mask
@@ -74,8 +75,10 @@ def _draw(axes: Axes, shown: Panel) -> None:
     axes.imshow(shown.grey, cmap="gray", vmin=0, vmax=255, interpolation="bilinear")
     axes.set_title(shown.title, color="white", fontsize=11)
     height, width = shown.grey.shape
-    axes.text(0.015 * width, 0.06 * height, "R", color="white", fontsize=13, fontweight="bold")
-    axes.text(0.985 * width, 0.985 * height, NOTE, color="#bbbbbb", fontsize=7, ha="right", va="bottom")
+    # A dark rim keeps words readable on white.
+    rim = [withStroke(linewidth=2.5, foreground="black")]
+    axes.text(0.015 * width, 0.06 * height, "R", color="white", fontsize=13, fontweight="bold", path_effects=rim)
+    axes.text(0.985 * width, 0.985 * height, NOTE, color="white", fontsize=7, ha="right", va="bottom", path_effects=rim)
     axes.set_axis_off()
     for outline, colour in zip(shown.outlines, COLOURS, strict=False):
         axes.contour(outline.mask, levels=[0.5], colors=[colour], linewidths=1.4)
