@@ -14,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from hilum.types import Box
 
@@ -21,6 +22,7 @@ MARGIN_PX = 3
 MIN_SEPARABILITY = 0.6
 MIN_CONTRAST_IN_SIGMAS = 3.0
 MIN_OVERLAP = 0.25
+MIN_WHOLE = 0.9
 _BINS = 256
 
 
@@ -74,16 +76,28 @@ def refine_bright(mask: NDArray[np.bool_], box: Box | None, patch: Patch) -> tup
     if float(values[bright].mean() - values[~bright].mean()) < MIN_CONTRAST_IN_SIGMAS * spread:
         return None, Outcome.KEPT_LOW_CONTRAST
     inside = mask[domain]
-    _, components = cv2.connectedComponents(bright.astype(np.uint8), connectivity=8)
-    touched = np.unique(components[inside & bright])
-    kept = np.isin(components, touched[touched > 0])
-    union = np.count_nonzero(kept | inside)
-    if np.count_nonzero(kept & inside) < MIN_OVERLAP * union:
+    kept = _whole(bright, inside)
+    if kept is None:
         return None, Outcome.KEPT_DISAGREES
     # Not zeros_like, which writes every page of a large image.
     refined = np.zeros(mask.shape, np.bool_)
     refined[domain] = kept
     return refined, Outcome.APPLIED
+
+
+def _whole(bright: NDArray[np.bool_], inside: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+    """Returns the bright component under the mask, holes filled; None where it is not the mask's target.
+
+    That is so where what lies under the mask is in pieces, or where the component overlaps the mask too little. A stone is one piece. Bright pixels scattered over an organ are its texture, and would shred its mask.
+    """
+    _, components = cv2.connectedComponents(bright.astype(np.uint8), connectivity=8)
+    overlaps = np.bincount(components[inside & bright], minlength=1)
+    overlaps[0] = 0
+    if overlaps.max() < MIN_WHOLE * max(1, int(overlaps.sum())) or not overlaps.any():
+        return None
+    whole = np.asarray(ndimage.binary_fill_holes(components == overlaps.argmax()), np.bool_)
+    agrees = np.count_nonzero(whole & inside) >= MIN_OVERLAP * np.count_nonzero(whole | inside)
+    return whole if agrees else None
 
 
 def otsu(values: NDArray[np.float64]) -> tuple[float, float]:
