@@ -88,7 +88,8 @@ def refine_bright(mask: NDArray[np.bool_], box: Box | None, patch: Patch) -> tup
 def _whole(bright: NDArray[np.bool_], inside: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
     """Returns the bright component under the mask, holes filled; None where it is not the mask's target.
 
-    That is so where what lies under the mask is in pieces, or where the component overlaps the mask too little. A stone is one piece. Bright pixels scattered over an organ are its texture, and would shred its mask.
+    That is so where what lies under the mask is in pieces, or where the component overlaps the mask too little. A stone
+    is one piece. Bright pixels scattered over an organ are its texture, and would shred its mask.
     """
     _, components = cv2.connectedComponents(bright.astype(np.uint8), connectivity=8)
     overlaps = np.bincount(components[inside & bright], minlength=1)
