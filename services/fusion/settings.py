@@ -11,6 +11,8 @@ class FusionSettings(ServiceSettings):
     """Settings of the fusion service.
 
     Attributes:
+        max_image_pixels: Largest number of pixels of one image, 4096 x 4096 by default: resampling and pyramids hold
+            several floats a pixel, so that one call takes about 1 GB at that size.
         encoder: Address of the encoder, for targets given as prompts.
         decoder: Address of the decoder.
         segmentation_timeout_s: Deadline of one call to them.
@@ -18,6 +20,7 @@ class FusionSettings(ServiceSettings):
     """
 
     port: Port = 50053
+    max_image_pixels: int = Field(default=1 << 24, ge=1)
     encoder: str = "127.0.0.1:50051"
     decoder: str = "127.0.0.1:50052"
     segmentation_timeout_s: float = Field(default=30.0, gt=0)
