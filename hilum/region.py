@@ -6,7 +6,7 @@ multiplied by the pixel aspect (height of a pixel divided by its width), so that
 
 1. Only a box says how large a target is; without a box the whole image is encoded.
 2. extent = the longer side of the box. The sides offered are S/2, S, 2 S, 4 S, ... for a model with input side S; the
-   region's side is the smallest of them that is at least 4 extents.
+   region's side is the smallest of them that is at least 8 extents.
 3. If that side is more than three quarters of the image's longer side, the whole image is encoded.
 4. The region has `side` columns, and side / aspect rows, rounded (halves upwards), at least one. Along each axis, with
    n columns or rows and a step of n / 8, rounded down, at least one: the region is centred on the box, its first column
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 from hilum.types import Prompt
 
-SIDE_PER_EXTENT = 4
+SIDE_PER_EXTENT = 8
 STEPS_PER_SIDE = 8
 LARGEST_SHARE = 0.75
 
