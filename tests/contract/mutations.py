@@ -6,17 +6,34 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+import grpc
 from google.protobuf.descriptor import FieldDescriptor
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from hilum.v1 import encoder_service_pb2, image_pb2
+from tests.contract.refusals import refusal_in
 
 _WIDTHS = {1: 1, 2: 2, 3: 2, 4: 2, 5: 4}
 _INTEGERS = (0, 1, 2, 3, 7, 64, 255, 16384, 65536, 2**31 - 1, 2**31, 2**32 - 1)
 _FLOATS = (0.0, -0.5, 0.05, 1.0, 20.0, 1e-300, 1e300, -1e300, 3.4e38, float("nan"), float("inf"), float("-inf"))
 _DEEPEST = 8
 
+EXAMPLES = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+
 doubles = st.sampled_from(_FLOATS) | st.floats()
+
+
+def answer(call: Callable[[], Any]) -> Any:
+    """Returns the answer, or how the call was refused; the server's own faults are no refusals."""
+    try:
+        return call()
+    except grpc.RpcError as error:
+        refusal = refusal_in(error)
+    assert refusal.reason != "INTERNAL"
+    return refusal
 
 
 @st.composite

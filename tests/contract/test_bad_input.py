@@ -1,39 +1,26 @@
 """Nothing that a caller sends brings a service down, or out of its contract."""
 
-from collections.abc import Callable
 from typing import Any
 
-import grpc
 import numpy as np
 import pytest
 from google.protobuf.message import Message
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hilum.v1 import decoder_service_pb2, encoder_service_pb2, image_pb2
+from tests.contract.fusing import fusing
 from tests.contract.messages import array_of, box, encode_image, mask_of, picture, point, predict_masks, tensor
-from tests.contract.mutations import mutated, tensors
-from tests.contract.refusals import Refusal, refusal_in
+from tests.contract.mutations import EXAMPLES, answer, mutated, tensors
+from tests.contract.refusals import Refusal
 from tests.contract.wiring import Caller
 
-EXAMPLES = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
 UNARY = {
     "EncoderService": ("EncodeImage", "FindMissingEmbeddings", "GetEmbedding", "GetCapabilities"),
     "DecoderService": ("PredictMasks",),
+    "FusionService": ("FuseImages", "ResampleImage", "TransformPoints"),
 }
 PATHS = [f"/hilum.v1.{service}/{method}" for service, methods in UNARY.items() for method in methods]
-
-
-def answer(call: Callable[[], Any]) -> Any:
-    """Returns the answer, or how the call was refused; the server's own faults are no refusals."""
-    try:
-        return call()
-    except grpc.RpcError as error:
-        refusal = refusal_in(error)
-    assert refusal.reason != "INTERNAL"
-    return refusal
 
 
 @pytest.fixture(autouse=True)
@@ -196,10 +183,11 @@ def test_any_patch_refines_or_does_not(real_caller: Caller) -> None:
 @pytest.mark.parametrize("path", PATHS)
 def test_bytes_that_are_no_message(real_caller: Caller, path: str) -> None:
     """Random bytes, and valid messages cut anywhere, are answered or refused by the contract in every method."""
-    valid = (
-        _prompting(real_caller, inline=True) if "Decoder" in path else encode_image(picture(), return_embedding=True)
-    )
-    whole = valid.SerializeToString()
+    whole = {
+        "Encoder": encode_image(picture(), return_embedding=True),
+        "Decoder": _prompting(real_caller, inline=True),
+        "Fusion": fusing(),
+    }[path.removeprefix("/hilum.v1.").partition("Service")[0]].SerializeToString()
 
     @EXAMPLES
     @given(data=st.binary(max_size=64) | st.integers(0, len(whole)).map(lambda end: whole[:end]))

@@ -26,13 +26,17 @@ from hilum.serving.tenant import TenantKeys
 from hilum.testing import FakeDecoder, FakeEncoder, serve_in_process
 from hilum.v1.decoder_service_pb2_grpc import DecoderServiceStub
 from hilum.v1.encoder_service_pb2_grpc import EncoderServiceStub, add_EncoderServiceServicer_to_server
+from hilum.v1.fusion_service_pb2_grpc import FusionServiceStub
 from services.decoder.__main__ import decoder_server
 from services.decoder.settings import DecoderSettings
 from services.encoder.encoding import Encoding, ServedModel
 from services.encoder.preprocess import ModelInput
 from services.encoder.servicer import EncoderServicer
 from services.encoder.settings import EncoderSettings
+from services.fusion.__main__ import fusion_server
+from services.fusion.settings import FusionSettings
 from tests.contract import test_decoder_refusals, test_encoder, test_fusion_refusals
+from tests.contract.fusing import pair, registering
 from tests.contract.messages import box, encode_image, picture, predict_masks
 from tests.contract.refusals import Refusal, reasons, refusal_in
 from tests.contract.wiring import box_only, real_services, running
@@ -208,6 +212,28 @@ async def test_nobody_to_ask_for_an_embedding(sam_bundle: Bundle, tmp_path: Path
         refusal = await refused(DecoderServiceStub(channel).PredictMasks(predict_masks(b"x" * 32, box(1, 1, 9, 9))))
     assert refusal.reason == "BACKEND_UNAVAILABLE"
     assert refusal.retry_after_s == 1
+
+
+async def test_nobody_to_segment_a_target(tmp_path: Path) -> None:
+    """Fusion whose encoder does not answer says to try again, in its own words and without addresses."""
+    nobody = f"unix:{tmp_path}/nobody"
+    settings = FusionSettings(
+        port=0, encoder=nobody, decoder=nobody, redis_url=None, metrics_port=None, drain_s=0, segmentation_timeout_s=5
+    )
+    server = fusion_server(settings, Telemetry("fusion", stream=io.StringIO()))
+    async with (
+        asyncio.timeout(PATIENCE_S),
+        running(server) as address,
+        grpc.aio.insecure_channel(address, options=[("grpc.enable_retries", 0)]) as channel,
+    ):
+        request = registering(targets=[pair(box(20, 22, 38, 44), box(26, 18, 44, 40))])
+        refusal = await refused(_all(FusionServiceStub(channel).RegisterImages(request)))
+    assert refusal.reason == "BACKEND_UNAVAILABLE"
+    assert "nobody" not in refusal.message
+
+
+async def _all(stream: Any) -> list[Any]:
+    return [message async for message in stream]
 
 
 @proves("MODEL_MISMATCH")

@@ -15,6 +15,10 @@ from torch import Tensor
 from hilum.errors import InvalidField, NoContent
 
 _MIN_SIDE = 8
+_LARGEST_ASPECT = 20.0
+_LARGEST_EXTENT_RATIO = 20.0
+_LARGEST_STEP = 32.0
+"""Image pixels per canvas pixel beyond which averaging comes before the Gaussian, whose cost grows with them."""
 _DISTANCE_CAP = 0.15
 """Signed distances end at this many working units: farther away they say nothing about the outline."""
 
@@ -64,6 +68,11 @@ class RegistrationImage:
             raise InvalidField(f"needs (height, width) of at least 8 each, has {shape}", field=f"{field}.pixels")
         if self.spacing_mm is not None and not all(np.isfinite(s) and s > 0 for s in self.spacing_mm):
             raise InvalidField(f"needs two positive numbers, has {self.spacing_mm}", field=f"{field}.spacing_mm")
+        if self.spacing_mm is not None and max(self.spacing_mm) > _LARGEST_ASPECT * min(self.spacing_mm):
+            raise InvalidField(
+                f"the spacing {self.spacing_mm} makes pixels more than {_LARGEST_ASPECT:g} times as long as wide",
+                field=f"{field}.geometry",
+            )
         if self.valid is not None and self.valid.shape != shape:
             raise InvalidField(f"has shape {self.valid.shape}, the pixels {shape}", field=f"{field}.valid")
         for index, target in enumerate(self.targets):
@@ -114,10 +123,20 @@ def _halve(channels: Tensor) -> Tensor:
 
 
 def canvas_extents(fixed: RegistrationImage, moving: RegistrationImage) -> tuple[float, float]:
-    """The side of the canvas in each image's units: shared when both have spacing, else each image's own."""
+    """The side of the canvas in each image's units: shared when both have spacing, else each image's own.
+
+    Raises:
+        InvalidField: one image is more than 20 times as large as the other.
+    """
     own = max(fixed.extent), max(moving.extent)
     if fixed.spacing_mm is None or moving.spacing_mm is None:
         return own
+    if max(own) > _LARGEST_EXTENT_RATIO * min(own):
+        raise InvalidField(
+            f"the fixed image is {own[0]:.3g} mm long and the moving image {own[1]:.3g} mm, more than "
+            f"{_LARGEST_EXTENT_RATIO:g} times apart: check the spacings",
+            field="moving.geometry",
+        )
     return max(own), max(own)
 
 
@@ -146,10 +165,9 @@ def draw(image: RegistrationImage, canvas_extent: float, size: int) -> Canvas:
 
     def place(array: NDArray[np.float32], border: int) -> NDArray[np.float32]:
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        smooth = _low_pass(array, (pixel_from_canvas[0, 0], pixel_from_canvas[1, 1]))
-        return np.asarray(
-            cv2.warpAffine(smooth, pixel_from_canvas, (size, size), flags=flags, borderMode=border), np.float32
-        )
+        averaged, matrix = _averaged(array, pixel_from_canvas)
+        smooth = _low_pass(averaged, (matrix[0, 0], matrix[1, 1]))
+        return np.asarray(cv2.warpAffine(smooth, matrix, (size, size), flags=flags, borderMode=border), np.float32)
 
     weight = place(usable.astype(np.float32), cv2.BORDER_REPLICATE)
     inside = place(np.ones(usable.shape, np.float32), cv2.BORDER_CONSTANT) > 0.5
@@ -160,6 +178,24 @@ def draw(image: RegistrationImage, canvas_extent: float, size: int) -> Canvas:
         torch.from_numpy((inside & (weight > 0.5)).astype(np.float32)),
         torch.stack([_signed_distance(target) for target in targets]) if targets else torch.zeros(0, size, size),
     )
+
+
+def _averaged(
+    array: NDArray[np.float32], pixel_from_canvas: NDArray[np.float64]
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """An array of at most 32 pixels per canvas pixel, and the 2x3 matrix from the canvas to it."""
+    steps = pixel_from_canvas[0, 0], pixel_from_canvas[1, 1]
+    height, width = array.shape
+    size = tuple(
+        max(1, round(side * min(1.0, _LARGEST_STEP / step))) for side, step in zip((width, height), steps, strict=True)
+    )
+    if size == (width, height):
+        return array, pixel_from_canvas
+    averaged = np.asarray(cv2.resize(array, size, interpolation=cv2.INTER_AREA), np.float32)
+    scale = np.array(size) / (width, height)
+    matrix = pixel_from_canvas * scale[:, None]
+    matrix[:, 2] += (scale - 1) / 2
+    return averaged, matrix
 
 
 def _low_pass(array: NDArray[np.float32], step: tuple[float, float]) -> NDArray[np.float32]:

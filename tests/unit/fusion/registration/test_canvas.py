@@ -146,3 +146,31 @@ def test_what_cannot_be_registered_is_named(image: RegistrationImage, error: typ
     with pytest.raises(error) as refused:
         image.check("fixed")
     assert refused.value.field == field
+
+
+def test_a_very_fine_image_lies_in_its_place() -> None:
+    """An image of more than 32 pixels per canvas pixel, averaged before it is smoothed, is drawn without a shift."""
+    canvas = draw(RegistrationImage(ramp(3000, 2000)), 3000, 64).pixels.numpy()
+    low, high = np.percentile(ramp(3000, 2000), (1, 99))
+    step = 3000 / 64
+    column = (np.arange(64) + 0.5) * step - 0.5 - (3000 - 2000) / 2
+    row = (np.arange(64) + 0.5) * step - 0.5
+    expected = (column[None] + 2 * row[:, None] - low) / (high - low)
+    inner = (slice(3, -3), (column > 3 * step) & (column < 2000 - 3 * step))
+    assert np.abs(canvas[inner] - expected[inner]).max() < 0.002
+
+
+@pytest.mark.parametrize(
+    ("fixed", "moving"), [((1e-3, 1.0), None), ((0.01, 0.01), (1.0, 1.0)), ((5.0, 5.0), (0.1, 0.1))]
+)
+def test_absurd_spacings_are_refused(fixed: tuple[float, float], moving: tuple[float, float] | None) -> None:
+    """Pixels 1000 times as long as wide, and images 50 times as large as one another, are a mistake in the spacing."""
+
+    def check() -> None:
+        images = [RegistrationImage(ramp(50, 50), spacing) for spacing in (fixed, moving)]
+        for image in images:
+            image.check("fixed")
+        canvas_extents(images[0], images[1])
+
+    with pytest.raises(InvalidField, match="spacing"):
+        check()
