@@ -20,6 +20,7 @@ from hilum.errors import (
     HilumError,
     InvalidArgument,
     InvalidField,
+    ModelMismatch,
     ModelNotFound,
     PixelsRequired,
     from_status,
@@ -299,9 +300,9 @@ class SegmentationCalls:
         request.embedding_id = known
         try:
             return await self._ask_decoder(request, known)
-        except EmbeddingNotFound:
-            # Evicted since, or held by an encoder that the decoder cannot reach: the embedding travels with the
-            # prompts, which works whatever the caches do.
+        except (EmbeddingNotFound, ModelMismatch):
+            # Evicted since, held by an encoder that the decoder cannot reach, or made before the model was replaced:
+            # the embedding travels with the prompts, which works whatever the caches do.
             again = await self._encode(view, return_embedding=True)
             request.embedding.CopyFrom(again.embedding)
             return await self._ask_decoder(request, again.embedding_id)
