@@ -42,19 +42,21 @@ class MaskUpscaling(nn.Module):
         batch = image_tokens.shape[0]
         hyper = self.hypernetworks(mask_tokens)
         channels = hyper.shape[-1]
+        # In two dimensions, `linear` becomes one Gemm, bias included.
+        pixels = image_tokens.flatten(0, 1)
         rows = []
         for first in self.first:
-            upscaled = (image_tokens @ first + self.first_bias).reshape(batch, height * width, 2, -1)
+            upscaled = F.linear(pixels, first, self.first_bias).reshape(batch, height * width, 2, -1)
             upscaled = F.gelu(self.norm(upscaled))
             for second in self.second:
-                row = F.gelu(upscaled @ second + self.second_bias).reshape(batch, -1, channels)
+                row = F.gelu(upscaled @ second.T + self.second_bias).reshape(batch, -1, channels)
                 rows.append((hyper @ row.transpose(1, 2)).reshape(batch, self.masks, height, 1, 4 * width))
         return torch.cat(rows, 3).reshape(batch, self.masks, 4 * height, 4 * width)
 
 
 def _row_weight(weight: Tensor, row: int) -> nn.Parameter:
-    """One row of a transposed convolution's 2x2 kernel, (in, out, 2, 2), as (in, 2 out), columns first."""
-    return nn.Parameter(weight.detach()[:, :, row].transpose(1, 2).flatten(1), requires_grad=False)
+    """One row of a transposed convolution's 2x2 kernel, (in, out, 2, 2), as (2 out, in), columns first."""
+    return nn.Parameter(weight.detach()[:, :, row].permute(2, 1, 0).flatten(0, 1), requires_grad=False)
 
 
 class StackedMlps(nn.Module):

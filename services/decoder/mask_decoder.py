@@ -7,7 +7,6 @@ half a pixel itself. Whoever calls converts from the image's frame.
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -105,12 +104,14 @@ class OnnxMaskDecoder:
         graph = self._without_mask if mask_input is None else self._with_mask
         if len(point_coords) == 1:
             return graph.decode_alone(prepared, prompts)
-        single = [{name: array[i : i + 1] for name, array in prompts.items()} for i in range(len(point_coords))]
-        answers = list(self._workers.map(partial(graph.decode_beside, prepared), single))
-        return LowResMasks(
-            np.concatenate([answer.low_res_masks for answer in answers]),
-            np.concatenate([answer.iou_predictions for answer in answers]),
-        )
+        answer = graph.empty_answer(len(point_coords))
+        turns = [
+            self._workers.submit(graph.decode_beside, prepared, _only(prompts, i), _only(answer, i))
+            for i in range(len(point_coords))
+        ]
+        for turn in turns:
+            turn.result()
+        return LowResMasks(**answer)
 
 
 class _PromptGraph:
@@ -120,11 +121,28 @@ class _PromptGraph:
         self._one_thread = _session(path, 1)
         self._all_threads = self._one_thread if threads == 1 else _session(path, threads)
 
+    def empty_answer(self, count: int) -> dict[str, Float32Array]:
+        return {node.name: np.empty((count, *node.shape[1:]), np.float32) for node in self._one_thread.get_outputs()}
+
     def decode_alone(self, prepared: PreparedImage, prompt: Mapping[str, Float32Array]) -> LowResMasks:
         return LowResMasks(**_run(self._all_threads, {**prepared.tensors, **prompt}))
 
-    def decode_beside(self, prepared: PreparedImage, prompt: Mapping[str, Float32Array]) -> LowResMasks:
-        return LowResMasks(**_run(self._one_thread, {**prepared.tensors, **prompt}))
+    def decode_beside(
+        self, prepared: PreparedImage, prompt: Mapping[str, Float32Array], answer: Mapping[str, Float32Array]
+    ) -> None:
+        """Decode one prompt into the arrays of `answer`."""
+        binding = self._one_thread.io_binding()
+        inputs = {**prepared.tensors, **prompt}
+        for node in self._one_thread.get_inputs():
+            binding.bind_cpu_input(node.name, inputs[node.name])
+        for name, array in answer.items():
+            binding.bind_output(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
+        self._one_thread.run_with_iobinding(binding)
+
+
+def _only(arrays: Mapping[str, Float32Array], index: int) -> dict[str, Float32Array]:
+    """One row of each array, as a batch of one; no copy."""
+    return {name: array[index : index + 1] for name, array in arrays.items()}
 
 
 def _session(path: Path, threads: int) -> Any:
