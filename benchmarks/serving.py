@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 
 import numpy as np
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from numpy.typing import NDArray
 
 from benchmarks.report import main
@@ -81,7 +82,8 @@ async def first_prompts(encoder: Process, redis: str, request: decoder_pb.Predic
     """Returns the first prompt's duration on a fresh decoder, and the median of later ones, in ms."""
     with decoder_of(encoder, redis) as decoder:
         async with open_channel(decoder.address) as channel:
-            await channel.channel_ready()
+            # A caller's channel is open and in use before its decoder restarts.
+            await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
             stub = decoder_service_pb2_grpc.DecoderServiceStub(channel)
             durations = await interleaved({"prompt": lambda: answered(stub.PredictMasks(request))}, 1 + WARM_PROMPTS)
         if decoder.metric("hilum_cache_events_total", cache="embedding", event="hit") != 1:

@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import grpc
@@ -45,6 +45,7 @@ class Server:
         tenants: Says for whom a call is made; default: what `settings.tenant_source` names.
 
     Attributes:
+        warm_ups: Awaited before the server listens, so that the first caller does not pay for what happens once.
         resources: What is closed after the last request has ended, last in first out.
     """
 
@@ -63,6 +64,7 @@ class Server:
         self._interceptor = RpcInterceptor(telemetry, tenants)
         self._services: list[tuple[str, Adder, Any]] = []
         self.resources = contextlib.AsyncExitStack()
+        self.warm_ups: list[Callable[[], Awaitable[None]]] = []
         self._stop_asked = asyncio.Event()
         self._grpc: grpc.aio.Server | None = None
         self._health: Health | None = None
@@ -95,6 +97,8 @@ class Server:
             adder(servicer, self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], self._grpc)
+        for warm_up in self.warm_ups:
+            await warm_up()
         port = self._bind(self._grpc)
         metrics_port = self._telemetry.serve_metrics(settings.host, settings.metrics_port)
         self.resources.callback(self._telemetry.close)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from functools import partial
 
 import numpy as np
 
@@ -15,13 +16,15 @@ from hilum.serving.overload import ComputePool, Permits
 from hilum.serving.server import Server
 from hilum.serving.shared_cache import shared_cache
 from hilum.serving.telemetry import Telemetry
+from hilum.types import Box, Prompt
 from hilum.v1.decoder_service_pb2_grpc import add_DecoderServiceServicer_to_server
-from services.decoder.decoding import Decoding
+from services.decoder.decoding import DecodeTimings, Decoding
 from services.decoder.embeddings import DecoderModel, EncoderSource, HotImages
 from services.decoder.mask_decoder import OnnxMaskDecoder
 from services.decoder.servicer import DecoderServicer
 from services.decoder.settings import DecoderSettings
 
+WARM_UPS = 3
 SERVICE = "hilum.v1.DecoderService"
 
 
@@ -31,7 +34,7 @@ def decoder_server(settings: DecoderSettings, bundles: list[Bundle], telemetry: 
     pool = ComputePool(settings.compute_threads, waiting, telemetry=telemetry)
     shared = shared_cache(settings, "embedding", telemetry)
     channels = [open_channel(address) for address in settings.encoders]
-    models = [DecoderModel(bundle, warm_decoder(bundle, settings.intra_op_threads)) for bundle in bundles]
+    models = [DecoderModel(bundle, OnnxMaskDecoder(bundle, threads=settings.intra_op_threads)) for bundle in bundles]
     images = HotImages(
         {model.bundle.manifest.encoder_revision: model for model in models},
         # What is kept in memory is the prepared image, not the embedding.
@@ -42,12 +45,14 @@ def decoder_server(settings: DecoderSettings, bundles: list[Bundle], telemetry: 
     )
     permits = Permits(settings.running_permits, settings.waiting_permits, name="predict", telemetry=telemetry)
     server = Server(settings, telemetry, dependencies=shared.dependencies)
+    decoding = Decoding(permits=permits, pool=pool)
+    server.warm_ups += [partial(warm_up, images, decoding, model) for model in models]
     server.add(
         SERVICE,
         add_DecoderServiceServicer_to_server,
         DecoderServicer(
             images,
-            Decoding(permits=permits, pool=pool),
+            decoding,
             pool=pool,
             max_image_pixels=settings.max_image_pixels,
             max_message_bytes=settings.max_message_bytes,
@@ -60,12 +65,21 @@ def decoder_server(settings: DecoderSettings, bundles: list[Bundle], telemetry: 
     return server
 
 
-def warm_decoder(bundle: Bundle, threads: int) -> OnnxMaskDecoder:
-    """Returns the bundle's decoder after one box on nothing, so that the first caller does not wait for its memory."""
-    decoder = OnnxMaskDecoder(bundle, threads=threads)
-    prepared = decoder.prepare(np.zeros((1, *bundle.manifest.embedding_shape), np.float32))
-    decoder.decode(prepared, np.zeros((1, 2, 2), np.float32), np.array([[2, 3]], np.float32))
-    return decoder
+async def warm_up(images: HotImages, decoding: Decoding, model: DecoderModel) -> None:
+    """Prompts an image of nothing, so that the first caller does not wait for graphs, threads and tables."""
+    manifest = model.bundle.manifest
+    side = (manifest.image_size, manifest.image_size)
+    for _ in range(WARM_UPS):
+        hot = await images.prepare(
+            np.zeros(manifest.embedding_shape, np.float16),
+            encoder_revision=manifest.encoder_revision,
+            image_size=side,
+            input_size=side,
+        )
+        prompts = [Prompt(box=Box(0, 0, manifest.image_size / 2, manifest.image_size / 2))]
+        await decoding.predict(
+            hot, prompts, placement=None, multimask_output=False, patch=None, timings=DecodeTimings()
+        )
 
 
 async def run(settings: DecoderSettings) -> int:

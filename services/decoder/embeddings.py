@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+import cv2
 import grpc
 import numpy as np
 from numpy.typing import NDArray
@@ -193,7 +194,7 @@ class HotImages:
                 f"longest side is {manifest.image_size}; send what EncodeImage returned",
                 field="embedding",
             )
-        prepared = await self._pool.run(model.decoder.prepare, values[None].astype(np.float32))
+        prepared = await self._pool.run(_prepare, model.decoder, values)
         return HotImage(model, prepared, image_size, input_size)
 
     async def _load(self, identity: bytes, tenant: str) -> tuple[HotImage, Origin]:
@@ -212,3 +213,9 @@ class HotImages:
         )
         self._hot.put((tenant_tag(tenant), identity), hot)
         return hot, origin
+
+
+def _prepare(decoder: OnnxMaskDecoder, values: NDArray[np.float16]) -> PreparedImage:
+    # OpenCV widens half precision several times faster than numpy; the sum with zero is exact.
+    wide = cv2.add(values.reshape(len(values), -1), 0.0, dtype=cv2.CV_32F)  # type: ignore[call-overload]  # its stubs lack scalars
+    return decoder.prepare(np.asarray(wide, np.float32).reshape(1, *values.shape))

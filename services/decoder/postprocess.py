@@ -113,14 +113,19 @@ def _bilinear(source: int, target: int) -> NDArray[np.float64]:
     first = np.minimum(np.floor(positions).astype(np.int64), source - 1)
     second = np.minimum(first + 1, source - 1)
     weight = positions - first
-    matrix = np.zeros((target, source))
-    np.add.at(matrix, (np.arange(target), first), 1 - weight)
-    np.add.at(matrix, (np.arange(target), second), weight)
+    matrix, rows = np.zeros((target, source)), np.arange(target)
+    matrix[rows, first] = 1 - weight
+    # At the last source row first and second are one.
+    matrix[rows, second] += weight
     return matrix
 
 
 def _composed(low_res_size: int, side: int, input_length: int, image_length: int) -> Matrix:
-    return (_bilinear(input_length, image_length) @ _bilinear(low_res_size, side)[:input_length]).astype(np.float32)
+    to_image = _bilinear(input_length, image_length)
+    if side == low_res_size:
+        # The first step changes nothing; only the padding's columns are missing.
+        return np.pad(to_image, ((0, 0), (0, side - input_length))).astype(np.float32)
+    return (to_image @ _bilinear(low_res_size, side)[:input_length]).astype(np.float32)
 
 
 def _reached(matrix: Matrix, above: NDArray[np.bool_]) -> slice:
