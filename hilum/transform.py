@@ -62,7 +62,7 @@ class Transform:
             raise ValueError(f"pixel_matrix must hold 3 x 3 numbers within +-{_LARGEST_ELEMENT:g}")
         if not np.allclose(matrix[2], (0, 0, 1)):
             raise ValueError("pixel_matrix must be affine: its last row is 0, 0, 1")
-        if abs(np.linalg.det(matrix)) < 1e-9:
+        if abs(matrix[0, 0] * matrix[1, 1] - matrix[0, 1] * matrix[1, 0]) < 1e-9:
             raise ValueError("pixel_matrix must be invertible")
 
     @classmethod
