@@ -37,7 +37,7 @@ def install_command(
     catalogue_entry(name)
     bundle = None if force else installed(name)
     if bundle is not None:
-        console.print(f"{name} is already installed in {bundle.folder}", soft_wrap=True)
+        console.print(f"{name} is already installed in {bundle.folder} (--force writes it again)", soft_wrap=True)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
@@ -47,6 +47,7 @@ def install_command(
             progress.update(task, description=f"{name}: {step}", completed=number, total=steps)
 
         written = install(name, checkpoint, sha256, on_step)
+        progress.update(task, description=name, completed=1, total=1)
     for role, difference in written.differences.items():
         console.print(f"{role}: largest difference from torch {difference:.1e} of the largest value")
     console.print(f"{name} is installed in {written.bundle.folder}", soft_wrap=True)

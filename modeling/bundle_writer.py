@@ -69,36 +69,44 @@ def write_bundle(model: nn.Module, spec: ModelSpec, folder: Path, on_step: OnSte
     Raises:
         BundleError: a graph differs from its torch modules by more than `verification.TOLERANCE`.
     """
-
-    def begin(step: str) -> None:
-        if on_step is not None:
-            on_step(step, STEPS.index(step), len(STEPS))
-
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{spec.name}-", dir=folder.parent))
     try:
         scratch.chmod(0o755)
-        begin("weights")
-        weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-        (scratch / WEIGHTS_FILENAME).write_bytes(safetensors.torch.save(weights))
-        begin("image_encoder")
-        graphs = {"image_encoder": encoder_graph(model, spec.image_size)}
-        write_graph(graphs["image_encoder"], scratch)
-        for graph in decoder_graphs(model):
-            begin(graph.role)
-            graphs[graph.role] = graph
-            write_graph(graph, scratch)
-        begin("comparison with torch")
-        differences = verification.largest_differences(model, scratch, spec.image_size)
-        verification.check(differences)
-        begin("digests")
-        filenames = {role: graph.filename for role, graph in graphs.items()}
-        manifest = _manifest(model, spec, weights, filenames, scratch)
-        (scratch / MANIFEST_FILENAME).write_text(manifest.to_json(), encoding="utf-8")
+        manifest, differences = _fill(scratch, model, spec, on_step)
         _publish(scratch, folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return WrittenBundle(Bundle(folder, manifest), differences)
+
+
+def _fill(
+    folder: Path, model: nn.Module, spec: ModelSpec, on_step: OnStep | None
+) -> tuple[Manifest, Mapping[str, float]]:
+    def begin(step: str) -> None:
+        if on_step is not None:
+            on_step(step, STEPS.index(step), len(STEPS))
+
+    begin("weights")
+    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    safetensors.torch.save_file(weights, folder / WEIGHTS_FILENAME)
+    begin("image_encoder")
+    encoder = encoder_graph(model, spec.image_size)
+    write_graph(encoder, folder)
+    graphs = {encoder.role: encoder.filename}
+    for graph in decoder_graphs(model):
+        begin(graph.role)
+        write_graph(graph, folder)
+        graphs[graph.role] = graph.filename
+    begin("comparison with torch")
+    differences = verification.largest_differences(model, folder, spec.image_size)
+    verification.check(differences)
+    begin("digests")
+    manifest = _manifest(model, spec, weights, graphs, folder)
+    (folder / MANIFEST_FILENAME).write_text(manifest.to_json(), encoding="utf-8")
+    for path in folder.iterdir():
+        path.chmod(0o644)  # safetensors and onnx write some files for their owner only
+    return manifest, differences
 
 
 def weights_revision(weights: Mapping[str, Tensor], parts: tuple[str, ...], processing_version: str) -> str:

@@ -118,7 +118,7 @@ def write_graph(graph: Graph, folder: Path, external_data_bytes: int = EXTERNAL_
         torch.onnx.export(
             graph.module.eval(),
             tuple(graph.inputs.values()),
-            path,
+            str(path),  # a Path is refused above 2 GB
             input_names=list(graph.inputs),
             output_names=list(graph.outputs),
             dynamic_axes={name: axes for name, axes in graph.free.items() if name in names},

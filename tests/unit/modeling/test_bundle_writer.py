@@ -26,6 +26,7 @@ def test_a_written_bundle_is_complete_and_verifies(written: WrittenBundle) -> No
     bundle = Bundle.load(written.bundle.folder)
     assert bundle == written.bundle
     assert {*bundle.manifest.files, "manifest.json"} == {path.name for path in bundle.folder.iterdir()}
+    assert all(path.stat().st_mode & 0o444 == 0o444 for path in bundle.folder.iterdir())
     assert bundle.manifest.embedding_shape == (256, 16, 16)
     assert bundle.manifest.low_res_mask_size == 64
     assert set(bundle.manifest.graphs) == {
