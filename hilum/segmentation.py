@@ -14,7 +14,6 @@ from hilum.codec.predictions import encoded_from_message, masks_from_response, t
 from hilum.codec.prompts import prompt_to_message
 from hilum.codec.tensors import tensor_to_message
 from hilum.connection import EMBEDDING_ID_KEY, IMAGE_DIGEST_KEY, Metadata, answered, streamed
-from hilum.digest import image_digest
 from hilum.errors import (
     EmbeddingNotFound,
     HilumError,
@@ -31,7 +30,6 @@ from hilum.types import (
     Image,
     IntensityMapping,
     Pixels,
-    Placement,
     PredictedMask,
     Prediction,
     Prompt,
@@ -39,6 +37,7 @@ from hilum.types import (
 from hilum.v1 import decoder_service_pb2 as decoder_pb
 from hilum.v1 import decoder_service_pb2_grpc, encoder_service_pb2_grpc
 from hilum.v1 import encoder_service_pb2 as encoder_pb
+from hilum.view import View
 
 _KNOWN_IDS_KEPT = 4096
 _DIGESTS_PER_CALL = 4096
@@ -86,38 +85,6 @@ class EncodeSuccess:
 
     index: int
     encoded: EncodedImage
-
-
-@dataclass(frozen=True)
-class _View:
-    """What of an image is encoded: its pixels or a crop of them, under encoding options."""
-
-    pixels: Pixels
-    options: EncodingOptions
-    placement: Placement | None
-    digest: bytes
-
-    @property
-    def key(self) -> tuple[bytes, EncodingOptions]:
-        return self.digest, self.options
-
-    @classmethod
-    def of(cls, image: Image, mapping: IntensityMapping | None, model: str, region: Region | None) -> _View:
-        options = EncodingOptions(
-            mapping or image.default_mapping, model, image.geometry.pixel_aspect, image.padding_value
-        )
-        if region is None:
-            return cls(image.pixels, options, None, image_digest(image.pixels))
-        crop = image.pixels[region.y : region.y + region.height, region.x : region.x + region.width]
-        return cls(crop, options, Placement(region.x, region.y, image.size), image_digest(crop))
-
-    def request(self, *, with_pixels: bool, return_embedding: bool = False) -> encoder_pb.EncodeImageRequest:
-        return encoder_pb.EncodeImageRequest(
-            image_digest=self.digest,
-            options=options_to_message(self.options),
-            pixels=tensor_to_message(self.pixels) if with_pixels else None,
-            return_embedding=return_embedding,
-        )
 
 
 class SegmentationCalls:
@@ -170,7 +137,7 @@ class SegmentationCalls:
         Raises:
             HilumError: What the service answered; see hilum.errors.
         """
-        return encoded_from_message(await self._encode(_View.of(image, mapping, model, region)))
+        return encoded_from_message(await self._encode(View.of(image, mapping, model, region)))
 
     async def find_missing(
         self, images: Sequence[Image], *, mapping: IntensityMapping | None = None, model: str = ""
@@ -187,7 +154,7 @@ class SegmentationCalls:
         """
         digests: dict[EncodingOptions, dict[bytes, list[int]]] = {}
         for index, image in enumerate(images):
-            view = _View.of(image, mapping, model, None)
+            view = View.of(image, mapping, model, None)
             digests.setdefault(view.options, {}).setdefault(view.digest, []).append(index)
         missing: list[int] = []
         for options, indices in digests.items():
@@ -211,9 +178,9 @@ class SegmentationCalls:
         Raises:
             HilumError: When the whole call failed.
         """
-        pending: list[tuple[int, _View]] = []
+        pending: list[tuple[int, View]] = []
         for index, image in enumerate(images):
-            view = _View.of(image, mapping, model, None)
+            view = View.of(image, mapping, model, None)
             try:
                 known = await self._ask_encoder(view.request(with_pixels=False))
                 yield EncodeSuccess(index, encoded_from_message(known))
@@ -228,7 +195,10 @@ class SegmentationCalls:
 
         if not pending:
             return
-        call = self._encoder.EncodeImages(requests(), metadata=self._segmentation_metadata)
+        # One call for the whole series: its deadline grows with it.
+        call = self._encoder.EncodeImages(
+            requests(), timeout=self._segmentation_timeout_s * len(pending), metadata=self._segmentation_metadata
+        )
         async for answer in streamed(call):
             index = int(answer.item_id)
             if answer.WhichOneof("result") == "error":
@@ -283,7 +253,7 @@ class SegmentationCalls:
                 request.refinement.patch.CopyFrom(tensor_to_message(_grey(image)))
                 request.refinement.method = decoder_pb.REFINEMENT_METHOD_OTSU_BRIGHT
             try:
-                answer = await self._predict(_View.of(image, mapping, model, chosen), request)
+                answer = await self._predict(View.of(image, mapping, model, chosen), request)
             except HilumError as error:
                 raise _renumbered(error, indices) from None
             answers.append(answer)
@@ -291,7 +261,7 @@ class SegmentationCalls:
                 masks[index] = found
         return _prediction(image, masks, answers)
 
-    async def _predict(self, view: _View, request: decoder_pb.PredictMasksRequest) -> decoder_pb.PredictMasksResponse:
+    async def _predict(self, view: View, request: decoder_pb.PredictMasksRequest) -> decoder_pb.PredictMasksResponse:
         if view.placement is not None:
             request.placement.CopyFrom(placement_to_message(view.placement))
         known = self._known_ids.get(view.key)
@@ -307,7 +277,7 @@ class SegmentationCalls:
             request.embedding.CopyFrom(again.embedding)
             return await self._ask_decoder(request, again.embedding_id)
 
-    async def _encode(self, view: _View, *, return_embedding: bool = False) -> encoder_pb.EncodeImageResponse:
+    async def _encode(self, view: View, *, return_embedding: bool = False) -> encoder_pb.EncodeImageResponse:
         try:
             request = view.request(with_pixels=False, return_embedding=return_embedding)
             response = await self._ask_encoder(request)
