@@ -2,8 +2,8 @@
 
 Kirillov et al., "Segment anything", 2023, section A: a two-layer two-way transformer between a handful of tokens
 (one for the predicted IoU, four for masks, then the prompt's) and the image embedding's pixels, then an
-upscaling head. On the 4096 image tokens of a 64x64 embedding, the published order of operations costs some
-5 GFLOP a prompt; this one about 1.6. What changes:
+upscaling head. On the 4096 image tokens of a 64x64 embedding, the published order of operations costs
+3.6 GFLOP a prompt; this one 1.6. What changes:
 
 - attention's projections move from the image side to the token side (`modeling.attention`);
 - without a mask input, the first layer sees the same image tokens for every prompt: their projections are
