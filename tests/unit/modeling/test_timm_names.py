@@ -11,7 +11,7 @@ from modeling.timm_names import DropPath, timm_importable
 
 @pytest.mark.skipif(importlib.util.find_spec("timm") is not None, reason="timm is installed: nothing stands in for it")
 def test_the_names_are_importable_inside_the_block_only() -> None:
-    """timm can be imported inside the block and not after it, whatever happens inside."""
+    """The names can be imported inside the block and not after it, whatever happens inside."""
 
     def interrupted() -> None:
         with timm_importable():
