@@ -73,7 +73,8 @@ class TritonPythonModel:
         )
         canvas = torch.cat(canvases).to(self._device)
         with torch.inference_mode():
-            embeddings = self._network(normalised(canvas, input_size, offset, scale)).half().cpu()
+            # A network may end in a permutation; Triton takes contiguous memory only.
+            embeddings = self._network(normalised(canvas, input_size, offset, scale)).half().cpu().contiguous()
         self._runs.add(1)
         self._images.add(len(embeddings))
         return torch.split(embeddings, [len(canvas) for canvas in canvases])
