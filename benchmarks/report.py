@@ -60,6 +60,11 @@ README_ROWS = (
     ("decoder_min_mask_iou", "least mask IoU against segment-anything's", ".999 or more"),
     ("encoder_ms", "image encoder, LiteMedSAM, ms", ""),
     ("encoder_speedup_vs_torch", "the same against torch eager, times faster", "2.5 or more"),
+    (
+        "encoder_dice_difference_vs_torch",
+        "Dice on CT organs against torch's embeddings, largest difference",
+        ".002 or less",
+    ),
     ("predict_rpc_ms", "PredictMasks over gRPC, 512 x 512, ms", ""),
     ("rpc_overhead_ms", "of which above the same work in process, ms", "4 or less"),
     ("cached_encode_vs_empty_rpc", "EncodeImage of a cached digest against an empty RPC", "3 or less"),
