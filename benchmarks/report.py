@@ -39,7 +39,7 @@ def save(figures: Mapping[str, float]) -> None:
     """Adds figures to build/bench.json, a flat object; others that stand there stay."""
     FILE.parent.mkdir(exist_ok=True)
     known: dict[str, object] = json.loads(FILE.read_text()) if FILE.exists() else {}
-    known |= {name: round(value, 4) for name, value in figures.items()}
+    known |= {name: float(f"{value:.4g}") for name, value in figures.items()}
     known["machine"] = machine()
     FILE.write_text(json.dumps(dict(sorted(known.items())), indent=2) + "\n")
 
