@@ -87,7 +87,7 @@ def write_readme() -> None:
     lines = ["| what | measured | asked for |", "|---|---|---|"]
     for name, words, asked in README_ROWS:
         if name in known:
-            lines.append(f"| {words} | {known[name]:.3g} | {asked} |")
+            lines.append(f"| {words} | {known[name]:.4g} | {asked} |")
     lines += ["", f"`make bench` on {known['machine']}."]
     readme = ROOT / "README.md"
     before, rest = readme.read_text().split(_BEGIN)
