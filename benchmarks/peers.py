@@ -26,10 +26,11 @@ WARM_UP_CALLS = 3
 
 @dataclass(frozen=True)
 class Durations:
-    """A peer's calls, in ms of wall time and of processor time (all threads)."""
+    """A peer's calls, in ms of wall time and of processor time (all threads), in order; `calls` to a turn."""
 
     wall_ms: tuple[float, ...]
     processor_ms: tuple[float, ...]
+    calls: int = 1
 
     @property
     def median_ms(self) -> float:
@@ -40,6 +41,18 @@ class Durations:
     def p90_ms(self) -> float:
         """90th percentile of wall time."""
         return statistics.quantiles(self.wall_ms, n=10, method="inclusive")[-1]
+
+    def times(self, other: Durations) -> float:
+        """How many times as long as another peer: the median over rounds of the ratio of their turns' medians.
+
+        A machine's speed drifts over minutes; the turns of one round lie close together.
+        """
+        rounds = zip(self._turns(), other._turns(), strict=True)
+        return statistics.median(mine / theirs for mine, theirs in rounds)
+
+    def _turns(self) -> list[float]:
+        starts = range(0, len(self.wall_ms), self.calls)
+        return [statistics.median(self.wall_ms[start : start + self.calls]) for start in starts]
 
 
 def cores() -> int:
@@ -66,7 +79,7 @@ def alternate(peers: Mapping[str, Load], *, rounds: int, calls: int, threads: in
                 for wall_ms, processor_ms in connections[name].recv():
                     wall[name].append(wall_ms)
                     processor[name].append(processor_ms)
-    return {name: Durations(tuple(wall[name]), tuple(processor[name])) for name in peers}
+    return {name: Durations(tuple(wall[name]), tuple(processor[name]), calls) for name in peers}
 
 
 def show_peers(title: str, durations: Mapping[str, Durations], threads: int) -> None:

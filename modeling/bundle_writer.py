@@ -32,6 +32,7 @@ STEPS = (
     "weights",
     "image_encoder",
     "mask_decoder_image",
+    "mask_decoder_prompts",
     "mask_decoder",
     "mask_decoder_with_mask",
     "comparison with torch",

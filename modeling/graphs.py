@@ -1,4 +1,4 @@
-"""The four graphs of a bundle: torch modules with their names and free dimensions, written as ONNX."""
+"""The five graphs of a bundle: torch modules with their names and free dimensions, written as ONNX."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from modeling.image_encoder import exportable
-from modeling.mask_decoder import MaskDecoder, PreparedImage
+from modeling.mask_decoder import MaskDecoder, PreparedImage, ReadPrompts
 
 OPSET = 17
 # A protobuf file ends at 2 GB; weights move to a file of their own well before.
@@ -56,17 +56,28 @@ class ImageSide(nn.Module):
         return self.decoder.prepare(image_embedding)
 
 
-class PromptSide(nn.Module):
-    """`MaskDecoder.forward` as a graph: the prepared image's fields are inputs of their own."""
+class PromptReading(nn.Module):
+    """`MaskDecoder.read` as a graph: the prepared image's fields are inputs of their own."""
 
     def __init__(self, decoder: MaskDecoder) -> None:
         super().__init__()
         self.decoder = decoder
 
-    def forward(self, point_coords: Tensor, point_labels: Tensor, *prepared: Tensor) -> tuple[Tensor, Tensor]:
-        """See `MaskDecoder.forward`."""
-        masks: tuple[Tensor, Tensor] = self.decoder(PreparedImage(*prepared), point_coords, point_labels)
-        return masks
+    def forward(self, point_coords: Tensor, point_labels: Tensor, *prepared: Tensor) -> ReadPrompts:
+        """See `MaskDecoder.read`."""
+        return self.decoder.read(PreparedImage(*prepared), point_coords, point_labels)
+
+
+class MaskDrawing(nn.Module):
+    """`MaskDecoder.draw` as a graph."""
+
+    def __init__(self, decoder: MaskDecoder) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, position: Tensor, tokens: Tensor, *prepared: Tensor) -> tuple[Tensor, Tensor]:
+        """See `MaskDecoder.draw`."""
+        return self.decoder.draw(PreparedImage(*prepared), ReadPrompts(position, tokens))
 
 
 class PromptSideWithMask(nn.Module):
@@ -84,21 +95,25 @@ class PromptSideWithMask(nn.Module):
 
 
 def decoder_graphs(model: Any) -> Iterator[Graph]:
-    """The three graphs of the mask decoder, of a model with `prompt_encoder` and `mask_decoder`."""
+    """The four graphs of the mask decoder, of a model with `prompt_encoder` and `mask_decoder`."""
     decoder = MaskDecoder(model.prompt_encoder, model.mask_decoder).eval()
     height, width = model.prompt_encoder.image_embedding_size
     embedding = torch.rand(1, model.prompt_encoder.embed_dim, height, width)
     yield Graph("mask_decoder_image", ImageSide(decoder), {"image_embedding": embedding}, PreparedImage._fields, {})
-    with torch.no_grad():
-        prepared = decoder.prepare(embedding)
     points = {
         "point_coords": torch.rand(2, 3, 2) * (model.prompt_encoder.input_image_size[0] - 1),
         "point_labels": torch.tensor([[1.0, 2.0, 3.0], [0.0, 1.0, -1.0]]),
     }
+    with torch.no_grad():
+        prepared = decoder.prepare(embedding)
+        read = decoder.read(prepared, **points)
     outputs = ("low_res_masks", "iou_predictions")
     free = {name: {0: "prompts"} for name in ("mask_input", *outputs)}
     free |= {name: {0: "prompts", 1: "points"} for name in points}
-    yield Graph("mask_decoder", PromptSide(decoder), points | prepared._asdict(), outputs, free)
+    free |= {name: {0: "prompts", 1: "tokens"} for name in ReadPrompts._fields}
+    image = prepared._asdict()
+    yield Graph("mask_decoder_prompts", PromptReading(decoder), points | image, ReadPrompts._fields, free)
+    yield Graph("mask_decoder", MaskDrawing(decoder), read._asdict() | image, outputs, free)
     masks = {"mask_input": torch.randn(2, 1, 4 * height, 4 * width), "image_tokens": prepared.image_tokens}
     yield Graph("mask_decoder_with_mask", PromptSideWithMask(decoder), points | masks, outputs, free)
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -57,37 +58,18 @@ class TinyVitBlock(nn.Module):
     def __init__(self, block: Any) -> None:
         super().__init__()
         self.size: tuple[int, int] = block.input_resolution
-        self.window: int = block.window_size
-        self.attention = WindowAttention(block.attn)
-        self.out = block.attn.proj
+        self.attention = WindowAttention(block.attn, block.input_resolution, block.window_size)
         self.local_conv = block.local_conv
         self.mlp = block.mlp
 
     def forward(self, grid: Tensor) -> Tensor:
         """The next grid."""
         channels = grid.shape[-1]
-        attended = self._grid_of_windows(self.attention(self._windows(grid)))
-        grid = grid + self.out(attended.reshape(-1, channels)).reshape(-1, *self.size, channels)
+        grid = grid + self.attention(grid)
         grid = self.local_conv(grid.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         tokens = self.mlp.norm(grid.reshape(-1, channels))
         perceived: Tensor = self.mlp.fc2(F.gelu(self.mlp.fc1(tokens)))
         return grid + perceived.reshape(-1, *self.size, channels)
-
-    def _windows(self, grid: Tensor) -> Tensor:
-        """Windows (B n, w w, C) of a grid, which is padded with zeros to whole windows, right and below."""
-        (rows, below), (columns, right) = (_whole(length, self.window) for length in self.size)
-        side, channels = self.window, grid.shape[-1]
-        padded = F.pad(grid, (0, 0, 0, right, 0, below))
-        windows = padded.reshape(-1, rows, side, columns, side, channels).transpose(2, 3)
-        return windows.reshape(-1, side * side, channels)
-
-    def _grid_of_windows(self, windows: Tensor) -> Tensor:
-        """The grid of windows (B n, w w, C), without the padding."""
-        (rows, _), (columns, _) = (_whole(length, self.window) for length in self.size)
-        side, channels = self.window, windows.shape[-1]
-        grid = windows.reshape(-1, rows, columns, side, side, channels).transpose(2, 3)
-        grid = grid.reshape(-1, rows * side, columns * side, channels)
-        return grid[:, : self.size[0], : self.size[1]]
 
 
 def _whole(length: int, window: int) -> tuple[int, int]:
@@ -97,37 +79,72 @@ def _whole(length: int, window: int) -> tuple[int, int]:
 
 
 class WindowAttention(nn.Module):
-    """Attention within windows of n tokens, up to its output projection, which need not see the padding.
+    """Attention within square windows of a grid that is padded, right and below, to whole windows.
 
-    The original's one projection to queries, keys and values interleaves them by head; here each is a product of
-    its own, which spares splitting the result, and the queries' scale is folded into their weights.
+    The original pads the grid with zeros, normalises and projects all of it, and its tokens attend to the padding
+    too. Up to a sixth of that grid is padding, one row again and again: LayerNorm makes of zero its own shift β,
+    so that a padding token's key is W_k β + b_k and its value W_v β + b_v. Here those two rows are taken from all keys
+    and values, which leaves the projections without biases, of tokens normalised without shift, and zero where the
+    padding is: it is added after the projections. What was taken comes back exactly:
+
+    - one row less in all keys shifts all of a query's logits alike, and softmax does not see it;
+    - weights of one query sum to one, so that one row less in all values is that row less in the answer, and its
+      projection is a constant of the model, added to the output's bias.
     """
 
+    query_weight: Tensor
+    query_bias: Tensor
+    key_weight: Tensor
+    value_weight: Tensor
+    out_weight: Tensor
+    out_bias: Tensor
     position_bias: Tensor
 
-    def __init__(self, attention: Any) -> None:
+    def __init__(self, attention: Any, size: tuple[int, int], window: int) -> None:
         super().__init__()
-        heads, width = attention.num_heads, attention.key_dim
-        weight = attention.qkv.weight.detach().unflatten(0, (heads, 3, width))
-        bias = attention.qkv.bias.detach().unflatten(0, (heads, 3, width))
-        self.heads = heads
-        self.norm = attention.norm
-        scales = (attention.scale, 1.0, 1.0)
-        self.weights = nn.ParameterList(_frozen(weight[:, i].flatten(0, 1) * scale) for i, scale in enumerate(scales))
-        self.biases = nn.ParameterList(_frozen(bias[:, i].flatten() * scale) for i, scale in enumerate(scales))
-        position_bias = attention.attention_biases[:, attention.attention_bias_idxs]
-        self.register_buffer("position_bias", position_bias.detach())
+        self.size, self.window, self.heads = size, window, attention.num_heads
+        shift = attention.norm.bias.detach()
+        self.norm = nn.LayerNorm(len(shift), eps=attention.norm.eps)
+        self.norm.load_state_dict({"weight": attention.norm.weight, "bias": torch.zeros_like(shift)})
+        # The original's one projection interleaves queries, keys and values by head.
+        parts = (self.heads, 3, attention.key_dim)
+        weights = [part.flatten(0, 1) for part in attention.qkv.weight.detach().unflatten(0, parts).unbind(1)]
+        biases = [part.flatten() for part in attention.qkv.bias.detach().unflatten(0, parts).unbind(1)]
+        biases = [weight @ shift + bias for weight, bias in zip(weights, biases, strict=True)]
+        self.register_buffer("query_weight", attention.scale * weights[0])
+        self.register_buffer("query_bias", attention.scale * biases[0])
+        self.register_buffer("key_weight", weights[1].T.contiguous())
+        self.register_buffer("value_weight", weights[2].T.contiguous())
+        self.register_buffer("out_weight", attention.proj.weight.detach())
+        self.register_buffer("out_bias", attention.proj(biases[2]).detach())
+        self.register_buffer("position_bias", attention.attention_biases[:, attention.attention_bias_idxs].detach())
 
-    def forward(self, windows: Tensor) -> Tensor:
-        """(B, n, C) -> (B, n, C)."""
-        _, count, channels = windows.shape
-        tokens = self.norm(windows.reshape(-1, channels))
-        queries, keys, values = (
-            F.linear(tokens, weight, bias).reshape(-1, count, self.heads, channels // self.heads)
-            for weight, bias in zip(self.weights, self.biases, strict=True)
-        )
-        logits = queries.transpose(1, 2) @ keys.permute(0, 2, 3, 1) + self.position_bias
-        return (logits.softmax(-1) @ values.transpose(1, 2)).transpose(1, 2).reshape(-1, count, channels)
+    def forward(self, grid: Tensor) -> Tensor:
+        """Update (B, h, w, C) of a grid (B, h, w, C)."""
+        channels = grid.shape[-1]
+        tokens = self.norm(grid.reshape(-1, channels))
+        queries = self._windows(F.linear(tokens, self.query_weight, self.query_bias))
+        keys = self._windows(tokens @ self.key_weight)
+        values = self._windows(tokens @ self.value_weight)
+        weights = (queries @ keys.transpose(2, 3) + self.position_bias).softmax(-1)
+        attended = self._grid(weights @ values).reshape(-1, channels)
+        return F.linear(attended, self.out_weight, self.out_bias).reshape(-1, *self.size, channels)
+
+    def _windows(self, tokens: Tensor) -> Tensor:
+        """Windows (B n, H, s s, d) of tokens (B h w, H d), with zeros where the grid is padded."""
+        (rows, below), (columns, right) = (_whole(length, self.window) for length in self.size)
+        side, channels = self.window, tokens.shape[-1]
+        grid = F.pad(tokens.reshape(-1, *self.size, channels), (0, 0, 0, right, 0, below))
+        windows = grid.reshape(-1, rows, side, columns, side, self.heads, channels // self.heads)
+        return windows.permute(0, 1, 3, 5, 2, 4, 6).reshape(-1, self.heads, side * side, channels // self.heads)
+
+    def _grid(self, windows: Tensor) -> Tensor:
+        """The grid (B, h, w, H d) of windows (B n, H, s s, d), without the padding."""
+        (rows, _), (columns, _) = (_whole(length, self.window) for length in self.size)
+        side, width = self.window, windows.shape[-1]
+        grid = windows.reshape(-1, rows, columns, self.heads, side, side, width).permute(0, 1, 4, 2, 5, 3, 6)
+        grid = grid.reshape(-1, rows * side, columns * side, self.heads * width)
+        return grid[:, : self.size[0], : self.size[1]]
 
 
 class Neck(nn.Module):

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hilum.errors import BundleError
-from hilum.serving.bundle import MANIFEST_FILENAME, Bundle, bundles_folder
+from hilum.serving.bundle import MANIFEST_FILENAME, Bundle, BundleFormatError, bundles_folder
 from modeling.catalogue import CATALOGUE, CatalogueEntry
 
 if TYPE_CHECKING:
@@ -23,13 +23,18 @@ def catalogue_entry(name: str) -> CatalogueEntry:
 
 
 def installed(name: str) -> Bundle | None:
-    """The installed bundle of this name with every digest checked, or None.
+    """The installed bundle of this name with every digest checked.
+
+    None where there is none, or one that another version of Hilum wrote in another format: it is written anew.
 
     Raises:
         BundleError: it is there, but altered or unreadable.
     """
     folder = bundles_folder() / name
-    return Bundle.load(folder) if (folder / MANIFEST_FILENAME).exists() else None
+    try:
+        return Bundle.load(folder) if (folder / MANIFEST_FILENAME).exists() else None
+    except BundleFormatError:
+        return None
 
 
 def install(

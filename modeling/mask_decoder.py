@@ -7,7 +7,7 @@ upscaling head. On the 4096 image tokens of a 64x64 embedding, the published ord
 
 - attention's projections move from the image side to the token side (`modeling.attention`);
 - without a mask input, the first layer sees the same image tokens for every prompt: their projections are
-  computed once per image (`PreparedImage`);
+  computed once per image (`PreparedImage`), and many prompts read them in one pass (`read`);
 - of the last attention only the output tokens are read, so only they attend;
 - image tokens stay channel-last, and transposed convolutions become matrix products
   (`modeling.mask_upscaling`).
@@ -38,6 +38,18 @@ class PreparedImage(NamedTuple):
     keys: Tensor
     values: Tensor
     queries: Tensor
+
+
+class ReadPrompts(NamedTuple):
+    """B prompts' T tokens once they have read the image, before the image has read them.
+
+    Attributes:
+        position: (B, T, C), the tokens as they came from the prompts; every layer adds them again.
+        tokens: (B, T, C), after the first layer's attention to the image and its perceptron.
+    """
+
+    position: Tensor
+    tokens: Tensor
 
 
 class MaskDecoder(nn.Module):
@@ -84,8 +96,20 @@ class MaskDecoder(nn.Module):
         Returns:
             low_res_masks (B, 4, 4h, 4w), logits, and iou_predictions (B, 4).
         """
+        return self.draw(prepared, self.read(prepared, point_coords, point_labels))
+
+    def read(self, prepared: PreparedImage, point_coords: Tensor, point_labels: Tensor) -> ReadPrompts:
+        """The first half of `forward`: all of the first layer that the image's tokens do not change in.
+
+        What it reads of the image is the same for every prompt, so that many prompts cost little more than one.
+        """
         position = self.prompt_tokens(point_coords, point_labels)
-        tokens, image_tokens = self.first_layer.first(position, prepared)
+        return ReadPrompts(position, self.first_layer.read(position, prepared))
+
+    def draw(self, prepared: PreparedImage, prompts: ReadPrompts) -> tuple[Tensor, Tensor]:
+        """The second half of `forward`: from here on, each prompt has image tokens of its own."""
+        position, tokens = prompts
+        image_tokens = self.first_layer.write(tokens, position, prepared)
         for layer in self.layers:
             tokens, image_tokens = layer(tokens, position, image_tokens)
         outputs = 1 + self.upscaling.masks
@@ -120,13 +144,17 @@ class TwoWayLayer(nn.Module):
         self.mlp = layer.mlp
         self.norm1, self.norm2, self.norm3, self.norm4 = layer.norm1, layer.norm2, layer.norm3, layer.norm4
 
-    def first(self, position: Tensor, prepared: PreparedImage) -> tuple[Tensor, Tensor]:
-        """The first layer: the tokens are their own positions, the image is a prepared one."""
+    def read(self, position: Tensor, prepared: PreparedImage) -> Tensor:
+        """The first layer up to its perceptron: the tokens are their own positions, the image is a prepared one."""
         tokens = self.norm1(self.self_attention(position, position))
         update = self.to_image.prepared(tokens + position, prepared.keys, prepared.values)
-        tokens = self._perceive(tokens + update)
-        image_update = self.to_tokens.prepared(tokens + position, tokens, prepared.queries)
-        return tokens, self.norm4(prepared.image_tokens + image_update)
+        return self._perceive(tokens + update)
+
+    def write(self, tokens: Tensor, position: Tensor, prepared: PreparedImage) -> Tensor:
+        """The first layer's rest: image tokens (B, n, C) of the prompts that `read` answered."""
+        update = self.to_tokens.prepared(tokens + position, tokens, prepared.queries)
+        image_tokens: Tensor = self.norm4(prepared.image_tokens + update)
+        return image_tokens
 
     def forward(self, tokens: Tensor, position: Tensor, image_tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Any later layer: (B, T, C), (B, T, C), (B, n, C) -> new tokens and image tokens."""

@@ -23,7 +23,8 @@ def largest_differences(model: nn.Module, folder: Path, image_size: int) -> dict
 
     The input is a random image (fixed seed); the prompt one box with a foreground and a background point. The
     differences are relative to the largest value: of the embedding for `image_encoder`, of the low-resolution
-    logits for `mask_decoder` and `mask_decoder_with_mask` (`mask_decoder_image` feeds both).
+    logits for `mask_decoder` and `mask_decoder_with_mask` (`mask_decoder_image` feeds both,
+    `mask_decoder_prompts` the first).
     """
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(1, 3, image_size, image_size, generator=generator)
@@ -42,9 +43,10 @@ def largest_differences(model: nn.Module, folder: Path, image_size: int) -> dict
         "point_labels": torch.cat([labels, torch.tensor([[2.0, 3.0]])], 1).numpy(),
     }
     prepared = _run(folder, "mask_decoder_image", {"image_embedding": embedding.numpy()})
+    read = _run(folder, "mask_decoder_prompts", prompt | prepared)
     answers = {
         "image_encoder": (embedding, _run(folder, "image_encoder", {"image": image.numpy()})["image_embedding"]),
-        "mask_decoder": (without_mask, _run(folder, "mask_decoder", prompt | prepared)["low_res_masks"]),
+        "mask_decoder": (without_mask, _run(folder, "mask_decoder", read | prepared)["low_res_masks"]),
         "mask_decoder_with_mask": (
             with_mask,
             _run(folder, "mask_decoder_with_mask", prompt | prepared | {"mask_input": mask_input.numpy()})[

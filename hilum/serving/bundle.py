@@ -18,12 +18,16 @@ import platformdirs
 
 from hilum.errors import BundleError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST_FILENAME = "manifest.json"
 # Raised by whoever changes what reaches the image encoder, or what is done with the mask decoder's output.
 # Both enter the revisions below, so that no cached embedding outlives a change of meaning.
 PREPROCESSING_VERSION = "1"
 POSTPROCESSING_VERSION = "1"
+
+
+class BundleFormatError(BundleError):
+    """A bundle that another version of Hilum wrote, in a format this one does not read."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ class Manifest:
         source: where the weights come from, in words.
         created_with: versions of the packages that wrote the graphs.
         files: SHA-256 (hex) by file name, for every file but the manifest.
-        graphs: ONNX file name by role: image_encoder, mask_decoder_image, mask_decoder,
+        graphs: ONNX file name by role: image_encoder, mask_decoder_image, mask_decoder_prompts, mask_decoder,
             mask_decoder_with_mask.
         weights: name of the safetensors file.
     """
@@ -109,7 +113,8 @@ class Manifest:
         """Parse `to_json`'s text.
 
         Raises:
-            BundleError: not JSON, another format version, or a field is missing or unknown.
+            BundleFormatError: another format version.
+            BundleError: not JSON, or a field is missing or unknown.
         """
         try:
             plain: dict[str, Any] = json.loads(text)
@@ -118,7 +123,7 @@ class Manifest:
                 return cls(**_typed(plain))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise BundleError(f"{MANIFEST_FILENAME} is not readable ({error}); install the bundle again") from error
-        raise BundleError(
+        raise BundleFormatError(
             f"{MANIFEST_FILENAME} has format version {version}, this version of Hilum reads {FORMAT_VERSION}; "
             "install the bundle again"
         )

@@ -53,9 +53,10 @@ class LowResMasks:
 class OnnxMaskDecoder:
     """Decodes prompts on CPU. Calls may come from several threads; the graphs run without the GIL.
 
-    One prompt uses all threads of a graph. Several prompts run side by side, one thread and one graph run each:
-    a run's 4 MiB intermediates stay in the processor's cache, and threads that never wait for one another are
-    worth more than threads that share every operation. Memory does not grow with the number of prompts either.
+    One prompt uses all threads of a graph. Several prompts read the image together, in one run; then they run side
+    by side, one thread and one graph run each: a run's 4 MiB intermediates stay in the processor's cache, and
+    threads that never wait for one another are worth more than threads that share every operation. Memory does
+    not grow with the number of prompts either.
     """
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
@@ -66,6 +67,7 @@ class OnnxMaskDecoder:
             threads: threads one call may use.
         """
         self._image = _session(bundle.graph("mask_decoder_image"), threads)
+        self._prompts = _session(bundle.graph("mask_decoder_prompts"), threads)
         self._without_mask = _PromptGraph(bundle.graph("mask_decoder"), threads)
         self._with_mask = _PromptGraph(bundle.graph("mask_decoder_with_mask"), threads)
         self._workers = ThreadPoolExecutor(threads, thread_name_prefix="mask-decoder")
@@ -99,9 +101,12 @@ class OnnxMaskDecoder:
             mask_input: (B, 1, 4h, 4w), float32, logits such as an earlier call's, or None.
         """
         prompts = {"point_coords": point_coords, "point_labels": point_labels}
-        if mask_input is not None:
+        if mask_input is None:
+            graph = self._without_mask
+            prompts = _run(self._prompts, {**prepared.tensors, **prompts})
+        else:
+            graph = self._with_mask
             prompts["mask_input"] = mask_input
-        graph = self._without_mask if mask_input is None else self._with_mask
         if len(point_coords) == 1:
             return graph.decode_alone(prepared, prompts)
         answer = graph.empty_answer(len(point_coords))

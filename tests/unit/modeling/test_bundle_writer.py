@@ -32,6 +32,7 @@ def test_a_written_bundle_is_complete_and_verifies(written: WrittenBundle) -> No
     assert set(bundle.manifest.graphs) == {
         "image_encoder",
         "mask_decoder_image",
+        "mask_decoder_prompts",
         "mask_decoder",
         "mask_decoder_with_mask",
     }

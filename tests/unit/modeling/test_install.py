@@ -9,7 +9,7 @@ import torch
 from typer.testing import CliRunner
 
 from hilum.errors import BundleError
-from hilum.serving.bundle import Bundle, file_sha256
+from hilum.serving.bundle import MANIFEST_FILENAME, Bundle, file_sha256
 from modeling.__main__ import app
 from modeling.catalogue import CATALOGUE
 from modeling.install import install, installed
@@ -49,6 +49,14 @@ def test_an_altered_bundle_is_not_taken_for_installed(bundles: Path, lite_medsam
     (folder / "mask_decoder.onnx").write_bytes(b"altered")
     with pytest.raises(BundleError, match="--force"):
         installed("lite-medsam")
+
+
+def test_a_bundle_of_another_format_is_written_anew(bundles: Path) -> None:
+    """A bundle that an older version left does not stop an installation: it counts as not installed."""
+    folder = bundles / "lite-medsam"
+    folder.mkdir(parents=True)
+    (folder / MANIFEST_FILENAME).write_text('{"format_version": 1}')
+    assert installed("lite-medsam") is None
 
 
 @pytest.mark.parametrize(
