@@ -419,3 +419,346 @@ class PredictTimings(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PredictTimings: _TypeAlias = PredictTimings  # noqa: Y015
+
+@_typing.final
+class GenerateMasksRequest(_message.Message):
+    """An image in which everything is to be found, and how. The parameters are segment-anything's, by name and default;
+    its crop_n_layers and crop_overlap_ratio are the caller's, who chooses and encodes the crops.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EMBEDDING_ID_FIELD_NUMBER: _builtins.int
+    EMBEDDING_FIELD_NUMBER: _builtins.int
+    CROPS_FIELD_NUMBER: _builtins.int
+    POINTS_PER_SIDE_FIELD_NUMBER: _builtins.int
+    POINTS_PER_BATCH_FIELD_NUMBER: _builtins.int
+    PRED_IOU_THRESH_FIELD_NUMBER: _builtins.int
+    STABILITY_SCORE_THRESH_FIELD_NUMBER: _builtins.int
+    STABILITY_SCORE_OFFSET_FIELD_NUMBER: _builtins.int
+    BOX_NMS_THRESH_FIELD_NUMBER: _builtins.int
+    CROP_NMS_THRESH_FIELD_NUMBER: _builtins.int
+    CROP_N_POINTS_DOWNSCALE_FACTOR_FIELD_NUMBER: _builtins.int
+    MIN_MASK_REGION_AREA_FIELD_NUMBER: _builtins.int
+    MASK_ENCODING_FIELD_NUMBER: _builtins.int
+    DECODER_REVISION_FIELD_NUMBER: _builtins.int
+    embedding_id: _builtins.bytes
+    """Id that EncodeImage returned, 32 bytes."""
+    points_per_side: _builtins.int
+    """Points along one side of the grid over the image, 1 to 128. Default 32, which is 1024 points."""
+    points_per_batch: _builtins.int
+    """Points that run together, 1 to 64; the masks do not depend on it. Default 64."""
+    pred_iou_thresh: _builtins.float
+    """Masks are kept whose iou_prediction is above it, in [0, 1]; 0 keeps all. Default 0.88."""
+    stability_score_thresh: _builtins.float
+    """Masks are kept whose stability_score is at least this, in [0, 1]; 0 keeps all. Default 0.95."""
+    stability_score_offset: _builtins.float
+    """How far the threshold on logits moves up and down for the stability score, above 0 and at most 100. Default 1."""
+    box_nms_thresh: _builtins.float
+    """Of two masks of one crop whose boxes have a higher IoU than this, the one with the lower iou_prediction is
+    dropped; in [0, 1]. Default 0.7.
+    """
+    crop_nms_thresh: _builtins.float
+    """Of two masks of different crops whose boxes have a higher IoU than this, the one of the larger crop is dropped;
+    in [0, 1]. Default 0.7.
+    """
+    crop_n_points_downscale_factor: _builtins.int
+    """In layer n the grid has points_per_side / crop_n_points_downscale_factor^n points a side, rounded down, at least
+    one. 1 to 128, default 1.
+    """
+    min_mask_region_area: _builtins.int
+    """Holes and islands of masks with fewer pixels than this are removed, and duplicates that this makes. 0, the
+    default, leaves masks as they are.
+    """
+    mask_encoding: _image_pb2.MaskEncoding.ValueType
+    """How masks are returned; default COCO_RLE."""
+    decoder_revision: _builtins.str
+    """Require this decoder revision (SHA-256, hex). Empty: the server's decoder for the embedding's encoder."""
+    @_builtins.property
+    def embedding(self) -> _image_pb2.Embedding:
+        """The embedding itself, used for this call only and not kept."""
+
+    @_builtins.property
+    def crops(self) -> _containers.RepeatedCompositeFieldContainer[Global___GenerationCrop]:
+        """Crops that are searched too, for small targets, at most 20: segment-anything's first two layers. The client of
+        this repository chooses them as segment-anything's generate_crop_boxes. Without crops the image alone is searched.
+        """
+
+    def __init__(
+        self,
+        *,
+        embedding_id: _builtins.bytes = ...,
+        embedding: _image_pb2.Embedding | None = ...,
+        crops: _abc.Iterable[Global___GenerationCrop] | None = ...,
+        points_per_side: _builtins.int | None = ...,
+        points_per_batch: _builtins.int | None = ...,
+        pred_iou_thresh: _builtins.float | None = ...,
+        stability_score_thresh: _builtins.float | None = ...,
+        stability_score_offset: _builtins.float | None = ...,
+        box_nms_thresh: _builtins.float | None = ...,
+        crop_nms_thresh: _builtins.float | None = ...,
+        crop_n_points_downscale_factor: _builtins.int | None = ...,
+        min_mask_region_area: _builtins.int | None = ...,
+        mask_encoding: _image_pb2.MaskEncoding.ValueType = ...,
+        decoder_revision: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_box_nms_thresh", b"_box_nms_thresh", "_crop_n_points_downscale_factor", b"_crop_n_points_downscale_factor", "_crop_nms_thresh", b"_crop_nms_thresh", "_min_mask_region_area", b"_min_mask_region_area", "_points_per_batch", b"_points_per_batch", "_points_per_side", b"_points_per_side", "_pred_iou_thresh", b"_pred_iou_thresh", "_stability_score_offset", b"_stability_score_offset", "_stability_score_thresh", b"_stability_score_thresh", "box_nms_thresh", b"box_nms_thresh", "crop_n_points_downscale_factor", b"crop_n_points_downscale_factor", "crop_nms_thresh", b"crop_nms_thresh", "embedding", b"embedding", "embedding_id", b"embedding_id", "embedding_source", b"embedding_source", "min_mask_region_area", b"min_mask_region_area", "points_per_batch", b"points_per_batch", "points_per_side", b"points_per_side", "pred_iou_thresh", b"pred_iou_thresh", "stability_score_offset", b"stability_score_offset", "stability_score_thresh", b"stability_score_thresh"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_box_nms_thresh", b"_box_nms_thresh", "_crop_n_points_downscale_factor", b"_crop_n_points_downscale_factor", "_crop_nms_thresh", b"_crop_nms_thresh", "_min_mask_region_area", b"_min_mask_region_area", "_points_per_batch", b"_points_per_batch", "_points_per_side", b"_points_per_side", "_pred_iou_thresh", b"_pred_iou_thresh", "_stability_score_offset", b"_stability_score_offset", "_stability_score_thresh", b"_stability_score_thresh", "box_nms_thresh", b"box_nms_thresh", "crop_n_points_downscale_factor", b"crop_n_points_downscale_factor", "crop_nms_thresh", b"crop_nms_thresh", "crops", b"crops", "decoder_revision", b"decoder_revision", "embedding", b"embedding", "embedding_id", b"embedding_id", "embedding_source", b"embedding_source", "mask_encoding", b"mask_encoding", "min_mask_region_area", b"min_mask_region_area", "points_per_batch", b"points_per_batch", "points_per_side", b"points_per_side", "pred_iou_thresh", b"pred_iou_thresh", "stability_score_offset", b"stability_score_offset", "stability_score_thresh", b"stability_score_thresh"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__box_nms_thresh: _TypeAlias = _typing.Literal["box_nms_thresh"]  # noqa: Y015
+    _WhichOneofArgType__box_nms_thresh: _TypeAlias = _typing.Literal["_box_nms_thresh", b"_box_nms_thresh"]  # noqa: Y015
+    _WhichOneofReturnType__crop_n_points_downscale_factor: _TypeAlias = _typing.Literal["crop_n_points_downscale_factor"]  # noqa: Y015
+    _WhichOneofArgType__crop_n_points_downscale_factor: _TypeAlias = _typing.Literal["_crop_n_points_downscale_factor", b"_crop_n_points_downscale_factor"]  # noqa: Y015
+    _WhichOneofReturnType__crop_nms_thresh: _TypeAlias = _typing.Literal["crop_nms_thresh"]  # noqa: Y015
+    _WhichOneofArgType__crop_nms_thresh: _TypeAlias = _typing.Literal["_crop_nms_thresh", b"_crop_nms_thresh"]  # noqa: Y015
+    _WhichOneofReturnType__min_mask_region_area: _TypeAlias = _typing.Literal["min_mask_region_area"]  # noqa: Y015
+    _WhichOneofArgType__min_mask_region_area: _TypeAlias = _typing.Literal["_min_mask_region_area", b"_min_mask_region_area"]  # noqa: Y015
+    _WhichOneofReturnType__points_per_batch: _TypeAlias = _typing.Literal["points_per_batch"]  # noqa: Y015
+    _WhichOneofArgType__points_per_batch: _TypeAlias = _typing.Literal["_points_per_batch", b"_points_per_batch"]  # noqa: Y015
+    _WhichOneofReturnType__points_per_side: _TypeAlias = _typing.Literal["points_per_side"]  # noqa: Y015
+    _WhichOneofArgType__points_per_side: _TypeAlias = _typing.Literal["_points_per_side", b"_points_per_side"]  # noqa: Y015
+    _WhichOneofReturnType__pred_iou_thresh: _TypeAlias = _typing.Literal["pred_iou_thresh"]  # noqa: Y015
+    _WhichOneofArgType__pred_iou_thresh: _TypeAlias = _typing.Literal["_pred_iou_thresh", b"_pred_iou_thresh"]  # noqa: Y015
+    _WhichOneofReturnType__stability_score_offset: _TypeAlias = _typing.Literal["stability_score_offset"]  # noqa: Y015
+    _WhichOneofArgType__stability_score_offset: _TypeAlias = _typing.Literal["_stability_score_offset", b"_stability_score_offset"]  # noqa: Y015
+    _WhichOneofReturnType__stability_score_thresh: _TypeAlias = _typing.Literal["stability_score_thresh"]  # noqa: Y015
+    _WhichOneofArgType__stability_score_thresh: _TypeAlias = _typing.Literal["_stability_score_thresh", b"_stability_score_thresh"]  # noqa: Y015
+    _WhichOneofReturnType_embedding_source: _TypeAlias = _typing.Literal["embedding_id", "embedding"]  # noqa: Y015
+    _WhichOneofArgType_embedding_source: _TypeAlias = _typing.Literal["embedding_source", b"embedding_source"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__box_nms_thresh) -> _WhichOneofReturnType__box_nms_thresh | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__crop_n_points_downscale_factor) -> _WhichOneofReturnType__crop_n_points_downscale_factor | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__crop_nms_thresh) -> _WhichOneofReturnType__crop_nms_thresh | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_mask_region_area) -> _WhichOneofReturnType__min_mask_region_area | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__points_per_batch) -> _WhichOneofReturnType__points_per_batch | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__points_per_side) -> _WhichOneofReturnType__points_per_side | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__pred_iou_thresh) -> _WhichOneofReturnType__pred_iou_thresh | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stability_score_offset) -> _WhichOneofReturnType__stability_score_offset | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stability_score_thresh) -> _WhichOneofReturnType__stability_score_thresh | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_embedding_source) -> _WhichOneofReturnType_embedding_source | None: ...
+
+Global___GenerateMasksRequest: _TypeAlias = GenerateMasksRequest  # noqa: Y015
+
+@_typing.final
+class GenerationCrop(_message.Message):
+    """A crop of the image that was encoded on its own, by the encoder that encoded the image."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EMBEDDING_ID_FIELD_NUMBER: _builtins.int
+    EMBEDDING_FIELD_NUMBER: _builtins.int
+    PLACEMENT_FIELD_NUMBER: _builtins.int
+    LAYER_FIELD_NUMBER: _builtins.int
+    embedding_id: _builtins.bytes
+    """Id that EncodeImage returned for the crop, 32 bytes."""
+    layer: _builtins.int
+    """Layer, from 1: segment-anything cuts layer n into 2^n x 2^n crops."""
+    @_builtins.property
+    def embedding(self) -> _image_pb2.Embedding:
+        """The embedding itself, used for this call only and not kept."""
+
+    @_builtins.property
+    def placement(self) -> _image_pb2.ImagePlacement:
+        """Where the crop lies; its full_size is the image's size. Required. Masks within 20 px of an edge of the crop that
+        is no edge of the image are dropped: they may be cut off.
+        """
+
+    def __init__(
+        self,
+        *,
+        embedding_id: _builtins.bytes = ...,
+        embedding: _image_pb2.Embedding | None = ...,
+        placement: _image_pb2.ImagePlacement | None = ...,
+        layer: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding", "embedding_id", b"embedding_id", "embedding_source", b"embedding_source", "placement", b"placement"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding", "embedding_id", b"embedding_id", "embedding_source", b"embedding_source", "layer", b"layer", "placement", b"placement"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_embedding_source: _TypeAlias = _typing.Literal["embedding_id", "embedding"]  # noqa: Y015
+    _WhichOneofArgType_embedding_source: _TypeAlias = _typing.Literal["embedding_source", b"embedding_source"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_embedding_source) -> _WhichOneofReturnType_embedding_source | None: ...
+
+Global___GenerationCrop: _TypeAlias = GenerationCrop  # noqa: Y015
+
+@_typing.final
+class GenerationProgress(_message.Message):
+    """How far a search has come."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POINTS_DONE_FIELD_NUMBER: _builtins.int
+    POINTS_TOTAL_FIELD_NUMBER: _builtins.int
+    CANDIDATES_FIELD_NUMBER: _builtins.int
+    points_done: _builtins.int
+    """Points done, in all crops."""
+    points_total: _builtins.int
+    """Points in all crops."""
+    candidates: _builtins.int
+    """Masks that passed the thresholds so far, duplicates included."""
+    def __init__(
+        self,
+        *,
+        points_done: _builtins.int = ...,
+        points_total: _builtins.int = ...,
+        candidates: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "points_done", b"points_done", "points_total", b"points_total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GenerationProgress: _TypeAlias = GenerationProgress  # noqa: Y015
+
+@_typing.final
+class GeneratedMask(_message.Message):
+    """A mask that was found, and where the search found it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MASK_FIELD_NUMBER: _builtins.int
+    POINT_FIELD_NUMBER: _builtins.int
+    CROP_BOX_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def mask(self) -> Global___PredictedMask:
+        """The mask and its scores, never empty. stability_score is at +-stability_score_offset; both scores are those before
+        small regions were removed, area and box those after. Without low_res_mask.
+        """
+
+    @_builtins.property
+    def point(self) -> _image_pb2.Point:
+        """The point that prompted it, in full-image pixels."""
+
+    @_builtins.property
+    def crop_box(self) -> _image_pb2.Box:
+        """The crop in which it was found, in full-image pixels; the whole image for the image itself."""
+
+    def __init__(
+        self,
+        *,
+        mask: Global___PredictedMask | None = ...,
+        point: _image_pb2.Point | None = ...,
+        crop_box: _image_pb2.Box | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["crop_box", b"crop_box", "mask", b"mask", "point", b"point"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["crop_box", b"crop_box", "mask", b"mask", "point", b"point"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GeneratedMask: _TypeAlias = GeneratedMask  # noqa: Y015
+
+@_typing.final
+class GeneratedMasks(_message.Message):
+    """Some of the masks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MASKS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def masks(self) -> _containers.RepeatedCompositeFieldContainer[Global___GeneratedMask]:
+        """Highest iou_prediction first; with crops, those of the smallest crops first; those that small regions were removed
+        from last.
+        """
+
+    def __init__(
+        self,
+        *,
+        masks: _abc.Iterable[Global___GeneratedMask] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["masks", b"masks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GeneratedMasks: _TypeAlias = GeneratedMasks  # noqa: Y015
+
+@_typing.final
+class GenerationSummary(_message.Message):
+    """The end of a search. A stream that ends without it is not complete."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MASK_COUNT_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    ENCODER_REVISION_FIELD_NUMBER: _builtins.int
+    DECODER_REVISION_FIELD_NUMBER: _builtins.int
+    TIMINGS_FIELD_NUMBER: _builtins.int
+    mask_count: _builtins.int
+    """Masks returned in all messages."""
+    model: _builtins.str
+    """Name of the model."""
+    encoder_revision: _builtins.str
+    """Revision of the encoder that made the embeddings (hex)."""
+    decoder_revision: _builtins.str
+    """Revision of the decoder that made the masks (hex)."""
+    @_builtins.property
+    def timings(self) -> Global___PredictTimings:
+        """Where the time went. embedding_origin is that of the whole image."""
+
+    def __init__(
+        self,
+        *,
+        mask_count: _builtins.int = ...,
+        model: _builtins.str = ...,
+        encoder_revision: _builtins.str = ...,
+        decoder_revision: _builtins.str = ...,
+        timings: Global___PredictTimings | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decoder_revision", b"decoder_revision", "encoder_revision", b"encoder_revision", "mask_count", b"mask_count", "model", b"model", "timings", b"timings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GenerationSummary: _TypeAlias = GenerationSummary  # noqa: Y015
+
+@_typing.final
+class GenerateMasksResponse(_message.Message):
+    """Progress, then masks, then a summary."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    MASKS_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def progress(self) -> Global___GenerationProgress:
+        """One a batch of points."""
+
+    @_builtins.property
+    def masks(self) -> Global___GeneratedMasks:
+        """Zero or more, each well below the message limit."""
+
+    @_builtins.property
+    def summary(self) -> Global___GenerationSummary:
+        """The last message."""
+
+    def __init__(
+        self,
+        *,
+        progress: Global___GenerationProgress | None = ...,
+        masks: Global___GeneratedMasks | None = ...,
+        summary: Global___GenerationSummary | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "masks", b"masks", "progress", b"progress", "summary", b"summary"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "masks", b"masks", "progress", b"progress", "summary", b"summary"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["progress", "masks", "summary"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+Global___GenerateMasksResponse: _TypeAlias = GenerateMasksResponse  # noqa: Y015

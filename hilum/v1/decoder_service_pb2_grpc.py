@@ -43,6 +43,11 @@ class DecoderServiceStub:
                 request_serializer=hilum_dot_v1_dot_decoder__service__pb2.PredictMasksRequest.SerializeToString,
                 response_deserializer=hilum_dot_v1_dot_decoder__service__pb2.PredictMasksResponse.FromString,
                 _registered_method=True)
+        self.GenerateMasks = channel.unary_stream(
+                '/hilum.v1.DecoderService/GenerateMasks',
+                request_serializer=hilum_dot_v1_dot_decoder__service__pb2.GenerateMasksRequest.SerializeToString,
+                response_deserializer=hilum_dot_v1_dot_decoder__service__pb2.GenerateMasksResponse.FromString,
+                _registered_method=True)
 
 
 class DecoderServiceServicer:
@@ -64,6 +69,19 @@ class DecoderServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GenerateMasks(self, request, context):
+        """Finds masks of everything in an image: prompts a grid of points, keeps what the model is sure of, and removes
+        duplicates, as segment-anything's SamAutomaticMaskGenerator does. The stream reports progress, then returns the
+        masks, several a message, and ends with a summary. Cancelling it stops the work at the next batch of points.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TENSOR, LIMIT_EXCEEDED, OUTSIDE_IMAGE), NOT_FOUND
+        (EMBEDDING_NOT_FOUND, MODEL_NOT_FOUND), FAILED_PRECONDITION (PROMPT_NOT_SUPPORTED, MODEL_MISMATCH), UNAVAILABLE
+        (BACKEND_UNAVAILABLE). All but LIMIT_EXCEEDED for too many candidates come before the first message.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DecoderServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -71,6 +89,11 @@ def add_DecoderServiceServicer_to_server(servicer, server):
                     servicer.PredictMasks,
                     request_deserializer=hilum_dot_v1_dot_decoder__service__pb2.PredictMasksRequest.FromString,
                     response_serializer=hilum_dot_v1_dot_decoder__service__pb2.PredictMasksResponse.SerializeToString,
+            ),
+            'GenerateMasks': grpc.unary_stream_rpc_method_handler(
+                    servicer.GenerateMasks,
+                    request_deserializer=hilum_dot_v1_dot_decoder__service__pb2.GenerateMasksRequest.FromString,
+                    response_serializer=hilum_dot_v1_dot_decoder__service__pb2.GenerateMasksResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -104,6 +127,33 @@ class DecoderService:
             '/hilum.v1.DecoderService/PredictMasks',
             hilum_dot_v1_dot_decoder__service__pb2.PredictMasksRequest.SerializeToString,
             hilum_dot_v1_dot_decoder__service__pb2.PredictMasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GenerateMasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/hilum.v1.DecoderService/GenerateMasks',
+            hilum_dot_v1_dot_decoder__service__pb2.GenerateMasksRequest.SerializeToString,
+            hilum_dot_v1_dot_decoder__service__pb2.GenerateMasksResponse.FromString,
             options,
             channel_credentials,
             insecure,

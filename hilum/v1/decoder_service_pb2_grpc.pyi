@@ -45,6 +45,15 @@ class DecoderServiceStub:
     (EMBEDDING_NOT_FOUND, MODEL_NOT_FOUND), FAILED_PRECONDITION (PROMPT_NOT_SUPPORTED, MODEL_MISMATCH), UNAVAILABLE
     (BACKEND_UNAVAILABLE).
     """
+    GenerateMasks: _grpc.UnaryStreamMultiCallable[_decoder_service_pb2.GenerateMasksRequest, _decoder_service_pb2.GenerateMasksResponse]
+    """Finds masks of everything in an image: prompts a grid of points, keeps what the model is sure of, and removes
+    duplicates, as segment-anything's SamAutomaticMaskGenerator does. The stream reports progress, then returns the
+    masks, several a message, and ends with a summary. Cancelling it stops the work at the next batch of points.
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TENSOR, LIMIT_EXCEEDED, OUTSIDE_IMAGE), NOT_FOUND
+    (EMBEDDING_NOT_FOUND, MODEL_NOT_FOUND), FAILED_PRECONDITION (PROMPT_NOT_SUPPORTED, MODEL_MISMATCH), UNAVAILABLE
+    (BACKEND_UNAVAILABLE). All but LIMIT_EXCEEDED for too many candidates come before the first message.
+    """
 
 @_typing.type_check_only
 class DecoderServiceAsyncStub(DecoderServiceStub):
@@ -62,6 +71,15 @@ class DecoderServiceAsyncStub(DecoderServiceStub):
     Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TENSOR, LIMIT_EXCEEDED, OUTSIDE_IMAGE), NOT_FOUND
     (EMBEDDING_NOT_FOUND, MODEL_NOT_FOUND), FAILED_PRECONDITION (PROMPT_NOT_SUPPORTED, MODEL_MISMATCH), UNAVAILABLE
     (BACKEND_UNAVAILABLE).
+    """
+    GenerateMasks: _aio.UnaryStreamMultiCallable[_decoder_service_pb2.GenerateMasksRequest, _decoder_service_pb2.GenerateMasksResponse]  # type: ignore[assignment]
+    """Finds masks of everything in an image: prompts a grid of points, keeps what the model is sure of, and removes
+    duplicates, as segment-anything's SamAutomaticMaskGenerator does. The stream reports progress, then returns the
+    masks, several a message, and ends with a summary. Cancelling it stops the work at the next batch of points.
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TENSOR, LIMIT_EXCEEDED, OUTSIDE_IMAGE), NOT_FOUND
+    (EMBEDDING_NOT_FOUND, MODEL_NOT_FOUND), FAILED_PRECONDITION (PROMPT_NOT_SUPPORTED, MODEL_MISMATCH), UNAVAILABLE
+    (BACKEND_UNAVAILABLE). All but LIMIT_EXCEEDED for too many candidates come before the first message.
     """
 
 class DecoderServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -83,6 +101,21 @@ class DecoderServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TENSOR, LIMIT_EXCEEDED, OUTSIDE_IMAGE), NOT_FOUND
         (EMBEDDING_NOT_FOUND, MODEL_NOT_FOUND), FAILED_PRECONDITION (PROMPT_NOT_SUPPORTED, MODEL_MISMATCH), UNAVAILABLE
         (BACKEND_UNAVAILABLE).
+        """
+
+    @_abc_1.abstractmethod
+    def GenerateMasks(
+        self,
+        request: _decoder_service_pb2.GenerateMasksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_decoder_service_pb2.GenerateMasksResponse], _abc.AsyncIterator[_decoder_service_pb2.GenerateMasksResponse]]:
+        """Finds masks of everything in an image: prompts a grid of points, keeps what the model is sure of, and removes
+        duplicates, as segment-anything's SamAutomaticMaskGenerator does. The stream reports progress, then returns the
+        masks, several a message, and ends with a summary. Cancelling it stops the work at the next batch of points.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TENSOR, LIMIT_EXCEEDED, OUTSIDE_IMAGE), NOT_FOUND
+        (EMBEDDING_NOT_FOUND, MODEL_NOT_FOUND), FAILED_PRECONDITION (PROMPT_NOT_SUPPORTED, MODEL_MISMATCH), UNAVAILABLE
+        (BACKEND_UNAVAILABLE). All but LIMIT_EXCEEDED for too many candidates come before the first message.
         """
 
 def add_DecoderServiceServicer_to_server(servicer: DecoderServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
