@@ -149,6 +149,8 @@ def _manifest(
         files={path.name: file_sha256(path) for path in sorted(folder.iterdir())},
         graphs=graphs,
         weights=WEIGHTS_FILENAME,
+        calibration=spec.calibration,
+        lineage=spec.lineage,
     )
 
 

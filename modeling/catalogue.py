@@ -1,10 +1,12 @@
 """The models Hilum knows how to install. No torch here: the list is read on every start of the command."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from hilum.serving.bundle import Normalisation, PromptKinds
+from hilum.serving.calibration import ScoreCalibration
 
 Architecture = Literal["lite-medsam", "sam-vit-b", "sam-vit-l", "sam-vit-h"]
 
@@ -21,6 +23,8 @@ class ModelSpec:
         prompts: the kinds of prompt the weights were trained on.
         licence: SPDX identifier of the weights' licence.
         source: where the weights come from, in words.
+        calibration: what the model's score is worth, by DICOM modality; see `modeling.calibration`.
+        lineage: what the weights were fine-tuned from and on, as a JSON object; empty for published weights.
     """
 
     name: str
@@ -30,6 +34,8 @@ class ModelSpec:
     prompts: PromptKinds
     licence: str
     source: str
+    calibration: Mapping[str, ScoreCalibration] = field(default_factory=lambda: MappingProxyType({}))
+    lineage: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, Self
@@ -17,6 +17,7 @@ from typing import Any, Literal, Self
 import platformdirs
 
 from hilum.errors import BundleError
+from hilum.serving.calibration import ScoreCalibration, is_modality
 
 FORMAT_VERSION = 2
 MANIFEST_FILENAME = "manifest.json"
@@ -78,6 +79,10 @@ class Manifest:
         graphs: ONNX file name by role: image_encoder, mask_decoder_image, mask_decoder_prompts, mask_decoder,
             mask_decoder_with_mask.
         weights: name of the safetensors file.
+        calibration: what the model's score is worth, by DICOM modality ("CT", "MR", ...); modalities that are not
+            named have not been measured.
+        lineage: where fine-tuned weights come from (base revision, data digests, recipe, metrics) as a JSON object;
+            empty for weights as they were published.
     """
 
     format_version: int
@@ -98,14 +103,22 @@ class Manifest:
     files: Mapping[str, str]
     graphs: Mapping[str, str]
     weights: str
+    calibration: Mapping[str, ScoreCalibration] = field(default_factory=lambda: MappingProxyType({}))
+    lineage: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.calibration if not is_modality(name)]
+        if unknown:
+            raise BundleError(f"calibration: {unknown[0]!r} is no DICOM modality such as CT")
 
     def to_json(self) -> str:
         """The manifest as indented JSON text."""
-        plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        plain = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
         plain["normalisation"] = {k: v for k, v in vars(self.normalisation).items() if v is not None}
         plain["prompts"] = vars(self.prompts)
-        for name in ("created_with", "files", "graphs"):
+        for name in ("created_with", "files", "graphs", "lineage"):
             plain[name] = dict(plain[name])
+        plain["calibration"] = {name: measured.to_plain() for name, measured in self.calibration.items()}
         return json.dumps(plain, indent=2) + "\n"
 
     @classmethod
@@ -114,7 +127,7 @@ class Manifest:
 
         Raises:
             BundleFormatError: another format version.
-            BundleError: not JSON, or a field is missing or unknown.
+            BundleError: not JSON, a field is missing or unknown, or a calibration is none.
         """
         try:
             plain: dict[str, Any] = json.loads(text)
@@ -141,6 +154,10 @@ def _typed(plain: dict[str, Any]) -> dict[str, Any]:
         "created_with": MappingProxyType(dict(plain["created_with"])),
         "files": MappingProxyType(dict(plain["files"])),
         "graphs": MappingProxyType(dict(plain["graphs"])),
+        "calibration": MappingProxyType(
+            {name: ScoreCalibration.from_plain(stated) for name, stated in plain.get("calibration", {}).items()}
+        ),
+        "lineage": MappingProxyType(dict(plain.get("lineage", {}))),
     }
 
 

@@ -10,15 +10,22 @@ from torch import Tensor, nn
 
 from hilum.errors import BundleError
 from hilum.serving.bundle import Bundle
+from hilum.serving.calibration import ScoreCalibration
 from modeling.bundle_writer import STEPS, WrittenBundle, weights_revision, write_bundle
 from modeling.verification import TOLERANCE, check
 from tests.congruence.oracle import RANDOM_SAM_SPEC, random_sam
+
+SPEC = replace(
+    RANDOM_SAM_SPEC,
+    calibration={"CT": ScoreCalibration((0.0, 1.0), (0.2, 0.9), abstain_below=0.5, patients=7, answers=70)},
+    lineage={"base_revision": "a" * 64, "recipe": {"steps": 10}},
+)
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> WrittenBundle:
     """A bundle of the random SAM."""
-    return write_bundle(random_sam(), RANDOM_SAM_SPEC, tmp_path_factory.mktemp("bundles") / "random-sam")
+    return write_bundle(random_sam(), SPEC, tmp_path_factory.mktemp("bundles") / "random-sam")
 
 
 def test_a_written_bundle_is_complete_and_verifies(written: WrittenBundle) -> None:
@@ -29,6 +36,7 @@ def test_a_written_bundle_is_complete_and_verifies(written: WrittenBundle) -> No
     assert all(path.stat().st_mode & 0o444 == 0o444 for path in bundle.folder.iterdir())
     assert bundle.manifest.embedding_shape == (256, 16, 16)
     assert bundle.manifest.low_res_mask_size == 64
+    assert (bundle.manifest.calibration, bundle.manifest.lineage) == (SPEC.calibration, SPEC.lineage)
     assert set(bundle.manifest.graphs) == {
         "image_encoder",
         "mask_decoder_image",

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from hilum.errors import BundleError
 from hilum.serving.bundle import (
+    FORMAT_VERSION,
     MANIFEST_FILENAME,
     Bundle,
     Manifest,
@@ -19,9 +21,11 @@ from hilum.serving.bundle import (
     file_sha256,
     find_bundle,
 )
+from hilum.serving.calibration import ScoreCalibration
 
+CALIBRATION = ScoreCalibration((0.2, 0.9), (0.1, 0.8), abstain_below=0.6, patients=12, answers=340)
 MANIFEST = Manifest(
-    format_version=1,
+    format_version=FORMAT_VERSION,
     name="example",
     architecture="sam-vit-b",
     encoder_revision="a" * 64,
@@ -75,7 +79,7 @@ def test_a_manifest_survives_its_json(
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "null", "{}", '{"format_version": 1}', '{"format_version": 1, "name": 3}']
+    "text", ["", "{", "[]", "null", "{}", '{"format_version": 2}', '{"format_version": 2, "name": 3}']
 )
 def test_an_unreadable_manifest_is_refused(text: str) -> None:
     """What is not a manifest raises BundleError, whatever is wrong with it."""
@@ -83,7 +87,7 @@ def test_an_unreadable_manifest_is_refused(text: str) -> None:
         Manifest.from_json(text)
 
 
-@pytest.mark.parametrize("field", [field for field in vars(MANIFEST) if field != "format_version"])
+@pytest.mark.parametrize("field", sorted(vars(MANIFEST).keys() - {"format_version", "calibration", "lineage"}))
 def test_a_manifest_without_a_field_is_refused(field: str) -> None:
     """A missing field raises BundleError."""
     plain = json.loads(MANIFEST.to_json())
@@ -94,9 +98,57 @@ def test_a_manifest_without_a_field_is_refused(field: str) -> None:
 
 def test_a_manifest_of_another_format_is_refused_by_number() -> None:
     """A bundle of a later format says which format it has."""
-    plain = json.loads(MANIFEST.to_json()) | {"format_version": 2, "new": True}
-    with pytest.raises(BundleError, match="format version 2"):
+    plain = json.loads(MANIFEST.to_json()) | {"format_version": FORMAT_VERSION + 1, "new": True}
+    with pytest.raises(BundleError, match=f"format version {FORMAT_VERSION + 1}"):
         Manifest.from_json(json.dumps(plain))
+
+
+def test_calibration_and_lineage_survive_the_json() -> None:
+    """What fine-tuning and calibration write into a manifest is read back, numbers and all."""
+    lineage = {"base_revision": "c" * 64, "recipe": {"steps": 1600, "loss": "20 focal + dice"}, "data": ["d" * 64]}
+    manifest = replace(MANIFEST, calibration={"CT": CALIBRATION, "MR": CALIBRATION}, lineage=lineage)
+    assert Manifest.from_json(manifest.to_json()) == manifest
+
+
+def test_a_manifest_without_calibration_and_lineage_has_none() -> None:
+    """Bundles written before there were calibrations are read as not calibrated and without lineage."""
+    plain = json.loads(MANIFEST.to_json())
+    del plain["calibration"], plain["lineage"]
+    assert Manifest.from_json(json.dumps(plain)) == MANIFEST
+    assert (MANIFEST.calibration, MANIFEST.lineage) == ({}, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "words"),
+    [
+        ("CT", {"scores": [0.9, 0.2]}, "scores must increase"),
+        ("CT", {"expected_iou": [0.8, 0.1]}, "must not decrease"),
+        ("CT", {"expected_iou": [0.1]}, "must be as many"),
+        ("CT", {"scores": [], "expected_iou": []}, "at least one"),
+        ("CT", {"expected_iou": [0.1, 1.1]}, r"must lie in \[0, 1\]"),
+        ("CT", {"abstain_below": -0.1}, r"must lie in \[0, 1\]"),
+        ("CT", {"abstain_below": float("nan")}, "must be finite"),
+        ("CT", {"patients": 0}, "there must be patients"),
+        ("CT", {"answers": 3}, "there must be patients"),
+        ("CT", {"scores": 3}, "is not readable"),
+        ("CT", {"scores": ["high", "low"]}, "is not readable"),
+        ("CT", {"more": 3}, "is not readable"),
+        ("ct", {}, "'ct' is no DICOM modality"),
+    ],
+)
+def test_a_calibration_that_is_none_is_refused(name: str, changes: dict[str, Any], words: str) -> None:
+    """A curve that falls, leaves [0, 1], lacks values, or belongs to no modality raises BundleError that says so."""
+    plain = json.loads(replace(MANIFEST, calibration={"CT": CALIBRATION}).to_json())
+    plain["calibration"] = {name: plain["calibration"]["CT"] | changes}
+    with pytest.raises(BundleError, match=words):
+        Manifest.from_json(json.dumps(plain))
+
+
+def test_expected_iou_is_linear_between_knots_and_constant_outside() -> None:
+    """A score on a knot has the knot's value, one between two its share, one outside the nearest."""
+    assert [CALIBRATION.at(score) for score in (0.2, 0.9)] == pytest.approx([0.1, 0.8])
+    assert CALIBRATION.at(0.55) == pytest.approx(0.45)
+    assert [CALIBRATION.at(score) for score in (-5, 5)] == [0.1, 0.8]
 
 
 def test_a_bundle_gives_its_graphs_and_weights_by_role(tmp_path: Path) -> None:
