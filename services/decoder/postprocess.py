@@ -28,7 +28,7 @@ class MaskWindow:
         row: First row of the window in the image.
         column: First column.
         area: Foreground pixels.
-        stability_score: Area at threshold + 1 divided by area at threshold - 1; 1 where both are empty.
+        stability_score: Area at threshold + offset divided by area at threshold - offset; 1 where both are empty.
         any_logit_above: Whether any low-resolution logit reached the threshold, in the padding too.
     """
 
@@ -78,9 +78,17 @@ class MaskUpscaler:
         self._rows = _composed(low_res_size, side, input_size[0], image_size[0])
         self._columns = _composed(low_res_size, side, input_size[1], image_size[1])
 
-    def __call__(self, logits: NDArray[np.float32], threshold: float) -> MaskWindow:
-        """Returns the mask of logits (low_res_size, low_res_size) above the threshold."""
-        low = threshold - STABILITY_OFFSET
+    def __call__(
+        self, logits: NDArray[np.float32], threshold: float, stability_offset: float = STABILITY_OFFSET
+    ) -> MaskWindow:
+        """Returns the mask of logits (low_res_size, low_res_size) above the threshold.
+
+        Args:
+            logits: The model's answer.
+            threshold: Above it is foreground.
+            stability_offset: How far the threshold moves up and down for the stability score.
+        """
+        low = threshold - stability_offset
         above: NDArray[np.bool_] = logits > low
         any_above = bool((logits > threshold).any())
         rows = _reached(self._rows, np.any(above, axis=1))
@@ -99,7 +107,7 @@ class MaskUpscaler:
             inside = block > threshold
             mask[begin : begin + len(down)] = inside
             counts += (
-                np.count_nonzero(block > threshold + STABILITY_OFFSET),
+                np.count_nonzero(block > threshold + stability_offset),
                 np.count_nonzero(inside),
                 np.count_nonzero(block > low),
             )

@@ -74,6 +74,20 @@ def check_kinds(prompts: Sequence[Prompt], kinds: PromptKinds, model: str) -> No
             _refuse(f"prompts[{index}].mask_input", "mask inputs", kinds, model)
 
 
+def check_points(kinds: PromptKinds, model: str) -> None:
+    """Refuses to prompt with points of its own a model that was not trained on them; PromptNotSupported."""
+    if not kinds.points:
+        _refuse("", "points", kinds, model)
+
+
+def point_batch(points: NDArray[np.float64], canvas: CanvasMap) -> PromptBatch:
+    """Returns one batch of prompts that are one foreground point (n, 2) each, in full-image pixels."""
+    coords = np.zeros((len(points), 2, 2), np.float32)
+    coords[:, 0] = canvas.to_canvas(points)
+    labels = np.tile(np.array([_FOREGROUND, _PADDING], np.float32), (len(points), 1))
+    return PromptBatch(tuple(range(len(points))), coords, labels, None)
+
+
 def batches(prompts: Sequence[Prompt], canvas: CanvasMap, max_batch: int) -> list[PromptBatch]:
     """Groups prompts into calls of at most max_batch.
 
