@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import numpy as np
 
 from hilum.codec.embeddings import embedding_values_from_message
+from hilum.codec.generation import crop_layer_from_message, parameters_from_message
 from hilum.codec.images import placement_from_message, size_from_message
 from hilum.codec.masks import mask_to_message
 from hilum.codec.predictions import check_answer_size
@@ -24,16 +25,16 @@ from hilum.errors import (
 from hilum.masks import bounding_box
 from hilum.testing.drawing import SCALES, View, logits, mask
 from hilum.testing.encoder import FakeEncoder
-from hilum.testing.fake import Context, Fake, answering, tenant_of
+from hilum.testing.fake import Context, Fake, answering, streaming, tenant_of
+from hilum.testing.generation import SCORES, Crop, search
 from hilum.testing.model import EMBEDDING_SHAPE, LOW_RES_SIZE, FakeModel, check_kinds
-from hilum.types import BoolMask, Pixels, Prompt
+from hilum.types import BoolMask, Pixels, Point, Prompt
 from hilum.v1 import decoder_service_pb2 as pb
 from hilum.v1 import decoder_service_pb2_grpc, image_pb2
 
 MAX_PROMPTS = 256
 RADIUS_PX = 10.0
 _MARGIN_PX = 3
-_SCORES = (0.9, 0.8, 0.7)
 
 
 class FakeDecoder(Fake, decoder_service_pb2_grpc.DecoderServiceServicer):
@@ -70,8 +71,7 @@ class FakeDecoder(Fake, decoder_service_pb2_grpc.DecoderServiceServicer):
         patch = self._patch(request)
         embedding, origin = self._embedding(request, tenant_of(context))
         model = self._model(embedding)
-        if request.decoder_revision not in ("", model.decoder_revision):
-            raise ModelNotFound("this decoder revision is not served here", field="decoder_revision")
+        _check_revision(request.decoder_revision, model)
         view, full_size = self._view(request, embedding, model)
         check_answer_size(request, full_size, LOW_RES_SIZE, max_bytes=MAX_MESSAGE_BYTES)
         prompts = [
@@ -88,13 +88,66 @@ class FakeDecoder(Fake, decoder_service_pb2_grpc.DecoderServiceServicer):
             timings=pb.PredictTimings(embedding_origin=origin),
         )
 
+    @streaming
+    async def GenerateMasks(  # noqa: N802
+        self, request: pb.GenerateMasksRequest, context: Context
+    ) -> AsyncIterator[pb.GenerateMasksResponse]:
+        """Draws discs around the points of a grid, and drops those that overlap too much."""
+        if request.mask_encoding not in image_pb2.MaskEncoding.values():
+            raise InvalidField(f"{request.mask_encoding} is not known here", field="mask_encoding")
+        parameters, tenant = parameters_from_message(request), tenant_of(context)
+        embedding, origin = self._embedding(request, tenant)
+        model = self._model(embedding)
+        _check_revision(request.decoder_revision, model)
+        size = size_from_message(embedding.image_size)
+        view = View(size, size_from_message(embedding.input_size), model.image_size_px, (0, 0))
+        crops = [Crop(view, 0), *self._crops(request, size, model, tenant)]
+        check_kinds(Prompt(points=(Point(0, 0),)), model, "embedding_source")
+        packed = request.mask_encoding == image_pb2.MASK_ENCODING_PACKED_BITS
+        count = 0
+        for answer in search(crops, size, parameters, radius_px=self._radius_px, packed=packed):
+            count += len(answer.masks.masks)
+            yield answer
+        summary = pb.GenerationSummary(
+            mask_count=count,
+            model=model.name,
+            encoder_revision=model.encoder_revision,
+            decoder_revision=model.decoder_revision,
+            timings=pb.PredictTimings(embedding_origin=origin),
+        )
+        yield pb.GenerateMasksResponse(summary=summary)
+
+    def _crops(
+        self, request: pb.GenerateMasksRequest, size: tuple[int, int], model: FakeModel, tenant: str
+    ) -> list[Crop]:
+        crops = []
+        for index, crop in enumerate(request.crops):
+            field = f"crops[{index}]"
+            embedding, _ = self._embedding(crop, tenant, f"{field}.")
+            crop_model = self._model(embedding)
+            layer = crop_layer_from_message(crop, field)
+            view, full_size = self._view(crop, embedding, crop_model, f"{field}.placement")
+            if full_size != size:
+                raise InvalidField(
+                    "is not the size of the image that was encoded", field=f"{field}.placement.full_size"
+                )
+            if crop_model is not model:
+                raise ModelMismatch("crop and image come from different encoders; encode both with one model")
+            crops.append(Crop(view, layer))
+        return crops
+
     def _embedding(
-        self, request: pb.PredictMasksRequest, tenant: str
+        self,
+        request: pb.PredictMasksRequest | pb.GenerateMasksRequest | pb.GenerationCrop,
+        tenant: str,
+        prefix: str = "",
     ) -> tuple[image_pb2.Embedding, pb.EmbeddingOrigin.ValueType]:
         match request.WhichOneof("embedding_source"):
             case "embedding_id":
                 if len(request.embedding_id) != DIGEST_BYTES:
-                    raise InvalidField(f"has {len(request.embedding_id)} bytes instead of 32", field="embedding_id")
+                    raise InvalidField(
+                        f"has {len(request.embedding_id)} bytes instead of 32", field=f"{prefix}embedding_id"
+                    )
                 key = (tenant, request.embedding_id)
                 if key in self._hot:
                     return self._hot[key], pb.EMBEDDING_ORIGIN_MEMORY
@@ -106,12 +159,12 @@ class FakeDecoder(Fake, decoder_service_pb2_grpc.DecoderServiceServicer):
                 self._hot[key] = known
                 return known, pb.EMBEDDING_ORIGIN_ENCODER
             case "embedding":
-                embedding_values_from_message(request.embedding, "embedding")
+                embedding_values_from_message(request.embedding, f"{prefix}embedding")
                 size = size_from_message(request.embedding.image_size)
-                check_image_size(size, "embedding.image_size", max_pixels=self._max_image_pixels)
+                check_image_size(size, f"{prefix}embedding.image_size", max_pixels=self._max_image_pixels)
                 return request.embedding, pb.EMBEDDING_ORIGIN_INLINE
             case _:
-                raise InvalidField("embedding_id or embedding is required", field="embedding_source")
+                raise InvalidField("embedding_id or embedding is required", field=f"{prefix}embedding_source")
 
     def _model(self, embedding: image_pb2.Embedding) -> FakeModel:
         for model in self._encoder.models:
@@ -126,15 +179,17 @@ class FakeDecoder(Fake, decoder_service_pb2_grpc.DecoderServiceServicer):
         )
 
     def _view(
-        self, request: pb.PredictMasksRequest, embedding: image_pb2.Embedding, model: FakeModel
+        self,
+        request: pb.PredictMasksRequest | pb.GenerationCrop,
+        embedding: image_pb2.Embedding,
+        model: FakeModel,
+        field: str = "placement",
     ) -> tuple[View, tuple[int, int]]:
         size = size_from_message(embedding.image_size)
         input_size = size_from_message(embedding.input_size)
         if not request.HasField("placement"):
             return View(size, input_size, model.image_size_px, (0, 0)), size
-        placement = placement_from_message(
-            request.placement, "placement", crop_size=size, max_pixels=self._max_image_pixels
-        )
+        placement = placement_from_message(request.placement, field, crop_size=size, max_pixels=self._max_image_pixels)
         offset = (placement.offset_x_px, placement.offset_y_px)
         return View(size, input_size, model.image_size_px, offset), placement.full_size
 
@@ -157,7 +212,7 @@ class FakeDecoder(Fake, decoder_service_pb2_grpc.DecoderServiceServicer):
     ) -> Sequence[pb.PredictedMask]:
         answers = []
         packed = request.mask_encoding == image_pb2.MASK_ENCODING_PACKED_BITS
-        for scale, score in zip(SCALES[: 3 if request.multimask_output else 1], _SCORES, strict=False):
+        for scale, score in zip(SCALES[: 3 if request.multimask_output else 1], SCORES, strict=False):
             full = np.zeros(full_size, np.bool_)
             (left, top), (height, width) = view.offset, view.size
             drawn = mask(prompt, view, scale=scale, radius_px=self._radius_px)
@@ -182,6 +237,11 @@ class FakeDecoder(Fake, decoder_service_pb2_grpc.DecoderServiceServicer):
                     answer.refined_mask.CopyFrom(mask_to_message(refined, packed=packed))
             answers.append(answer)
         return answers
+
+
+def _check_revision(wanted: str, model: FakeModel) -> None:
+    if wanted not in ("", model.decoder_revision):
+        raise ModelNotFound("this decoder revision is not served here", field="decoder_revision")
 
 
 def _refined(

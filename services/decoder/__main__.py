@@ -18,6 +18,7 @@ from hilum.serving.shared_cache import shared_cache
 from hilum.serving.telemetry import Telemetry
 from hilum.types import Box, Prompt
 from hilum.v1.decoder_service_pb2_grpc import add_DecoderServiceServicer_to_server
+from services.decoder.automatic import MaskGeneration
 from services.decoder.decoding import DecodeTimings, Decoding
 from services.decoder.embeddings import DecoderModel, EncoderSource, HotImages
 from services.decoder.mask_decoder import OnnxMaskDecoder
@@ -46,6 +47,8 @@ def decoder_server(settings: DecoderSettings, bundles: list[Bundle], telemetry: 
     permits = Permits(settings.running_permits, settings.waiting_permits, name="predict", telemetry=telemetry)
     server = Server(settings, telemetry, dependencies=shared.dependencies)
     decoding = Decoding(permits=permits, pool=pool)
+    # One search at a time, beside the permits of prompts: who waits for an outline does not wait for a search.
+    searches = Permits(1, settings.waiting_permits, name="generate", telemetry=telemetry)
     server.warm_ups += [partial(warm_up, images, decoding, model) for model in models]
     server.add(
         SERVICE,
@@ -53,6 +56,7 @@ def decoder_server(settings: DecoderSettings, bundles: list[Bundle], telemetry: 
         DecoderServicer(
             images,
             decoding,
+            MaskGeneration(permits=searches, pool=pool),
             pool=pool,
             max_image_pixels=settings.max_image_pixels,
             max_message_bytes=settings.max_message_bytes,

@@ -87,7 +87,7 @@ class MaskGeneration:
             grid_side(parameters.points_per_side, parameters.crop_n_points_downscale_factor, crop.layer)
             for crop in crops
         ]
-        total, done = sum(side**2 for side in sides), 0
+        total, done, passed = sum(side**2 for side in sides), 0, 0
         found: list[Candidate] = []
         async with self._permits.acquire():
             for crop, side in zip(crops, sides, strict=True):
@@ -95,10 +95,11 @@ class MaskGeneration:
                 in_crop: list[Candidate] = []
                 for points in search.batches(side):
                     # One call a batch: a cancelled or expired request stops between two of them.
-                    in_crop += await self._pool.run(search.run, points)
+                    batch = await self._pool.run(search.run, points)
+                    in_crop += batch
                     self._check_memory(found, in_crop)
-                    done += len(points)
-                    yield GenerationProgress(done, total, len(found) + len(in_crop))
+                    done, passed = done + len(points), passed + len(batch)
+                    yield GenerationProgress(done, total, passed)
                 found += await self._pool.run(_best, in_crop, parameters.box_nms_thresh)
             if len(crops) > 1:
                 found = await self._pool.run(_of_smallest_crops, found, parameters.crop_nms_thresh)

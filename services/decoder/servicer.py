@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 
 import grpc
 
 from hilum.codec.embeddings import embedding_values_from_message
+from hilum.codec.generation import parameters_from_message
 from hilum.codec.images import placement_from_message, size_from_message
 from hilum.codec.masks import mask_to_message, window_to_message
 from hilum.codec.predictions import check_answer_size
 from hilum.codec.prompts import prompt_from_message
-from hilum.codec.tensors import check_image_size, image_pixels_from_message, tensor_to_message
+from hilum.codec.tensors import check_answer_bytes, check_image_size, image_pixels_from_message, tensor_to_message
 from hilum.digest import DIGEST_BYTES
 from hilum.errors import InvalidField, LimitExceeded, ModelNotFound
+from hilum.serving.bundle import Manifest
 from hilum.serving.overload import ComputePool
 from hilum.serving.telemetry import rpc_facts
 from hilum.serving.tenant import current_tenant
 from hilum.types import Placement
 from hilum.v1 import decoder_service_pb2 as pb
 from hilum.v1 import decoder_service_pb2_grpc, image_pb2
+from services.decoder.automatic import MaskGeneration, SearchedCrop
 from services.decoder.decoding import DecodedMask, DecodeTimings, Decoding
 from services.decoder.embeddings import HotImage, HotImages, Origin
+from services.decoder.generation import messages, placed, whole
 from services.decoder.refinement import Patch
 
 MAX_PROMPTS = 256
@@ -34,11 +39,12 @@ _ENCODINGS = (
 
 
 class DecoderServicer(decoder_service_pb2_grpc.DecoderServiceServicer):
-    """Serves a Decoding over HotImages.
+    """Serves a Decoding and a MaskGeneration over HotImages.
 
     Args:
         images: Where embeddings are found.
-        decoding: The core.
+        decoding: The core for prompts.
+        generation: The core that finds everything.
         pool: Threads in which masks are encoded.
         max_image_pixels: Largest full image accepted.
         max_message_bytes: Largest answer.
@@ -48,6 +54,7 @@ class DecoderServicer(decoder_service_pb2_grpc.DecoderServiceServicer):
         self,
         images: HotImages,
         decoding: Decoding,
+        generation: MaskGeneration,
         *,
         pool: ComputePool,
         max_image_pixels: int,
@@ -55,6 +62,7 @@ class DecoderServicer(decoder_service_pb2_grpc.DecoderServiceServicer):
     ) -> None:
         self._images = images
         self._decoding = decoding
+        self._generation = generation
         self._pool = pool
         self._max_image_pixels = max_image_pixels
         self._max_message_bytes = max_message_bytes
@@ -74,8 +82,7 @@ class DecoderServicer(decoder_service_pb2_grpc.DecoderServiceServicer):
         hot, origin = await self._hot(request)
         timings.embedding_ms = timings.total_ms()
         manifest = hot.model.bundle.manifest
-        if request.decoder_revision not in ("", manifest.decoder_revision):
-            raise ModelNotFound("this decoder revision is not served here", field="decoder_revision")
+        _check_revision(request.decoder_revision, manifest)
         placement = self._placement(request, hot)
         full_size = placement.full_size if placement else hot.image_size
         check_answer_size(request, full_size, manifest.low_res_mask_size, max_bytes=self._max_message_bytes)
@@ -100,37 +107,73 @@ class DecoderServicer(decoder_service_pb2_grpc.DecoderServiceServicer):
             model=manifest.name,
             encoder_revision=manifest.encoder_revision,
             decoder_revision=manifest.decoder_revision,
-            timings=pb.PredictTimings(
-                embedding_ms=timings.embedding_ms,
-                decode_ms=timings.decode_ms,
-                postprocess_ms=timings.postprocess_ms,
-                total_ms=timings.total_ms(),
-                embedding_origin=pb.EmbeddingOrigin.ValueType(origin.value),
-            ),
+            timings=_timings(timings, origin),
         )
 
-    async def _hot(self, request: pb.PredictMasksRequest) -> tuple[HotImage, Origin]:
+    async def GenerateMasks(  # noqa: N802
+        self, request: pb.GenerateMasksRequest, context: grpc.aio.ServicerContext[object, object]
+    ) -> AsyncIterator[pb.GenerateMasksResponse]:
+        """Finds everything in an image, with progress."""
+        timings = DecodeTimings()
+        if request.mask_encoding not in _ENCODINGS:
+            raise InvalidField(f"{request.mask_encoding} is not known here", field="mask_encoding")
+        packed = request.mask_encoding == image_pb2.MASK_ENCODING_PACKED_BITS
+        parameters = parameters_from_message(request)
+        image, origin = await self._hot(request)
+        manifest, size = image.model.bundle.manifest, image.image_size
+        _check_revision(request.decoder_revision, manifest)
+        if packed:
+            check_answer_bytes(size[0] * -(-size[1] // 8), "mask_encoding", max_bytes=self._max_message_bytes)
+        crops = [whole(image), *[await self._crop(crop, index, image) for index, crop in enumerate(request.crops)]]
+        timings.embedding_ms = timings.total_ms()
+        count = 0
+        async with (
+            aclosing(self._generation.generate(crops, parameters, timings)) as events,
+            aclosing(messages(events, size, packed=packed, pool=self._pool)) as answers,
+        ):
+            async for answer in answers:
+                count += len(answer.masks.masks)
+                yield answer
+        rpc_facts().add(masks=count, embedding_origin=origin.name.lower(), decode_ms=timings.decode_ms)
+        yield pb.GenerateMasksResponse(
+            summary=pb.GenerationSummary(
+                mask_count=count,
+                model=manifest.name,
+                encoder_revision=manifest.encoder_revision,
+                decoder_revision=manifest.decoder_revision,
+                timings=_timings(timings, origin),
+            )
+        )
+
+    async def _crop(self, crop: pb.GenerationCrop, index: int, image: HotImage) -> SearchedCrop:
+        field = f"crops[{index}]"
+        hot, _ = await self._hot(crop, f"{field}.")
+        return placed(crop, field, hot, image, max_image_pixels=self._max_image_pixels)
+
+    async def _hot(
+        self, request: pb.PredictMasksRequest | pb.GenerateMasksRequest | pb.GenerationCrop, prefix: str = ""
+    ) -> tuple[HotImage, Origin]:
         match request.WhichOneof("embedding_source"):
             case "embedding_id":
                 if len(request.embedding_id) != DIGEST_BYTES:
-                    raise InvalidField(f"has {len(request.embedding_id)} bytes instead of 32", field="embedding_id")
+                    raise InvalidField(
+                        f"has {len(request.embedding_id)} bytes instead of 32", field=f"{prefix}embedding_id"
+                    )
                 return await self._images.get(request.embedding_id, current_tenant())
             case "embedding":
-                embedding = request.embedding
+                embedding, field = request.embedding, f"{prefix}embedding"
+                image_size = size_from_message(embedding.image_size)
+                values = embedding_values_from_message(embedding, field)
+                check_image_size(image_size, f"{field}.image_size", max_pixels=self._max_image_pixels)
                 hot = await self._images.prepare(
-                    embedding_values_from_message(embedding, "embedding"),
+                    values,
                     encoder_revision=embedding.encoder_revision,
-                    image_size=self._image_size(embedding),
+                    image_size=image_size,
                     input_size=size_from_message(embedding.input_size),
                 )
                 return hot, Origin.INLINE
             case _:
-                raise InvalidField("embedding_id or embedding is required", field="embedding_source")
-
-    def _image_size(self, embedding: image_pb2.Embedding) -> tuple[int, int]:
-        size = size_from_message(embedding.image_size)
-        check_image_size(size, "embedding.image_size", max_pixels=self._max_image_pixels)
-        return size
+                raise InvalidField("embedding_id or embedding is required", field=f"{prefix}embedding_source")
 
     def _placement(self, request: pb.PredictMasksRequest, hot: HotImage) -> Placement | None:
         if not request.HasField("placement"):
@@ -149,6 +192,21 @@ class DecoderServicer(decoder_service_pb2_grpc.DecoderServiceServicer):
             refinement.patch, "refinement.patch", max_pixels=self._max_image_pixels, colour=False
         )
         return Patch(values, refinement.offset_x_px, refinement.offset_y_px)
+
+
+def _check_revision(wanted: str, manifest: Manifest) -> None:
+    if wanted not in ("", manifest.decoder_revision):
+        raise ModelNotFound("this decoder revision is not served here", field="decoder_revision")
+
+
+def _timings(timings: DecodeTimings, origin: Origin) -> pb.PredictTimings:
+    return pb.PredictTimings(
+        embedding_ms=timings.embedding_ms,
+        decode_ms=timings.decode_ms,
+        postprocess_ms=timings.postprocess_ms,
+        total_ms=timings.total_ms(),
+        embedding_origin=pb.EmbeddingOrigin.ValueType(origin.value),
+    )
 
 
 def _results(
