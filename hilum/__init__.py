@@ -6,6 +6,7 @@ writing results needs the extra `hilum[images]`, the command line `hilum[cli]`.
 
 from hilum.client import AsyncClient, Client
 from hilum.connection import Endpoints
+from hilum.generation import GenerationParameters
 from hilum.geometry import ImageGeometry
 from hilum.region import Region, choose_region
 from hilum.transform import Transform
@@ -44,6 +45,7 @@ __all__ = [
     "Box",
     "Client",
     "Endpoints",
+    "GenerationParameters",
     "Identity",
     "Image",
     "ImageGeometry",

@@ -11,11 +11,13 @@ from typing import Any, Self, TypeVar
 import grpc.aio
 from numpy.typing import ArrayLike
 
+from hilum.automatic import GenerationCallback, GenerationCalls
 from hilum.connection import TENANT_KEY, Endpoints, Metadata, open_channel
+from hilum.generation import GeneratedMask, GenerationParameters
 from hilum.geometry import Float
 from hilum.multimodal import FusionCalls, PointUnit
 from hilum.region import Region
-from hilum.segmentation import EncodeFailure, EncodeSuccess, Model, RegionChoice, SegmentationCalls
+from hilum.segmentation import EncodeFailure, EncodeSuccess, Model, RegionChoice
 from hilum.transform import Transform
 from hilum.types import (
     EncodedImage,
@@ -39,7 +41,7 @@ DEFAULT_TIMEOUT_S = 60.0
 ProgressCallback = Callable[[RegistrationProgress], None]
 
 
-class AsyncClient(SegmentationCalls, FusionCalls):
+class AsyncClient(GenerationCalls, FusionCalls):
     """Talks to encoder, decoder and fusion; one per program, used by many tasks.
 
     Args:
@@ -65,7 +67,7 @@ class AsyncClient(SegmentationCalls, FusionCalls):
         metadata: Metadata = ((TENANT_KEY, tenant),) if tenant else ()
         self._channels = [channel(where.encoder), channel(where.decoder), channel(where.fusion)]
         encoder, decoder, fusion = self._channels
-        SegmentationCalls.__init__(self, encoder, decoder, timeout_s=timeout_s, metadata=metadata)
+        GenerationCalls.__init__(self, encoder, decoder, timeout_s=timeout_s, metadata=metadata)
         FusionCalls.__init__(self, fusion, timeout_s=timeout_s, metadata=metadata)
 
     async def __aenter__(self) -> Self:
@@ -201,6 +203,22 @@ class Client:
                 multimask_output=multimask_output,
                 refine_bright=refine_bright,
                 return_low_res_masks=return_low_res_masks,
+            )
+        )
+
+    def generate_masks(
+        self,
+        image: Image,
+        *,
+        parameters: GenerationParameters | None = None,
+        mapping: IntensityMapping | None = None,
+        model: str = "",
+        on_progress: GenerationCallback | None = None,
+    ) -> list[GeneratedMask]:
+        """See AsyncClient.generate_masks; `on_progress` is called in the client's thread."""
+        return self._wait(
+            self._client.generate_masks(
+                image, parameters=parameters, mapping=mapping, model=model, on_progress=on_progress
             )
         )
 
