@@ -10,7 +10,12 @@ from typing import Literal, TypeAlias
 import grpc.aio
 
 from hilum.codec.images import EncodingOptions, options_to_message, placement_to_message
-from hilum.codec.predictions import encoded_from_message, masks_from_response, timings_from_message
+from hilum.codec.predictions import (
+    encoded_from_message,
+    masks_from_response,
+    modality_to_message,
+    timings_from_message,
+)
 from hilum.codec.prompts import prompt_to_message
 from hilum.codec.tensors import tensor_to_message
 from hilum.connection import EMBEDDING_ID_KEY, IMAGE_DIGEST_KEY, Metadata, answered, streamed
@@ -248,6 +253,8 @@ class SegmentationCalls:
                 prompts=[prompt_to_message(prompts[index]) for index in indices],
                 multimask_output=multimask_output,
                 return_low_res_masks=return_low_res_masks,
+                modality=modality_to_message(image.source),
+                simulated=image.source.simulated,
             )
             if refine_bright:
                 request.refinement.patch.CopyFrom(tensor_to_message(_grey(image)))

@@ -162,6 +162,9 @@ class PredictedMask:
         empty_reason: Why the mask is empty, else "".
         refinement: What refinement did, else "".
         low_res_mask: Logits (256, 256) float32, where asked for.
+        expected_iou: IoU in [0, 1] that the model's masks of this score had on average on held-back images of the
+            image's modality; None where that was not measured: then people see a model score, and no IoU.
+        abstain: Whether the service would rather not answer, which people must see; None where expected_iou is.
     """
 
     mask: BoolMask
@@ -173,6 +176,8 @@ class PredictedMask:
     empty_reason: str = ""
     refinement: str = ""
     low_res_mask: NDArray[np.float32] | None = field(default=None, repr=False)
+    expected_iou: float | None = None
+    abstain: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -180,7 +185,8 @@ class Prediction:
     """Masks for the prompts of one image.
 
     Attributes:
-        masks: One tuple per prompt, in the order asked: one mask, or three with multimask_output.
+        masks: One tuple per prompt, in the order asked: one mask, or three with multimask_output, in the model's order
+            (whole, part, subpart); `best` takes the one to show.
         model: Name of the model.
         encoder_revision: Of the encoder, hex.
         decoder_revision: Of the decoder, hex.
@@ -197,6 +203,14 @@ class Prediction:
     embedding_origins: tuple[str, ...]
     timings_ms: dict[str, float]
     source: ImageSource = ImageSource()
+
+    def best(self, prompt: int = 0) -> PredictedMask:
+        """Returns a prompt's mask with the highest model score, the first of equals: the model's first choice.
+
+        Args:
+            prompt: Index of the prompt, in the order asked.
+        """
+        return max(self.masks[prompt], key=lambda mask: mask.model_score)
 
 
 @dataclass(frozen=True)

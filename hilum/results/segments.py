@@ -51,9 +51,9 @@ def chosen_segments(
             number=index + 1,
             label=labels[index] if labels else f"Target {index + 1}",
             prompt=prompts[index] if prompts else None,
-            predicted=max(masks, key=lambda mask: mask.model_score),
+            predicted=prediction.best(index),
         )
-        for index, masks in enumerate(prediction.masks)
+        for index in range(count)
     )
 
 

@@ -10,7 +10,7 @@ from hilum.codec.embeddings import embedding_values_from_message
 from hilum.codec.generation import crop_layer_from_message, parameters_from_message
 from hilum.codec.images import placement_from_message, size_from_message
 from hilum.codec.masks import mask_to_message
-from hilum.codec.predictions import check_answer_size
+from hilum.codec.predictions import check_answer_size, modality_from_message
 from hilum.codec.prompts import box_to_message, prompt_from_message
 from hilum.codec.tensors import check_image_size, image_pixels_from_message, tensor_to_message
 from hilum.connection import MAX_MESSAGE_BYTES
@@ -35,6 +35,7 @@ from hilum.v1 import decoder_service_pb2_grpc, image_pb2
 MAX_PROMPTS = 256
 RADIUS_PX = 10.0
 _MARGIN_PX = 3
+_OVERCONFIDENCE = 0.1
 
 
 class FakeDecoder(Fake, decoder_service_pb2_grpc.DecoderServiceServicer):
@@ -68,6 +69,7 @@ class FakeDecoder(Fake, decoder_service_pb2_grpc.DecoderServiceServicer):
             raise LimitExceeded(f"{len(request.prompts)} prompts; at most {MAX_PROMPTS}", field="prompts")
         if request.mask_encoding not in image_pb2.MaskEncoding.values():
             raise InvalidField(f"{request.mask_encoding} is not known here", field="mask_encoding")
+        modality = modality_from_message(request.modality, "modality")
         patch = self._patch(request)
         embedding, origin = self._embedding(request, tenant_of(context))
         model = self._model(embedding)
@@ -80,8 +82,11 @@ class FakeDecoder(Fake, decoder_service_pb2_grpc.DecoderServiceServicer):
         ]
         for index, prompt in enumerate(prompts):
             check_kinds(prompt, model, f"prompts[{index}]")
+        results = [pb.PromptResult(masks=self._masks(prompt, view, full_size, patch, request)) for prompt in prompts]
+        for answer in (answer for result in results for answer in result.masks):
+            _set_worth(answer, model, calibrated=modality in model.calibrated and not request.simulated)
         return pb.PredictMasksResponse(
-            results=[pb.PromptResult(masks=self._masks(prompt, view, full_size, patch, request)) for prompt in prompts],
+            results=results,
             model=model.name,
             encoder_revision=model.encoder_revision,
             decoder_revision=model.decoder_revision,
@@ -242,6 +247,15 @@ class FakeDecoder(Fake, decoder_service_pb2_grpc.DecoderServiceServicer):
 def _check_revision(wanted: str, model: FakeModel) -> None:
     if wanted not in ("", model.decoder_revision):
         raise ModelNotFound("this decoder revision is not served here", field="decoder_revision")
+
+
+def _set_worth(answer: pb.PredictedMask, model: FakeModel, *, calibrated: bool) -> None:
+    if not calibrated:
+        answer.score_calibration = pb.SCORE_CALIBRATION_NOT_CALIBRATED
+        return
+    answer.score_calibration = pb.SCORE_CALIBRATION_CALIBRATED
+    answer.expected_iou = answer.iou_prediction - _OVERCONFIDENCE if answer.area_px else 0.0
+    answer.abstain = not answer.area_px or answer.expected_iou < model.abstain_below
 
 
 def _refined(

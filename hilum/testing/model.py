@@ -22,6 +22,8 @@ class FakeModel:
         points: Whether points are accepted.
         box: Whether boxes are.
         mask_input: Whether mask inputs are.
+        calibrated: DICOM modalities on which it knows what its scores are worth: .1 less than they say.
+        abstain_below: Expected IoU below which it abstains.
     """
 
     name: str = "fake"
@@ -29,6 +31,8 @@ class FakeModel:
     points: bool = True
     box: bool = True
     mask_input: bool = True
+    calibrated: frozenset[str] = frozenset({"CT"})
+    abstain_below: float = 0.65
 
     @property
     def encoder_revision(self) -> str:

@@ -100,6 +100,34 @@ REFINEMENT_OUTCOME_KEPT_DISAGREES: RefinementOutcome.ValueType  # 5
 """Kept the model's mask: the refined one would no longer overlap it."""
 Global___RefinementOutcome: _TypeAlias = RefinementOutcome  # noqa: Y015
 
+class _ScoreCalibration:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ScoreCalibrationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ScoreCalibration.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SCORE_CALIBRATION_UNSPECIFIED: _ScoreCalibration.ValueType  # 0
+    """Nothing is said: no prompt was answered (GenerateMasks)."""
+    SCORE_CALIBRATION_CALIBRATED: _ScoreCalibration.ValueType  # 1
+    """Measured on acquired images of the request's modality: expected_iou and abstain are set."""
+    SCORE_CALIBRATION_NOT_CALIBRATED: _ScoreCalibration.ValueType  # 2
+    """Not measured: the modality is unknown or another one, or the image is simulated. iou_prediction is a model score,
+    by which masks of one prompt can be ranked, and no more.
+    """
+
+class ScoreCalibration(_ScoreCalibration, metaclass=_ScoreCalibrationEnumTypeWrapper):
+    """Whether what the model's score is worth has been measured on images like this one."""
+
+SCORE_CALIBRATION_UNSPECIFIED: ScoreCalibration.ValueType  # 0
+"""Nothing is said: no prompt was answered (GenerateMasks)."""
+SCORE_CALIBRATION_CALIBRATED: ScoreCalibration.ValueType  # 1
+"""Measured on acquired images of the request's modality: expected_iou and abstain are set."""
+SCORE_CALIBRATION_NOT_CALIBRATED: ScoreCalibration.ValueType  # 2
+"""Not measured: the modality is unknown or another one, or the image is simulated. iou_prediction is a model score,
+by which masks of one prompt can be ranked, and no more.
+"""
+Global___ScoreCalibration: _TypeAlias = ScoreCalibration  # noqa: Y015
+
 class _EmbeddingOrigin:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -147,6 +175,8 @@ class PredictMasksRequest(_message.Message):
     RETURN_LOW_RES_MASKS_FIELD_NUMBER: _builtins.int
     REFINEMENT_FIELD_NUMBER: _builtins.int
     DECODER_REVISION_FIELD_NUMBER: _builtins.int
+    MODALITY_FIELD_NUMBER: _builtins.int
+    SIMULATED_FIELD_NUMBER: _builtins.int
     embedding_id: _builtins.bytes
     """Id that EncodeImage returned, 32 bytes."""
     multimask_output: _builtins.bool
@@ -157,6 +187,12 @@ class PredictMasksRequest(_message.Message):
     """Return low-resolution logits with every mask, to be sent back as mask_input."""
     decoder_revision: _builtins.str
     """Require this decoder revision (SHA-256, hex). Empty: the server's decoder for the embedding's encoder."""
+    modality: _builtins.str
+    """DICOM Modality (0008,0060) of the image, such as CT: at most 16 of A-Z, 0-9, underscore and space; spaces around it
+    mean nothing. Decides only what the answer says of its scores. Empty: not known.
+    """
+    simulated: _builtins.bool
+    """The image was computed, such as a simulated radiograph, and never acquired: no calibration is claimed for it."""
     @_builtins.property
     def embedding(self) -> _image_pb2.Embedding:
         """The embedding itself, used for this call only and not kept."""
@@ -185,10 +221,12 @@ class PredictMasksRequest(_message.Message):
         return_low_res_masks: _builtins.bool = ...,
         refinement: Global___Refinement | None = ...,
         decoder_revision: _builtins.str = ...,
+        modality: _builtins.str = ...,
+        simulated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_placement", b"_placement", "_refinement", b"_refinement", "embedding", b"embedding", "embedding_id", b"embedding_id", "embedding_source", b"embedding_source", "placement", b"placement", "refinement", b"refinement"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_placement", b"_placement", "_refinement", b"_refinement", "decoder_revision", b"decoder_revision", "embedding", b"embedding", "embedding_id", b"embedding_id", "embedding_source", b"embedding_source", "mask_encoding", b"mask_encoding", "multimask_output", b"multimask_output", "placement", b"placement", "prompts", b"prompts", "refinement", b"refinement", "return_low_res_masks", b"return_low_res_masks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_placement", b"_placement", "_refinement", b"_refinement", "decoder_revision", b"decoder_revision", "embedding", b"embedding", "embedding_id", b"embedding_id", "embedding_source", b"embedding_source", "mask_encoding", b"mask_encoding", "modality", b"modality", "multimask_output", b"multimask_output", "placement", b"placement", "prompts", b"prompts", "refinement", b"refinement", "return_low_res_masks", b"return_low_res_masks", "simulated", b"simulated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__placement: _TypeAlias = _typing.Literal["placement"]  # noqa: Y015
     _WhichOneofArgType__placement: _TypeAlias = _typing.Literal["_placement", b"_placement"]  # noqa: Y015
@@ -324,8 +362,11 @@ class PredictedMask(_message.Message):
     EMPTY_REASON_FIELD_NUMBER: _builtins.int
     REFINED_MASK_FIELD_NUMBER: _builtins.int
     REFINEMENT_OUTCOME_FIELD_NUMBER: _builtins.int
+    EXPECTED_IOU_FIELD_NUMBER: _builtins.int
+    ABSTAIN_FIELD_NUMBER: _builtins.int
+    SCORE_CALIBRATION_FIELD_NUMBER: _builtins.int
     iou_prediction: _builtins.float
-    """The model's own estimate of its IoU with the truth. Not calibrated: a model score."""
+    """The model's own estimate of its IoU with the truth: a model score; expected_iou says what it has been worth."""
     stability_score: _builtins.float
     """IoU of the masks at threshold +1 and -1 (segment-anything's stability score), in [0, 1]."""
     area_px: _builtins.int
@@ -334,6 +375,16 @@ class PredictedMask(_message.Message):
     """Set when area_px is 0."""
     refinement_outcome: Global___RefinementOutcome.ValueType
     """What refinement did."""
+    expected_iou: _builtins.float
+    """IoU in [0, 1] that masks of this score had on average with the truth, on held-back images of the modality. Of the
+    model's mask, not the refined one; 0 for an empty mask. Present where score_calibration is CALIBRATED.
+    """
+    abstain: _builtins.bool
+    """True where the service would rather not answer: expected_iou is below the model's threshold, or the mask is empty.
+    Whoever shows the mask says so. Present where score_calibration is CALIBRATED.
+    """
+    score_calibration: Global___ScoreCalibration.ValueType
+    """Whether expected_iou and abstain could be given."""
     @_builtins.property
     def mask(self) -> _image_pb2.Mask:
         """The model's mask, in full-image pixels."""
@@ -362,19 +413,30 @@ class PredictedMask(_message.Message):
         empty_reason: Global___EmptyMaskReason.ValueType = ...,
         refined_mask: _image_pb2.Mask | None = ...,
         refinement_outcome: Global___RefinementOutcome.ValueType = ...,
+        expected_iou: _builtins.float | None = ...,
+        abstain: _builtins.bool | None = ...,
+        score_calibration: Global___ScoreCalibration.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_bounding_box", b"_bounding_box", "_low_res_mask", b"_low_res_mask", "_refined_mask", b"_refined_mask", "bounding_box", b"bounding_box", "low_res_mask", b"low_res_mask", "mask", b"mask", "refined_mask", b"refined_mask"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_abstain", b"_abstain", "_bounding_box", b"_bounding_box", "_expected_iou", b"_expected_iou", "_low_res_mask", b"_low_res_mask", "_refined_mask", b"_refined_mask", "abstain", b"abstain", "bounding_box", b"bounding_box", "expected_iou", b"expected_iou", "low_res_mask", b"low_res_mask", "mask", b"mask", "refined_mask", b"refined_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bounding_box", b"_bounding_box", "_low_res_mask", b"_low_res_mask", "_refined_mask", b"_refined_mask", "area_px", b"area_px", "bounding_box", b"bounding_box", "empty_reason", b"empty_reason", "iou_prediction", b"iou_prediction", "low_res_mask", b"low_res_mask", "mask", b"mask", "refined_mask", b"refined_mask", "refinement_outcome", b"refinement_outcome", "stability_score", b"stability_score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_abstain", b"_abstain", "_bounding_box", b"_bounding_box", "_expected_iou", b"_expected_iou", "_low_res_mask", b"_low_res_mask", "_refined_mask", b"_refined_mask", "abstain", b"abstain", "area_px", b"area_px", "bounding_box", b"bounding_box", "empty_reason", b"empty_reason", "expected_iou", b"expected_iou", "iou_prediction", b"iou_prediction", "low_res_mask", b"low_res_mask", "mask", b"mask", "refined_mask", b"refined_mask", "refinement_outcome", b"refinement_outcome", "score_calibration", b"score_calibration", "stability_score", b"stability_score"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__abstain: _TypeAlias = _typing.Literal["abstain"]  # noqa: Y015
+    _WhichOneofArgType__abstain: _TypeAlias = _typing.Literal["_abstain", b"_abstain"]  # noqa: Y015
     _WhichOneofReturnType__bounding_box: _TypeAlias = _typing.Literal["bounding_box"]  # noqa: Y015
     _WhichOneofArgType__bounding_box: _TypeAlias = _typing.Literal["_bounding_box", b"_bounding_box"]  # noqa: Y015
+    _WhichOneofReturnType__expected_iou: _TypeAlias = _typing.Literal["expected_iou"]  # noqa: Y015
+    _WhichOneofArgType__expected_iou: _TypeAlias = _typing.Literal["_expected_iou", b"_expected_iou"]  # noqa: Y015
     _WhichOneofReturnType__low_res_mask: _TypeAlias = _typing.Literal["low_res_mask"]  # noqa: Y015
     _WhichOneofArgType__low_res_mask: _TypeAlias = _typing.Literal["_low_res_mask", b"_low_res_mask"]  # noqa: Y015
     _WhichOneofReturnType__refined_mask: _TypeAlias = _typing.Literal["refined_mask"]  # noqa: Y015
     _WhichOneofArgType__refined_mask: _TypeAlias = _typing.Literal["_refined_mask", b"_refined_mask"]  # noqa: Y015
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__abstain) -> _WhichOneofReturnType__abstain | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__bounding_box) -> _WhichOneofReturnType__bounding_box | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_iou) -> _WhichOneofReturnType__expected_iou | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__low_res_mask) -> _WhichOneofReturnType__low_res_mask | None: ...
     @_typing.overload

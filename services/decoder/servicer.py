@@ -12,12 +12,13 @@ from hilum.codec.embeddings import embedding_values_from_message
 from hilum.codec.generation import parameters_from_message
 from hilum.codec.images import placement_from_message, size_from_message
 from hilum.codec.masks import mask_to_message, window_to_message
-from hilum.codec.predictions import check_answer_size
+from hilum.codec.predictions import check_answer_size, modality_from_message
 from hilum.codec.prompts import prompt_from_message
 from hilum.codec.tensors import check_answer_bytes, check_image_size, image_pixels_from_message, tensor_to_message
 from hilum.digest import DIGEST_BYTES
 from hilum.errors import InvalidField, LimitExceeded, ModelNotFound
 from hilum.serving.bundle import Manifest
+from hilum.serving.calibration import ScoreCalibration
 from hilum.serving.overload import ComputePool
 from hilum.serving.telemetry import rpc_facts
 from hilum.serving.tenant import current_tenant
@@ -25,6 +26,7 @@ from hilum.types import Placement
 from hilum.v1 import decoder_service_pb2 as pb
 from hilum.v1 import decoder_service_pb2_grpc, image_pb2
 from services.decoder.automatic import MaskGeneration, SearchedCrop
+from services.decoder.calibration import calibration_for, score_worth
 from services.decoder.decoding import DecodedMask, DecodeTimings, Decoding
 from services.decoder.embeddings import HotImage, HotImages, Origin
 from services.decoder.generation import messages, placed, whole
@@ -78,6 +80,7 @@ class DecoderServicer(decoder_service_pb2_grpc.DecoderServiceServicer):
             raise LimitExceeded(f"{len(request.prompts)} prompts; at most {MAX_PROMPTS}", field="prompts")
         if request.mask_encoding not in _ENCODINGS:
             raise InvalidField(f"{request.mask_encoding} is not known here", field="mask_encoding")
+        modality = modality_from_message(request.modality, "modality")
         patch = self._patch(request)
         hot, origin = await self._hot(request)
         timings.embedding_ms = timings.total_ms()
@@ -99,7 +102,8 @@ class DecoderServicer(decoder_service_pb2_grpc.DecoderServiceServicer):
             timings=timings,
         )
         begin = time.perf_counter()
-        results = await self._pool.run(_results, decoded, request, full_size)
+        calibration = calibration_for(manifest, modality, simulated=request.simulated)
+        results = await self._pool.run(_results, decoded, request, full_size, calibration)
         timings.postprocess_ms += (time.perf_counter() - begin) * 1000
         rpc_facts().add(prompts=len(prompts), embedding_origin=origin.name.lower(), decode_ms=timings.decode_ms)
         return pb.PredictMasksResponse(
@@ -210,9 +214,27 @@ def _timings(timings: DecodeTimings, origin: Origin) -> pb.PredictTimings:
 
 
 def _results(
-    decoded: Sequence[Sequence[DecodedMask]], request: pb.PredictMasksRequest, full_size: tuple[int, int]
+    decoded: Sequence[Sequence[DecodedMask]],
+    request: pb.PredictMasksRequest,
+    full_size: tuple[int, int],
+    calibration: ScoreCalibration | None,
 ) -> list[pb.PromptResult]:
-    return [pb.PromptResult(masks=[_mask(mask, request, full_size) for mask in masks]) for masks in decoded]
+    results = []
+    for masks in decoded:
+        messages = [_mask(mask, request, full_size) for mask in masks]
+        for message in messages:
+            _set_worth(message, calibration)
+        results.append(pb.PromptResult(masks=messages))
+    return results
+
+
+def _set_worth(message: pb.PredictedMask, calibration: ScoreCalibration | None) -> None:
+    if calibration is None:
+        message.score_calibration = pb.SCORE_CALIBRATION_NOT_CALIBRATED
+        return
+    worth = score_worth(calibration, message.iou_prediction, empty=not message.area_px)
+    message.score_calibration = pb.SCORE_CALIBRATION_CALIBRATED
+    message.expected_iou, message.abstain = worth.expected_iou, worth.abstain
 
 
 def _mask(decoded: DecodedMask, request: pb.PredictMasksRequest, full_size: tuple[int, int]) -> pb.PredictedMask:

@@ -1,11 +1,13 @@
 """The services under test, once per session, and a tenant of its own for every test."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from hilum.serving.bundle import Bundle
+from hilum.serving.calibration import ScoreCalibration
 from hilum.testing import FakeDecoder, FakeEncoder, FakeFusion, FakeModel, serve_in_process
 from modeling.bundle_writer import write_bundle
 from tests.congruence.oracle import RANDOM_SAM_SPEC, random_sam
@@ -14,9 +16,10 @@ from tests.contract.wiring import MAX_IMAGE_PIXELS, MAX_VOLUME_BYTES, Caller, Se
 
 @pytest.fixture(scope="session")
 def sam_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """The bundle of a small random SAM."""
+    """The bundle of a small random SAM, calibrated on CT as the fake is."""
     folder = tmp_path_factory.mktemp("bundles") / RANDOM_SAM_SPEC.name
-    return write_bundle(random_sam(), RANDOM_SAM_SPEC, folder).bundle
+    curve = ScoreCalibration((-10.0, 10.0), (0.0, 1.0), abstain_below=0.5, patients=1, answers=1)
+    return write_bundle(random_sam(), replace(RANDOM_SAM_SPEC, calibration={"CT": curve}), folder).bundle
 
 
 @pytest.fixture(scope="session")

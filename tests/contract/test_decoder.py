@@ -149,6 +149,36 @@ def test_models_keep_to_themselves(caller: Caller) -> None:
     assert response.model == caller.served.box_model
 
 
+def test_on_a_calibrated_modality_scores_have_a_worth(caller: Caller) -> None:
+    """On CT every mask has an expected IoU and may abstain; higher scores never expect less, empty masks nothing."""
+    request = prompting(caller, *PROMPTS, box(10.2, 10.2, 10.4, 10.4), multimask_output=True, modality=" CT")
+    masks = [mask for result in caller.call("PredictMasks", request).results for mask in result.masks]
+    for mask in masks:
+        assert mask.score_calibration == pb.SCORE_CALIBRATION_CALIBRATED
+        assert mask.HasField("abstain")
+        assert 0 <= mask.expected_iou <= 1
+        assert mask.area_px or (mask.expected_iou, mask.abstain) == (0, True)
+    worth = sorted((mask.iou_prediction, mask.expected_iou, not mask.abstain) for mask in masks if mask.area_px)
+    assert [entry[1:] for entry in worth] == sorted(entry[1:] for entry in worth)
+
+
+@pytest.mark.parametrize("fields", [{}, {"modality": "MR"}, {"modality": "CT", "simulated": True}, {"modality": "  "}])
+def test_elsewhere_scores_are_not_calibrated(caller: Caller, fields: dict[str, Any]) -> None:
+    """Without a modality, on another one and on simulated images the answer says NOT_CALIBRATED and nothing more."""
+    response = caller.call("PredictMasks", prompting(caller, *PROMPTS, multimask_output=True, **fields))
+    for mask in (mask for result in response.results for mask in result.masks):
+        assert mask.score_calibration == pb.SCORE_CALIBRATION_NOT_CALIBRATED
+        assert not mask.HasField("expected_iou")
+        assert not mask.HasField("abstain")
+
+
+def test_the_modality_changes_no_mask(caller: Caller) -> None:
+    """Modality and simulation decide what is said of masks, not the masks."""
+    requests = [prompting(caller, *PROMPTS), prompting(caller, *PROMPTS, modality="CT", simulated=True)]
+    first, second = (caller.call("PredictMasks", request).results for request in requests)
+    assert first == second
+
+
 @pytest.mark.parametrize("packed", [False, True])
 def test_refinement_says_what_it_did(caller: Caller, packed: bool) -> None:
     """With refinement every mask has an outcome, and a refined mask exactly where that is APPLIED."""

@@ -69,6 +69,13 @@ def _mask_input_case(name: str, change: Callable[[Any], Any]) -> Case:
     return _case(name, build, "INVALID_TENSOR", "prompts[0].mask_input")
 
 
+def _modality_case(modality: str) -> Case:
+    def build(caller: Caller) -> pb.PredictMasksRequest:
+        return prompting(caller, modality=modality)
+
+    return _case(f"modality {modality!r}", build, "INVALID_FIELD", "modality")
+
+
 _SIXTY_FIVE = image_pb2.Prompt(points=[point(1, 1).points[0]] * 65)
 
 REFUSALS = [
@@ -83,6 +90,7 @@ REFUSALS = [
     _case("no prompts", lambda _: predict_masks(b"x" * 32), "INVALID_FIELD", "prompts"),
     _case("257 prompts", lambda caller: prompting(caller, *[box(*GOOD_BOX)] * 257), "LIMIT_EXCEEDED", "prompts"),
     _case("encoding unknown", lambda caller: prompting(caller, mask_encoding=9), "INVALID_FIELD", "mask_encoding"),
+    *map(_modality_case, ("ct", "X-RAY", "CT\n", "C" * 17)),
     _case("revision unknown", lambda caller: prompting(caller, decoder_revision="0" * 64), "MODEL_NOT_FOUND"),
     _prompt_case("empty", image_pb2.Prompt(), "INVALID_FIELD", ""),
     _prompt_case("label unspecified", point(5, 5, image_pb2.POINT_LABEL_UNSPECIFIED), *BAD_LABEL),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from hilum import AsyncClient, Box, Client, Image, ImageGeometry, Prompt, Window
+from hilum import AsyncClient, Box, Client, Image, ImageGeometry, Point, Prompt, Window
 from hilum.errors import OutsideImage
 from hilum.geometry import PlaneFrame
 from hilum.segmentation import EncodeFailure
 from hilum.testing import FakeEncoder, serve_in_process, serve_in_thread
+from hilum.types import ImageSource
 
 WINDOW = Window(500, 1000)
 
@@ -49,6 +52,39 @@ async def test_errors_name_the_prompt_as_the_caller_numbered_it() -> None:
         with pytest.raises(OutsideImage) as caught:
             await client.predict(image(0), [Prompt(box=box) for box in (small, far, outside)], mapping=WINDOW)
     assert caught.value.field == "prompts[2].box"
+
+
+@pytest.mark.parametrize(
+    ("source", "calibrated"),
+    [
+        (ImageSource(modality="CT"), True),
+        (ImageSource(modality="CT", simulated=True), False),
+        (ImageSource(modality="MR"), False),
+        (ImageSource(modality="photograph of a screen"), False),
+        (ImageSource(), False),
+    ],
+)
+def test_what_is_known_of_an_image_travels_with_its_prompts(source: ImageSource, calibrated: bool) -> None:
+    """The service learns modality and simulation from the image: on acquired CT it says what scores are worth.
+
+    A modality that is none in DICOM is passed over as unknown.
+    """
+    with serve_in_thread() as endpoints, Client(endpoints) as client:
+        pixels = image(0).pixels
+        prompts = [Prompt(box=Box(10, 10, 200, 200)), Prompt(box=Box(10.2, 10.2, 10.4, 10.4))]
+        prediction = client.predict(Image(pixels, source=source), prompts, mapping=WINDOW)
+    said = [(masks[0].expected_iou, masks[0].abstain) for masks in prediction.masks]
+    assert said == ([(pytest.approx(0.8), False), (0.0, True)] if calibrated else [(None, None)] * 2)
+
+
+def test_the_first_choice_is_the_mask_with_the_highest_score() -> None:
+    """Of three masks in the model's order `best` takes the one that the model thinks most of."""
+    with serve_in_thread() as endpoints, Client(endpoints) as client:
+        prompts = [Prompt(box=Box(10, 10, 200, 200)), Prompt(points=(Point(300, 300),))]
+        prediction = client.predict(image(0), prompts, mapping=WINDOW, multimask_output=True)
+    assert prediction.best() is prediction.masks[0][0]
+    shuffled = dataclasses.replace(prediction, masks=tuple(masks[::-1] for masks in prediction.masks))
+    assert shuffled.best(1) is shuffled.masks[1][2]
 
 
 async def test_an_image_that_is_refused_does_not_end_a_series() -> None:
