@@ -1,7 +1,7 @@
 """Samples: images with known targets, for training and evaluation.
 
-A collection is a folder with an `index.json`: a list of samples, each an image (PNG or JPEG, grey levels as a model sees
-them, after windowing), its targets (each a PNG mask, or only a box), and who was imaged. Splits are by patient:
+A collection is a folder with an `index.json`: a list of samples, each an image (PNG or JPEG, grey levels as a model
+sees them, after windowing), its targets (each a PNG mask, or only a box), and who was imaged. Splits are by patient:
 
     {"samples": [{"name": "liver-07", "image": "images/liver-07.png", "source": "ct-organs", "modality": "CT",
                   "patient": "amos_0004", "split": "test", "spacing_mm": [0.7, 0.7], "simulated": false,
@@ -10,7 +10,7 @@ them, after windowing), its targets (each a PNG mask, or only a box), and who wa
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -123,7 +123,7 @@ def read_index(folder: Path) -> list[dict[str, Any]]:
     return entries
 
 
-def write_collection(folder: Path, samples: Sequence[Sample]) -> None:
+def write_collection(folder: Path, samples: Iterable[Sample]) -> None:
     """Write samples as a collection; the index comes last, so that an interrupted one is none."""
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True, exist_ok=True)

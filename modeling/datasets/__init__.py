@@ -1,0 +1,1 @@
+"""Readers that turn common layouts of data sets into samples."""
