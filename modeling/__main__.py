@@ -24,6 +24,7 @@ app = typer.Typer(
 console = Console()
 # Known before modeling.model_repository, which says the same, is loaded.
 Precision = Literal["float32", "bfloat16"]
+Split = Literal["train", "validation", "test"]
 
 
 @app.command("install")
@@ -97,6 +98,25 @@ def triton_command(
     )
     repository = generate_model_repository(find_bundle(name), target or default_destination(), execution)
     print(repository)  # noqa: T201  # alone on standard output, for scripts
+
+
+@app.command("evaluate")
+def evaluate_command(
+    bundles: Annotated[list[str], typer.Argument(help="Installed bundles, or their folders; the first is the base.")],
+    *,
+    data: Annotated[Path, typer.Option(help="Folder of a collection (index.json).")],
+    split: Annotated[Split, typer.Option(help="Samples to evaluate on.")] = "test",
+    against: Annotated[str, typer.Option(help="ENCODER,DECODER addresses of running services.")] = "",
+    protocols: Annotated[str, typer.Option(help="Comma-separated; see docs/concepts/evaluation.md.")] = "",
+    limit: Annotated[int, typer.Option(help="Most images of each source; 0: all.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("build/evaluation"),
+) -> None:
+    """Measure bundles, and running services, against known targets."""
+    # Needs torch, which the other commands do not.
+    from modeling.evaluation.command import DEFAULT_GROUPS, Request, run  # noqa: PLC0415
+
+    groups = protocols.split(",") if protocols else DEFAULT_GROUPS
+    run(Request(bundles, data, split, against, groups, limit, out, Path("build/bench.json")), console)
 
 
 def main() -> None:

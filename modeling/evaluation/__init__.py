@@ -1,0 +1,1 @@
+"""Evaluation: a model's masks against known targets, with intervals (docs/concepts/evaluation.md)."""

@@ -1,0 +1,126 @@
+"""The evaluation itself: every sample, every model, every target, every protocol."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hilum.types import BoolMask, Prompt
+from modeling.evaluation.outcome import Outcome, measured
+from modeling.evaluation.predictor import Predictor
+from modeling.evaluation.protocols import GROUPS, Case, available
+from modeling.sample import Sample
+
+# Smaller objects are a matter of single pixels, where overlap says nothing.
+MINIMUM_AREA_PX = 20
+WORST_KEPT = 8
+WORST_PROTOCOLS = ("box jittered", "click")
+
+
+@dataclass(frozen=True, eq=False)
+class WorstCase:
+    """An answer to be looked at."""
+
+    outcome: Outcome
+    sample: Sample
+    truth: BoolMask
+    mask: BoolMask
+    prompt: Prompt
+
+    @property
+    def fit(self) -> float:
+        """Dice, or IoU of boxes where only the target's box is known."""
+        return self.outcome.values.get("dice", self.outcome.values.get("box_iou", 0.0))
+
+
+@dataclass(eq=False)
+class Findings:
+    """What an evaluation found, growing as it runs.
+
+    Attributes:
+        outcomes: every measured answer.
+        worst: the worst answers by (model, protocol), worst first, one per target.
+        images: how many were evaluated.
+        too_small: targets left out because of their size.
+        missing: groups of protocols by model that it does not answer.
+        factors: of each target with a mask, by (source, sample, target).
+    """
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    worst: dict[tuple[str, str], list[WorstCase]] = field(default_factory=dict)
+    images: int = 0
+    too_small: int = 0
+    missing: dict[str, list[str]] = field(default_factory=dict)
+
+
+def evaluate(
+    predictors: Sequence[Predictor],
+    samples: Iterable[Sample],
+    groups: Sequence[str],
+    fixed_side: float,
+    on_image: Callable[[int], None] = lambda count: None,
+) -> Findings:
+    """Evaluate predictors on samples.
+
+    Args:
+        predictors: at least one.
+        samples: read one at a time.
+        groups: names of `protocols.GROUPS`.
+        fixed_side: of the baseline's box at a click, px.
+        on_image: called after each image with the number done.
+    """
+    findings = Findings()
+    for predictor in predictors:
+        findings.missing[predictor.name] = [name for name in groups if not available(predictor, name)]
+    for sample in samples:
+        cases = [Case(sample, number, fixed_side) for number in range(len(sample.targets))]
+        kept = [case for case in cases if _large_enough(case)]
+        findings.too_small += len(cases) - len(kept)
+        for predictor in predictors if kept else ():
+            predictor.set_image(sample)
+            for case in kept:
+                _evaluate_case(findings, predictor, case, groups)
+        findings.images += bool(kept)
+        on_image(findings.images)
+    return findings
+
+
+def median_side(samples: Iterable[Sample]) -> float:
+    """Median side of the targets' boxes, px, for the baseline's box; 32 where there are none."""
+    sides = [
+        side
+        for sample in samples
+        for target in sample.targets
+        for side in (target.box.x_max - target.box.x_min, target.box.y_max - target.box.y_min)
+    ]
+    return float(np.median(sides)) if sides else 32.0
+
+
+def _large_enough(case: Case) -> bool:
+    mask = case.target.mask
+    return mask is None or int(np.count_nonzero(mask)) >= MINIMUM_AREA_PX
+
+
+def _evaluate_case(findings: Findings, predictor: Predictor, case: Case, groups: Sequence[str]) -> None:
+    for name in groups:
+        if name in findings.missing[predictor.name]:
+            continue
+        function, _ = GROUPS[name]
+        for trial in function(predictor, case):
+            outcome = measured(predictor.name, case, trial)
+            findings.outcomes.append(outcome)
+            if trial.protocol in WORST_PROTOCOLS:
+                _keep_worst(findings, WorstCase(outcome, case.sample, case.mask, trial.mask, trial.prompt))
+
+
+def _keep_worst(findings: Findings, case: WorstCase) -> None:
+    outcome = case.outcome
+    kept = findings.worst.setdefault((outcome.model, outcome.protocol), [])
+    same = [it for it in kept if (it.sample.name, it.outcome.target) == (case.sample.name, outcome.target)]
+    if same and same[0].fit <= case.fit:
+        return
+    for it in same:
+        kept.remove(it)
+    kept.append(case)
+    kept.sort(key=lambda it: it.fit)
+    del kept[WORST_KEPT:]

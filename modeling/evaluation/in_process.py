@@ -1,0 +1,212 @@
+"""A bundle's graphs run in this process: the services' arithmetic without the services.
+
+The definition is services/encoder/preprocess.py and services/decoder; a test holds that the masks are the same. It is
+written again, with torch's own interpolation, because modeling must not import the services.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+
+from hilum.serving.bundle import Bundle, Normalisation, PromptKinds
+from hilum.types import Prompt
+from modeling.evaluation.predictor import Answers, Candidates, pixel_aspect
+from modeling.sample import Sample
+
+_PADDING, _BACKGROUND, _FOREGROUND, _BOX_MIN, _BOX_MAX = -1.0, 0.0, 1.0, 2.0, 3.0
+_MAX_BATCH = 8
+_MASKS = {"single": slice(0, 1), "three": slice(1, 4), "four": slice(0, 4)}
+
+Tensors = dict[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """An image as an encoder saw it.
+
+    Attributes:
+        embedding: (1, C, h, w) float32.
+        image_size: (height, width) of the image.
+        input_size: (height, width) of it on the model's square canvas.
+    """
+
+    embedding: NDArray[np.float32]
+    image_size: tuple[int, int]
+    input_size: tuple[int, int]
+
+
+class ImageEncoder:
+    """A bundle's encoder; it keeps the last image's embedding, for several decoders to share.
+
+    Args:
+        bundle: any bundle of this encoder's revision.
+        threads: threads of the graph.
+    """
+
+    def __init__(self, bundle: Bundle, threads: int = 1) -> None:
+        self._manifest = bundle.manifest
+        self._session = session(bundle.graph("image_encoder"), threads)
+        self._last: tuple[object, Encoded] | None = None
+
+    def __call__(self, image: NDArray[np.uint8], aspect: float = 1.0) -> Encoded:
+        """Encode an image (height, width) or (height, width, 3); `aspect` is its pixels' height by width."""
+        if self._last is None or self._last[0] is not image:
+            self._last = (image, self._encode(image, aspect))
+        return self._last[1]
+
+    def _encode(self, image: NDArray[np.uint8], aspect: float) -> Encoded:
+        side = self._manifest.image_size
+        height, width = input_size((image.shape[0], image.shape[1]), aspect, side)
+        resized = np.asarray(PillowImage.fromarray(image).resize((width, height), PillowImage.Resampling.BILINEAR))
+        if resized.ndim == 2:
+            resized = np.repeat(resized[..., None], 3, axis=2)
+        planes = np.zeros((1, 3, side, side), np.float32)
+        planes[0, :, :height, :width] = normalised(resized, self._manifest.normalisation).transpose(2, 0, 1)
+        name = self._session.get_inputs()[0].name
+        embedding: NDArray[np.float32] = self._session.run(None, {name: planes})[0]
+        return Encoded(embedding, (image.shape[0], image.shape[1]), (height, width))
+
+
+class BundlePredictor:
+    """A bundle evaluated in this process.
+
+    Args:
+        bundle: the bundle.
+        encoder: an encoder of the bundle's encoder revision, shared with other bundles.
+        threads: threads of each decoder graph.
+    """
+
+    def __init__(self, bundle: Bundle, encoder: ImageEncoder, threads: int = 1) -> None:
+        self._manifest = bundle.manifest
+        self._encoder = encoder
+        self._image = session(bundle.graph("mask_decoder_image"), threads)
+        self._prompts = session(bundle.graph("mask_decoder_prompts"), threads)
+        self._decoder = session(bundle.graph("mask_decoder"), threads)
+        self._decoder_with_mask = session(bundle.graph("mask_decoder_with_mask"), threads)
+
+    @property
+    def name(self) -> str:
+        """The bundle's."""
+        return self._manifest.name
+
+    @property
+    def kinds(self) -> PromptKinds:
+        """The manifest's."""
+        return self._manifest.prompts
+
+    @property
+    def refuses(self) -> bool:
+        """Graphs answer anything: what a model does with prompts it was not trained on is measured too."""
+        return False
+
+    def set_image(self, sample: Sample) -> None:
+        """Encode an image, unless the shared encoder has just done so."""
+        self._encoded = self._encoder(sample.image, pixel_aspect(sample))
+        self._tensors = run(self._image, {"image_embedding": self._encoded.embedding})
+
+    def predict(self, prompts: Sequence[Prompt], candidates: Candidates = "single") -> Answers:
+        """Answer prompts in runs of at most eight that have as many tokens."""
+        low_res: list[NDArray[np.float32] | None] = [None] * len(prompts)
+        scores: list[NDArray[np.float32] | None] = [None] * len(prompts)
+        tokens = [self._tokens(prompt) for prompt in prompts]
+        groups: dict[tuple[int, bool], list[int]] = {}
+        for index, prompt in enumerate(prompts):
+            groups.setdefault((len(tokens[index][1]), prompt.mask_input is not None), []).append(index)
+        for members in groups.values():
+            for begin in range(0, len(members), _MAX_BATCH):
+                batch = members[begin : begin + _MAX_BATCH]
+                answer = self._decode([prompts[index] for index in batch], [tokens[index] for index in batch])
+                for row, index in enumerate(batch):
+                    low_res[index] = answer["low_res_masks"][row, _MASKS[candidates]]
+                    scores[index] = answer["iou_predictions"][row, _MASKS[candidates]]
+        logits = np.stack([row for row in low_res if row is not None])
+        return Answers(
+            self._upscaled(logits), np.stack([row for row in scores if row is not None]).astype(float), logits
+        )
+
+    def _decode(self, prompts: Sequence[Prompt], tokens: Sequence[tuple[NDArray[np.float32], list[float]]]) -> Tensors:
+        inputs = {
+            "point_coords": np.stack([coords for coords, _ in tokens]),
+            "point_labels": np.array([labels for _, labels in tokens], np.float32),
+        }
+        masks = [prompt.mask_input for prompt in prompts if prompt.mask_input is not None]
+        if masks:
+            inputs["mask_input"] = np.stack(masks)[:, None].astype(np.float32)
+            return run(self._decoder_with_mask, {**self._tensors, **inputs})
+        return run(self._decoder, {**self._tensors, **run(self._prompts, {**self._tensors, **inputs})})
+
+    def _tokens(self, prompt: Prompt) -> tuple[NDArray[np.float32], list[float]]:
+        coords = [(point.x, point.y) for point in prompt.points]
+        labels = [_FOREGROUND if point.foreground else _BACKGROUND for point in prompt.points]
+        if prompt.box is not None:
+            coords += [(prompt.box.x_min, prompt.box.y_min), (prompt.box.x_max, prompt.box.y_max)]
+            labels += [_BOX_MIN, _BOX_MAX]
+        image, canvas = self._encoded.image_size[::-1], self._encoded.input_size[::-1]
+        mapped = (np.array(coords, np.float64).reshape(-1, 2) + 0.5) * (np.array(canvas) / np.array(image)) - 0.5
+        if prompt.box is None and prompt.points:
+            mapped, labels = np.concatenate([mapped, np.zeros((1, 2))]), [*labels, _PADDING]
+        return mapped.astype(np.float32), labels
+
+    def _upscaled(self, logits: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Logits (n, k, s, s) to masks of the image: up to the canvas, cut, up to the image, as segment-anything."""
+        side, (height, width) = self._manifest.image_size, self._encoded.input_size
+        canvas = torch.from_numpy(logits)
+        if side != logits.shape[-1]:
+            canvas = _bilinear(canvas, (side, side))
+        image = _bilinear(canvas[..., :height, :width], self._encoded.image_size)
+        mask: NDArray[np.bool_] = (image > self._manifest.mask_threshold).numpy()
+        return mask
+
+
+def open_bundles(bundles: Sequence[Bundle], threads: int = 1) -> list[BundlePredictor]:
+    """Predictors of bundles; those of one encoder revision share an encoder, and with it every embedding."""
+    encoders: dict[str, ImageEncoder] = {}
+    for bundle in bundles:
+        revision = bundle.manifest.encoder_revision
+        if revision not in encoders:
+            encoders[revision] = ImageEncoder(bundle, threads)
+    return [BundlePredictor(bundle, encoders[bundle.manifest.encoder_revision], threads) for bundle in bundles]
+
+
+def input_size(image_size: tuple[int, int], aspect: float, side: int) -> tuple[int, int]:
+    """(height, width) on the canvas: square pixels, longest side = side, at least one pixel each."""
+    height, width = image_size[0] * aspect, float(image_size[1])
+    scale = side / max(height, width)
+    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+
+
+def normalised(pixels: NDArray[np.uint8], normalisation: Normalisation) -> NDArray[np.float32]:
+    """Resized pixels (height, width, 3) as the encoder's input, float32."""
+    values: NDArray[np.float32] = pixels.astype(np.float32)
+    if normalisation.kind == "mean_std":
+        mean, std = np.asarray(normalisation.mean, np.float32), np.asarray(normalisation.std, np.float32)
+        return ((values - mean) / std).astype(np.float32)
+    low, high = values.min(), values.max()
+    scaled: NDArray[np.float32] = (values - low) / max(high - low, np.float32(1e-8))
+    return scaled
+
+
+def session(path: Path, threads: int) -> Any:
+    """An ONNX Runtime session on CPU whose threads sleep while they wait."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def run(graph: Any, inputs: Mapping[str, NDArray[np.float32]]) -> Tensors:
+    """Run a graph on those of `inputs` it takes; its outputs by name."""
+    wanted = {node.name: inputs[node.name] for node in graph.get_inputs()}
+    names = [node.name for node in graph.get_outputs()]
+    return dict(zip(names, graph.run(names, wanted), strict=True))
+
+
+def _bilinear(planes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    return torch.nn.functional.interpolate(planes, size, mode="bilinear", align_corners=False)

@@ -1,0 +1,66 @@
+"""What is evaluated: anything that answers prompts on an image with masks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hilum.serving.bundle import PromptKinds
+from hilum.types import Prompt
+from modeling.sample import Sample
+
+Candidates: TypeAlias = Literal["single", "three", "four"]
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """Masks for n prompts, k candidates each: the single mask, the three of multimask output, or all four.
+
+    Attributes:
+        masks: (n, k, height, width) bool, of the image.
+        scores: (n, k) float64, the model's own estimate of each mask's IoU.
+        low_res: (n, k, side, side) float32 logits, to be fed back as mask_input.
+    """
+
+    masks: NDArray[np.bool_]
+    scores: NDArray[np.float64]
+    low_res: NDArray[np.float32]
+
+
+class Predictor(Protocol):
+    """A model under evaluation.
+
+    Attributes:
+        name: as tables show it.
+        kinds: the prompts its manifest allows; others may be answered all the same, and the answer says little.
+        refuses: whether prompts that `kinds` does not allow raise, as running services do.
+    """
+
+    @property
+    def name(self) -> str:
+        """As tables show it."""
+
+    @property
+    def kinds(self) -> PromptKinds:
+        """The prompts it was trained on."""
+
+    @property
+    def refuses(self) -> bool:
+        """Whether other prompts raise, as running services do, instead of giving a poor mask."""
+
+    def set_image(self, sample: Sample) -> None:
+        """Take an image; prompts that follow are about it."""
+
+    def predict(self, prompts: Sequence[Prompt], candidates: Candidates = "single") -> Answers:
+        """Answer at least one prompt, each on its own; "four" is the single mask, then the three.
+
+        Raises:
+            PromptNotSupported: only where `refuses`.
+        """
+
+
+def pixel_aspect(sample: Sample) -> float:
+    """Height of a pixel divided by its width; 1 where the spacing is unknown."""
+    return 1.0 if sample.spacing_mm is None else sample.spacing_mm[1] / sample.spacing_mm[0]

@@ -1,0 +1,115 @@
+"""The report: tables on paper (Markdown), in numbers (JSON), and with pictures (HTML)."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modeling.evaluation import tables
+from modeling.evaluation.evaluate import MINIMUM_AREA_PX, Findings
+from modeling.evaluation.outcome import Outcome, chosen, macro_mean
+from modeling.evaluation.protocols import SEED
+from modeling.evaluation.statistics import RESAMPLES
+from modeling.evaluation.tables import Table
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What was evaluated, in words that the report repeats.
+
+    Attributes:
+        data: name of the collection.
+        split: which part of it.
+        fixed_side: of the baseline's box, px.
+        fixed_side_from: the split its median was taken from.
+    """
+
+    data: str
+    split: str
+    fixed_side: float
+    fixed_side_from: str
+
+    def lines(self, findings: Findings) -> list[str]:
+        """A list of Markdown items."""
+        outcomes = findings.outcomes
+        patients, sources = len({it.patient for it in outcomes}), sorted({it.source for it in outcomes})
+        refused = [f"{name}: {', '.join(groups)}" for name, groups in findings.missing.items() if groups]
+        return [
+            f"- {self.data}, split {self.split}: {findings.images} images of {patients} patients in {len(sources)} "
+            f"sources ({', '.join(sources)}); of them simulated: {_simulated(outcomes)}",
+            f"- {findings.too_small} targets of fewer than {MINIMUM_AREA_PX} px left out",
+            f"- seed of prompts {SEED}, {RESAMPLES} resamples of patients",
+            f"- fixed-size box at the click: side {self.fixed_side:.0f} px, the median of the {self.fixed_side_from}",
+            f"- prompts refused: {'; '.join(refused) or 'none'}",
+        ]
+
+
+def all_tables(findings: Findings) -> list[Table]:
+    """Every table that has rows."""
+    outcomes = findings.outcomes
+    makers = (
+        tables.dice_by_source,
+        tables.measures_by_protocol,
+        tables.differences,
+        tables.clicks_needed,
+        tables.boxes_only,
+        tables.millimetres,
+    )
+    return [table for maker in makers if (table := maker(outcomes)).rows]
+
+
+def markdown(setting: Setting, findings: Findings, shown: Sequence[Table]) -> str:
+    """The whole report as Markdown."""
+    head = ["# Evaluation", "", "Not for diagnosis.", "", *setting.lines(findings), ""]
+    return "\n".join(head) + "\n" + "\n".join(table.markdown() for table in shown)
+
+
+def figures(outcomes: Sequence[Outcome]) -> dict[str, float]:
+    """Flat accuracy_* figures: macro means of Dice (box IoU where no masks are known) by model and protocol."""
+    found: dict[str, float] = {}
+    for model in tables.models_of(outcomes):
+        for protocol in tables.protocols_of(outcomes):
+            here = chosen(outcomes, model=model, protocol=protocol)
+            for measure in ("dice", "box_iou", "box_gain", "hit"):
+                mean = macro_mean(here, measure)
+                if mean.count:
+                    found[f"accuracy_{_word(model)}_{_word(protocol)}_{measure}"] = mean.value
+    return found
+
+
+def write_report(folder: Path, setting: Setting, findings: Findings) -> list[Table]:
+    """Write report.md and report.json; returns the tables."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shown = all_tables(findings)
+    (folder / "report.md").write_text(markdown(setting, findings, shown), encoding="utf-8")
+    content: dict[str, Any] = {
+        "setting": vars(setting),
+        "tables": [vars(table) for table in shown],
+        "outcomes": [_finite(it.to_json()) for it in findings.outcomes],
+    }
+    (folder / "report.json").write_text(json.dumps(content) + "\n", encoding="utf-8")
+    return shown
+
+
+def add_figures(path: Path, found: dict[str, float]) -> None:
+    """Add figures to the benchmarks' flat JSON object; others that stand there stay."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    known: dict[str, object] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    known |= {name: float(f"{value:.4g}") for name, value in found.items() if math.isfinite(value)}
+    path.write_text(json.dumps(dict(sorted(known.items())), indent=2) + "\n", encoding="utf-8")
+
+
+def _word(name: str) -> str:
+    return "_".join("".join(c if c.isalnum() else " " for c in name.lower()).split())
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+
+
+def _simulated(outcomes: Sequence[Outcome]) -> str:
+    names = sorted({it.source for it in outcomes if it.simulated})
+    return ", ".join(names) or "none"

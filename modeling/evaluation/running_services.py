@@ -1,0 +1,89 @@
+"""Running services evaluated through the client, as a user meets them: whole images, no regions, no refinement."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hilum.client import Client
+from hilum.connection import Endpoints
+from hilum.errors import ModelNotFound
+from hilum.geometry import ImageGeometry, PlaneFrame
+from hilum.serving.bundle import PromptKinds
+from hilum.types import Identity, Image, ImageSource, Prompt
+from modeling.evaluation.predictor import Answers, Candidates
+from modeling.sample import Sample
+
+
+class ServicesPredictor:
+    """A model that running services serve.
+
+    Args:
+        client: connected to them.
+        model: its name; "" for their default.
+        refine_bright: whether the services refine masks of bright objects; the refined mask is measured then.
+
+    Raises:
+        ModelNotFound: they do not serve it.
+    """
+
+    def __init__(self, client: Client, model: str = "", *, refine_bright: bool = False) -> None:
+        served = client.models()
+        chosen = [entry for entry in served if not model or entry.name == model]
+        if not chosen:
+            raise ModelNotFound(f"the services do not serve {model!r}, but {[entry.name for entry in served]}")
+        self._client, self._model, self._refine = client, chosen[0], refine_bright
+
+    @property
+    def name(self) -> str:
+        """The model's, and that services answered."""
+        return f"{self._model.name} (services{', refined' if self._refine else ''})"
+
+    @property
+    def kinds(self) -> PromptKinds:
+        """What the encoder lists."""
+        kinds = self._model.prompts
+        return PromptKinds(points="points" in kinds, box="box" in kinds, mask_input="mask_input" in kinds)
+
+    @property
+    def refuses(self) -> bool:
+        """Services refuse prompts that a model was not trained on."""
+        return True
+
+    def set_image(self, sample: Sample) -> None:
+        """Keep the image; the client sends it with the first prompt."""
+        geometry = ImageGeometry(PlaneFrame(sample.spacing_mm)) if sample.spacing_mm else ImageGeometry()
+        source = ImageSource(modality=sample.modality, simulated=sample.simulated)
+        self._image = Image(sample.image, geometry, source=source)
+
+    def predict(self, prompts: Sequence[Prompt], candidates: Candidates = "single") -> Answers:
+        """Answer prompts through PredictMasks; "four" takes two calls."""
+        wanted = {"single": (False,), "three": (True,), "four": (False, True)}[candidates]
+        parts = [self._predict(prompts, multimask) for multimask in wanted]
+        masks, scores, low_res = (np.concatenate(column, axis=1) for column in zip(*parts, strict=True))
+        return Answers(masks, scores, low_res)
+
+    def _predict(self, prompts: Sequence[Prompt], multimask: bool) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        rows = self._client.predict(
+            self._image,
+            prompts,
+            mapping=Identity(),
+            model=self._model.name,
+            region=None,
+            multimask_output=multimask,
+            refine_bright=self._refine,
+            return_low_res_masks=True,
+        ).masks
+        low_res = [[mask.low_res_mask for mask in row if mask.low_res_mask is not None] for row in rows]
+        return (
+            np.stack([[mask.mask for mask in row] for row in rows]),
+            np.array([[mask.model_score for mask in row] for row in rows], np.float64),
+            np.array(low_res, np.float32),
+        )
+
+
+def endpoints(addresses: str) -> Endpoints:
+    """Endpoints of "ENCODER,DECODER", or of one address where both are behind a proxy."""
+    encoder, _, decoder = addresses.partition(",")
+    return Endpoints(encoder.strip(), (decoder or encoder).strip())
