@@ -188,7 +188,7 @@ class Client:
         mapping: IntensityMapping | None = None,
         model: str = "",
         region: RegionChoice = "auto",
-        multimask_output: bool = False,
+        multimask_output: bool | None = None,
         refine_bright: bool = False,
         return_low_res_masks: bool = False,
     ) -> Prediction:

@@ -4,7 +4,7 @@ A 10 px stone in a 512 x 512 slice is 5 px on a 256 x 256 canvas. Encoding a cro
 The rule, for callers in any language (test vectors: protos/hilum/v1/region_vectors.json). Lengths along y are first
 multiplied by the pixel aspect (height of a pixel divided by its width), so that all are in widths of a pixel:
 
-1. Only a box says how large a target is; without a box the whole image is encoded.
+1. Only a box says how large a target is; without a box the whole image is encoded, and clicks get a second look.
 2. extent = the longer side of the box. The sides offered are S/2, S, 2 S, 4 S, ... for a model with input side S; the
    region's side is the smallest of them that is at least 8 extents.
 3. If that side is more than three quarters of the image's longer side, the whole image is encoded.
@@ -14,6 +14,23 @@ multiplied by the pixel aspect (height of a pixel divided by its width), so that
    than n, the region takes all of them.
 
 Neighbouring prompts therefore share a region, and with it an embedding. On square pixels the region is square.
+
+A click is a prompt of points, without box and previous mask. It says where a target is, not how large, so a caller
+looks twice, and takes of each look the model's first choice, the mask with the highest score of three:
+
+5. The first look is at the whole image.
+6. If its choice has pixels, and rules 2 to 4 give a region for the tight box around them, and every foreground point
+   lies in that region, the second look is there: around the mask. Its choice counts in place of the first.
+7. Otherwise, if the first choice has no pixels, or more than CLOSE_LOOK_ABOVE_SHARE of the image's, the second look is
+   in the region that rules 2 to 4 give for the tight box around the foreground points (for one click: the smallest
+   region, around it), if they give one: around the click. Its choice counts if the first has no pixels, or a lower
+   score.
+8. A second choice never counts where it has no pixels, or reaches an edge of the region that is none of the image's: it
+   is cut off, and the target is no small one. The first counts then.
+
+Background points outside the region are left out of the second look. With a share of 0 every click that is not around a
+small mask gets a close look: one more encoding at most, for a click whose region is not known yet. `second_look` and
+`second_counts` are these rules.
 """
 
 from __future__ import annotations
@@ -21,11 +38,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from hilum.types import Prompt
+from hilum.types import Box, Point, PredictedMask, Prompt
 
 SIDE_PER_EXTENT = 8
 STEPS_PER_SIDE = 8
 LARGEST_SHARE = 0.75
+# The first choice's share of the image above which a click is looked at closely, too; 0: whatever it has found.
+CLOSE_LOOK_ABOVE_SHARE = 0.0
 
 
 @dataclass(frozen=True)
@@ -36,6 +55,44 @@ class Region:
     y: int
     width: int
     height: int
+
+    def holds(self, point: Point) -> bool:
+        """Returns whether a point lies on the region's pixels."""
+        return (
+            self.x - 0.5 <= point.x <= self.x + self.width - 0.5
+            and self.y - 0.5 <= point.y <= self.y + self.height - 0.5
+        )
+
+    def cuts(self, box: Box, image_size: tuple[int, int]) -> bool:
+        """Returns whether the tight box of a mask found in the region reaches an edge at which the image goes on.
+
+        Args:
+            box: Edges at pixel borders.
+            image_size: (height, width).
+        """
+        height, width = image_size
+        right, bottom = self.x + self.width, self.y + self.height
+        return (
+            0 < self.x >= box.x_min + 0.5
+            or 0 < self.y >= box.y_min + 0.5
+            or box.x_max + 0.5 >= right < width
+            or box.y_max + 0.5 >= bottom < height
+        )
+
+
+@dataclass(frozen=True)
+class SecondLook:
+    """Where a click is looked at again, and why.
+
+    Attributes:
+        region: What is encoded.
+        prompt: The click, without background points outside the region.
+        around_mask: Whether the region is around the mask that the first look found, not around the click.
+    """
+
+    region: Region
+    prompt: Prompt
+    around_mask: bool
 
 
 def choose_region(
@@ -64,6 +121,60 @@ def choose_region(
     x = _first((box.x_min + box.x_max) / 2, side, width)
     y = _first((box.y_min + box.y_max) / 2, rows, height)
     return Region(x, y, min(side, width), min(rows, height))
+
+
+def is_click(prompt: Prompt) -> bool:
+    """Returns whether a prompt says where its target is, not how large: points without box and previous mask."""
+    return bool(prompt.points) and prompt.box is None and prompt.mask_input is None
+
+
+def second_look(
+    prompt: Prompt,
+    found: PredictedMask,
+    model_side: int,
+    pixel_aspect: float = 1.0,
+    *,
+    close_above_share: float = CLOSE_LOOK_ABOVE_SHARE,
+) -> SecondLook | None:
+    """Returns where a click is looked at again (rules 6 and 7), None where the first look stands.
+
+    Args:
+        prompt: The click, in full-image pixels.
+        found: The first choice of the first look, at the whole image.
+        model_side: Side of the model's square input.
+        pixel_aspect: Height of a pixel divided by its width.
+        close_above_share: Share of the image's pixels that the first choice covers where it is looked at closely.
+    """
+    size = (int(found.model_mask.shape[0]), int(found.model_mask.shape[1]))
+    clicks = [point for point in prompt.points if point.foreground]
+    around_mask = choose_region(Prompt(box=found.bounding_box), size, model_side, pixel_aspect)
+    if around_mask is not None and all(map(around_mask.holds, clicks)):
+        return _looking_at(around_mask, prompt, around_mask=True)
+    if not clicks or 0 < found.area_px <= close_above_share * found.model_mask.size:
+        return None
+    x, y = [point.x for point in clicks], [point.y for point in clicks]
+    tight = Box(min(x), min(y), max(x), max(y))
+    around_clicks = choose_region(Prompt(box=tight), size, model_side, pixel_aspect)
+    return None if around_clicks is None else _looking_at(around_clicks, prompt, around_mask=False)
+
+
+def second_counts(look: SecondLook, first: PredictedMask, second: PredictedMask) -> bool:
+    """Returns whether the second look's first choice takes the place of the first look's (rules 6 to 8).
+
+    Args:
+        look: The second look.
+        first: The first choice of the look at the whole image.
+        second: The first choice of the look at the region, in full-image pixels.
+    """
+    box = second.bounding_box
+    if box is None or look.region.cuts(box, (int(second.model_mask.shape[0]), int(second.model_mask.shape[1]))):
+        return False
+    return look.around_mask or not first.area_px or second.model_score > first.model_score
+
+
+def _looking_at(region: Region, prompt: Prompt, *, around_mask: bool) -> SecondLook:
+    seen = tuple(point for point in prompt.points if point.foreground or region.holds(point))
+    return SecondLook(region, Prompt(points=seen), around_mask)
 
 
 def _first(centre: float, count: int, length: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -10,14 +9,7 @@ from typing import Literal, TypeAlias
 import grpc.aio
 
 from hilum.codec.images import EncodingOptions, options_to_message, placement_to_message
-from hilum.codec.predictions import (
-    encoded_from_message,
-    masks_from_response,
-    modality_to_message,
-    timings_from_message,
-)
-from hilum.codec.prompts import prompt_to_message
-from hilum.codec.tensors import tensor_to_message
+from hilum.codec.predictions import encoded_from_message
 from hilum.connection import EMBEDDING_ID_KEY, IMAGE_DIGEST_KEY, Metadata, answered, streamed
 from hilum.errors import (
     EmbeddingNotFound,
@@ -29,13 +21,12 @@ from hilum.errors import (
     PixelsRequired,
     from_status,
 )
-from hilum.region import Region, choose_region
+from hilum.looks import Looks, Question
+from hilum.region import Region
 from hilum.types import (
     EncodedImage,
     Image,
     IntensityMapping,
-    Pixels,
-    PredictedMask,
     Prediction,
     Prompt,
 )
@@ -46,7 +37,6 @@ from hilum.view import View
 
 _KNOWN_IDS_KEPT = 4096
 _DIGESTS_PER_CALL = 4096
-_PROMPT_FIELD = re.compile(r"prompts\[(\d+)\]")
 
 RegionChoice: TypeAlias = Region | Literal["auto"] | None
 
@@ -219,23 +209,25 @@ class SegmentationCalls:
         mapping: IntensityMapping | None = None,
         model: str = "",
         region: RegionChoice = "auto",
-        multimask_output: bool = False,
+        multimask_output: bool | None = None,
         refine_bright: bool = False,
         return_low_res_masks: bool = False,
     ) -> Prediction:
         """Returns masks for prompts on an image, in pixels of the image.
 
         The image is encoded when no service knows it yet. Small targets are encoded as a region around them, at the
-        model's full resolution (`hilum.region`); prompts that share a region share one call.
+        model's full resolution, and clicks are looked at twice (`hilum.region`); prompts that share a region share one
+        call.
 
         Args:
             image: The image.
             prompts: At least one.
             mapping: How values become grey levels; the image's own default where None.
             model: Name of the model; "" for the server's default.
-            region: "auto" for the documented rule, None for the whole image, or a region. Pass the same one with
-                mask_input as with the prediction that it came from.
-            multimask_output: Three masks per prompt instead of one.
+            region: "auto" for the documented rule, None for the whole image, or a region. With mask_input pass the
+                one that the mask came from, of the prediction's `regions`.
+            multimask_output: True for three masks per prompt, False for the model's single mask. None for one mask: of
+                three the first choice for clicks (points without box and mask_input), else the single one.
             refine_bright: Adjust masks of bright targets to the intensities around them.
             return_low_res_masks: Return logits, to be sent back as mask_input.
 
@@ -244,29 +236,13 @@ class SegmentationCalls:
         """
         if not prompts:
             raise InvalidField("is empty: give at least one prompt", field="prompts")
-        regions = [await self._region(region, prompt, image, model) for prompt in prompts]
-        masks: list[tuple[PredictedMask, ...]] = [()] * len(prompts)
-        answers: list[decoder_pb.PredictMasksResponse] = []
-        for chosen in dict.fromkeys(regions):
-            indices = [index for index, other in enumerate(regions) if other == chosen]
-            request = decoder_pb.PredictMasksRequest(
-                prompts=[prompt_to_message(prompts[index]) for index in indices],
-                multimask_output=multimask_output,
-                return_low_res_masks=return_low_res_masks,
-                modality=modality_to_message(image.source),
-                simulated=image.source.simulated,
-            )
-            if refine_bright:
-                request.refinement.patch.CopyFrom(tensor_to_message(_grey(image)))
-                request.refinement.method = decoder_pb.REFINEMENT_METHOD_OTSU_BRIGHT
-            try:
-                answer = await self._predict(View.of(image, mapping, model, chosen), request)
-            except HilumError as error:
-                raise _renumbered(error, indices) from None
-            answers.append(answer)
-            for index, found in zip(indices, masks_from_response(answer), strict=True):
-                masks[index] = found
-        return _prediction(image, masks, answers)
+        question = Question(image, mapping, model, multimask_output, refine_bright, return_low_res_masks)
+        looks = Looks(question, prompts, self._predict)
+        if region == "auto":
+            await looks.by_rule(await self._model_side(model))
+        else:
+            await looks.at(region)
+        return looks.prediction()
 
     async def _predict(self, view: View, request: decoder_pb.PredictMasksRequest) -> decoder_pb.PredictMasksResponse:
         if view.placement is not None:
@@ -310,14 +286,12 @@ class SegmentationCalls:
             self._decoder.PredictMasks(request, timeout=self._segmentation_timeout_s, metadata=metadata)
         )
 
-    async def _region(self, choice: RegionChoice, prompt: Prompt, image: Image, model: str) -> Region | None:
-        if choice != "auto":
-            return choice
+    async def _model_side(self, model: str) -> int:
         models = await self.models()
         served = next((entry for entry in models if model in ("", entry.name)), None)
         if served is None:
             raise ModelNotFound(f"{model!r} is not served; served: {', '.join(entry.name for entry in models)}")
-        return choose_region(prompt, image.size, served.image_size_px, image.geometry.pixel_aspect)
+        return served.image_size_px
 
 
 def _model(info: encoder_pb.ModelInfo) -> Model:
@@ -332,39 +306,3 @@ def _model(info: encoder_pb.ModelInfo) -> Model:
         backend=info.backend,
         compute_precision=info.compute_precision,
     )
-
-
-def _renumbered(error: HilumError, indices: Sequence[int]) -> HilumError:
-    """Returns an error about a prompt of one call with the prompt's place among all that the caller gave."""
-
-    def place(found: re.Match[str]) -> str:
-        return f"prompts[{indices[int(found[1])]}]"
-
-    field = _PROMPT_FIELD.sub(place, error.field, count=1)
-    return type(error)(error.message, field=field, retry_after_s=error.retry_after_s)
-
-
-def _prediction(
-    image: Image, masks: list[tuple[PredictedMask, ...]], answers: list[decoder_pb.PredictMasksResponse]
-) -> Prediction:
-    timings: dict[str, float] = {}
-    for answer in answers:
-        for name, value in timings_from_message(answer.timings).items():
-            timings[name] = timings.get(name, 0.0) + value
-    origins = (decoder_pb.EmbeddingOrigin.Name(answer.timings.embedding_origin) for answer in answers)
-    first = answers[0]
-    return Prediction(
-        masks=tuple(masks),
-        model=first.model,
-        encoder_revision=first.encoder_revision,
-        decoder_revision=first.decoder_revision,
-        embedding_origins=tuple(origin.removeprefix("EMBEDDING_ORIGIN_").lower() for origin in origins),
-        timings_ms=timings,
-        source=image.source,
-    )
-
-
-def _grey(image: Image) -> Pixels:
-    if image.pixels.ndim != 2:
-        raise InvalidField("refinement follows one intensity per pixel; the image has colours", field="refine_bright")
-    return image.pixels

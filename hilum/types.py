@@ -5,6 +5,7 @@ All are frozen. Coordinates are full-image pixels (x, y), pixel centres at integ
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from hilum.geometry import ImageGeometry
 
 if TYPE_CHECKING:
+    from hilum.region import Region
     from hilum.transform import Transform
 
 BoolMask: TypeAlias = NDArray[np.bool_]
@@ -190,10 +192,10 @@ class Prediction:
         model: Name of the model.
         encoder_revision: Of the encoder, hex.
         decoder_revision: Of the decoder, hex.
-        embedding_origins: Where the decoder found each embedding that was needed, one per region: memory, cache,
-            encoder or inline.
+        embedding_origins: Where the decoder found the embedding, call by call: memory, cache, encoder or inline.
         timings_ms: The server's own account of its time.
         source: What the image came from.
+        regions: What of the image was encoded for the masks, one per prompt; None for the whole image.
     """
 
     masks: tuple[tuple[PredictedMask, ...], ...]
@@ -203,6 +205,7 @@ class Prediction:
     embedding_origins: tuple[str, ...]
     timings_ms: dict[str, float]
     source: ImageSource = ImageSource()
+    regions: tuple[Region | None, ...] = ()
 
     def best(self, prompt: int = 0) -> PredictedMask:
         """Returns a prompt's mask with the highest model score, the first of equals: the model's first choice.
@@ -210,7 +213,12 @@ class Prediction:
         Args:
             prompt: Index of the prompt, in the order asked.
         """
-        return max(self.masks[prompt], key=lambda mask: mask.model_score)
+        return first_choice(self.masks[prompt])
+
+
+def first_choice(masks: Sequence[PredictedMask]) -> PredictedMask:
+    """Returns the mask with the highest model score, the first of equals."""
+    return max(masks, key=lambda mask: mask.model_score)
 
 
 @dataclass(frozen=True)

@@ -147,7 +147,8 @@ async def test_what_may_be_asked_for(rig: Rig) -> None:
     assert whole.area_px > part.area_px > subpart.area_px > 0
     assert whole.refinement == "applied"
     assert not whole.mask[whole.mask != whole.model_mask].any()
-    again = await rig.client.predict(image(), [Prompt(mask_input=whole.low_res_mask)])
+    (region,) = prediction.regions
+    again = await rig.client.predict(image(), [Prompt(mask_input=whole.low_res_mask)], region=region)
     assert 0.8 < again.masks[0][0].area_px / whole.area_px < 1.25
     assert prediction.model == "fake"
 

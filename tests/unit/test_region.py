@@ -4,13 +4,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from hilum.region import Region, choose_region
-from hilum.types import Box, Point, Prompt
+from hilum.masks import bounding_box
+from hilum.region import Region, SecondLook, choose_region, is_click, second_counts, second_look
+from hilum.types import Box, Point, PredictedMask, Prompt
 
+CLICK = Prompt(points=(Point(100, 200),))
+SMALLEST = Region(32, 144, 128, 128)
 VECTORS = Path(__file__).resolve().parents[2] / "protos" / "hilum" / "v1" / "region_vectors.json"
 
 sizes = st.tuples(st.integers(1, 3000), st.integers(1, 3000))
@@ -108,3 +112,118 @@ def test_the_grid_is_fixed() -> None:
 def test_boxes_that_are_none_are_left_to_the_service(box: Box) -> None:
     """A box that the decoder will refuse does not stop the client before."""
     assert choose_region(Prompt(box=box), (512, 512), 256) is None
+
+
+def found(rows: slice, columns: slice, score: float = 0.5, size: tuple[int, int] = (512, 512)) -> PredictedMask:
+    """A mask that is filled in these rows and columns of an image."""
+    mask = np.zeros(size, np.bool_)
+    mask[rows, columns] = True
+    return PredictedMask(mask, mask, score, 1.0, int(mask.sum()), bounding_box(mask))
+
+
+NOTHING = found(slice(0), slice(0))
+
+
+def test_a_click_is_points_alone() -> None:
+    """A box says how large a target is, and a previous mask belongs to the region that it came from."""
+    assert is_click(CLICK)
+    assert not is_click(Prompt(box=Box(1, 1, 5, 5)))
+    assert not is_click(Prompt(points=CLICK.points, box=Box(1, 1, 5, 5)))
+    assert not is_click(Prompt(points=CLICK.points, mask_input=np.zeros((256, 256), np.float32)))
+
+
+def test_a_small_mask_is_looked_at_as_its_box_would_be() -> None:
+    """What the first look found small gets the region of a box around it."""
+    small = found(slice(190, 210), slice(90, 120))
+    region = choose_region(Prompt(box=Box(89.5, 189.5, 119.5, 209.5)), (512, 512), 256)
+    assert region is not None
+    assert second_look(CLICK, small, 256) == SecondLook(region, CLICK, around_mask=True)
+
+
+def test_a_click_beside_what_was_found_is_looked_at_itself() -> None:
+    """A small mask whose region leaves out a foreground point is no answer to it: the click is looked at closely."""
+    far = found(slice(400, 410), slice(400, 410))
+    assert second_look(CLICK, far, 256) == SecondLook(SMALLEST, CLICK, around_mask=False)
+
+
+@pytest.mark.parametrize(
+    ("first", "share", "looked"),
+    [
+        (NOTHING, 0.25, True),
+        (found(slice(0, 300), slice(0, 300)), 0.25, True),
+        (found(slice(150, 250), slice(50, 150)), 0.25, False),
+        (found(slice(150, 250), slice(50, 150)), 0.0, True),
+    ],
+)
+def test_when_a_click_is_looked_at_closely(first: PredictedMask, share: float, looked: bool) -> None:
+    """Where nothing or too much was found, in the smallest region around the click; with a share of 0 always."""
+    look = second_look(CLICK, first, 256, close_above_share=share)
+    assert look == (SecondLook(SMALLEST, CLICK, around_mask=False) if looked else None)
+
+
+def test_clicks_far_apart_ask_for_more_than_the_smallest_region() -> None:
+    """The close look holds all foreground points as it would hold a box around them, or there is none."""
+    near = Prompt(points=(Point(100, 200), Point(125, 200)))
+    look = second_look(near, NOTHING, 256)
+    assert look is not None
+    assert look.region == choose_region(Prompt(box=Box(100, 200, 125, 200)), (512, 512), 256)
+    assert look.region.width == 256
+    assert second_look(Prompt(points=(Point(100, 200), Point(300, 200))), NOTHING, 256) is None
+
+
+def test_points_outside_the_region_are_left_out_of_the_second_look() -> None:
+    """Background points that the region does not hold say nothing about it; foreground points are always held."""
+    inside, outside = Point(120, 210, foreground=False), Point(400, 400, foreground=False)
+    look = second_look(Prompt(points=(*CLICK.points, inside, outside)), NOTHING, 256)
+    assert look is not None
+    assert look.prompt == Prompt(points=(*CLICK.points, inside))
+    assert second_look(Prompt(points=(outside,)), NOTHING, 256) is None
+
+
+def test_images_too_small_for_a_region_are_looked_at_once() -> None:
+    """Where the smallest region is most of the image the first look stands."""
+    assert second_look(CLICK, found(slice(0), slice(0), size=(150, 160)), 256) is None
+
+
+@pytest.mark.parametrize(
+    ("around_mask", "first", "second", "counts"),
+    [
+        (True, found(slice(190, 210), slice(90, 110), 0.9), found(slice(195, 205), slice(95, 105), 0.1), True),
+        (True, found(slice(190, 210), slice(90, 110), 0.1), NOTHING, False),
+        (False, found(slice(0, 300), slice(0, 300), 0.5), found(slice(195, 205), slice(95, 105), 0.6), True),
+        (False, found(slice(0, 300), slice(0, 300), 0.6), found(slice(195, 205), slice(95, 105), 0.6), False),
+        (False, found(slice(0), slice(0), 0.9), found(slice(195, 205), slice(95, 105), 0.1), True),
+        (False, NOTHING, found(slice(144, 205), slice(95, 105), 0.9), False),
+        (False, NOTHING, found(slice(195, 205), slice(95, 160), 0.9), False),
+        (True, found(slice(190, 210), slice(90, 110), 0.1), found(slice(195, 272), slice(95, 105), 0.9), False),
+    ],
+    ids=["around", "lost", "better", "equal", "first empty", "cut above", "cut right", "cut below"],
+)
+def test_which_look_counts(around_mask: bool, first: PredictedMask, second: PredictedMask, counts: bool) -> None:
+    """Around the mask the second look counts, around the click if its score is higher; never empty or cut off."""
+    assert second_counts(SecondLook(SMALLEST, CLICK, around_mask), first, second) == counts
+
+
+def test_a_mask_at_the_images_own_edge_is_not_cut_off() -> None:
+    """A target in the image's corner may reach the region's edges there."""
+    corner = SecondLook(Region(0, 0, 128, 128), Prompt(points=(Point(3, 3),)), around_mask=False)
+    assert second_counts(corner, NOTHING, found(slice(0, 10), slice(0, 10)))
+    opposite = SecondLook(Region(384, 384, 128, 128), Prompt(points=(Point(510, 510),)), around_mask=False)
+    assert second_counts(opposite, NOTHING, found(slice(500, 512), slice(500, 512)))
+
+
+@given(st.data(), sizes, aspects, st.integers(1, 4))
+def test_a_second_look_holds_the_click(data: st.DataObject, size: tuple[int, int], aspect: float, clicks: int) -> None:
+    """Wherever the clicks, whatever was found: the second look is inside the image and sees every foreground point."""
+    height, width = size
+    xs, ys = st.floats(-0.5, width - 0.5), st.floats(-0.5, height - 0.5)
+    prompt = Prompt(points=tuple(Point(data.draw(xs), data.draw(ys)) for _ in range(clicks)))
+    box = data.draw(st.none() | boxes_in(size))
+    pixels = np.broadcast_to(np.False_, size)  # of which the rule reads the size
+    first = PredictedMask(pixels, pixels, 0.5, 1.0, 0 if box is None else 1, box)
+    look = second_look(prompt, first, 256, aspect)
+    if look is not None:
+        assert look.prompt == prompt
+        assert all(look.region.holds(point) for point in prompt.points)
+        assert 0 <= look.region.x <= look.region.x + look.region.width <= width
+        assert 0 <= look.region.y <= look.region.y + look.region.height <= height

@@ -1,0 +1,116 @@
+"""hilum.looks: how often an image is looked at, and which look counts, against the fakes of hilum.testing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import numpy as np
+import pytest
+
+from hilum import AsyncClient, Box, Image, Point, Prompt, Region, Window
+from hilum.errors import OutsideImage, PromptNotSupported
+from hilum.region import choose_region
+from hilum.testing import FakeDecoder, FakeEncoder, FakeModel, serve_in_process
+from hilum.types import PredictedMask
+
+WINDOW = Window(500, 1000)
+SIZE = (400, 480)
+CLICK = Point(200, 100)
+
+
+def image() -> Image:
+    """Noise."""
+    return Image(np.random.default_rng(0).integers(0, 1000, SIZE, dtype=np.int16))
+
+
+def click(*points: Point) -> Prompt:
+    """A prompt of points alone."""
+    return Prompt(points=points)
+
+
+def widths(masks: tuple[PredictedMask, ...]) -> list[float]:
+    """How wide the masks are."""
+    return [mask.bounding_box.x_max - mask.bounding_box.x_min for mask in masks if mask.bounding_box is not None]
+
+
+@asynccontextmanager
+async def served(radius_px: float) -> AsyncIterator[tuple[AsyncClient, FakeEncoder, FakeDecoder]]:
+    """The fakes, which draw discs of this radius around points, and a client of theirs."""
+    encoder = FakeEncoder((FakeModel(), FakeModel("boxes", points=False, mask_input=False)))
+    decoder = FakeDecoder(encoder, radius_px=radius_px)
+    async with serve_in_process(encoder, decoder) as endpoints, AsyncClient(endpoints) as client:
+        yield client, encoder, decoder
+
+
+async def test_a_click_on_a_small_target_is_answered_from_a_region_around_it() -> None:
+    """The image and the region around the mask are encoded, once each; the answer is from the region."""
+    async with served(radius_px=7) as (client, encoder, _):
+        for _ in range(2):
+            prediction = await client.predict(image(), [click(CLICK)], mapping=WINDOW)
+            assert prediction.regions == (choose_region(Prompt(box=Box(192.5, 92.5, 207.5, 107.5)), SIZE, 256),)
+            assert prediction.regions[0] is not None
+            assert widths(prediction.masks[0]) == [15]
+    assert encoder.encoder_runs == 2
+
+
+async def test_a_click_on_a_large_target_keeps_the_look_at_the_whole_image() -> None:
+    """A target larger than the close look's region is cut off there: the mask of the whole image is the answer."""
+    async with served(radius_px=90) as (client, encoder, _):
+        prediction = await client.predict(image(), [click(CLICK)], mapping=WINDOW)
+    assert prediction.regions == (None,)
+    assert widths(prediction.masks[0]) == [181]
+    assert encoder.encoder_runs == 2
+
+
+async def test_clicks_that_share_a_region_share_it() -> None:
+    """Three clicks, two of them neighbours: one encoding of the image and one per distinct region, answers in order."""
+    async with served(radius_px=7) as (client, encoder, _):
+        places = [CLICK, Point(400, 300), Point(202, 101)]
+        prediction = await client.predict(image(), [click(place) for place in places], mapping=WINDOW)
+    assert prediction.regions[0] == prediction.regions[2] != prediction.regions[1]
+    assert encoder.encoder_runs == 3
+    assert len(prediction.embedding_origins) == 3
+    for place, masks in zip(places, prediction.masks, strict=True):
+        assert masks[0].mask[int(place.y), int(place.x)]
+
+
+async def test_boxes_and_clicks_in_one_call_keep_their_order() -> None:
+    """A box has its own region and one look, a click its two, whatever stands between them."""
+    box = Prompt(box=Box(99.5, 79.5, 299.5, 279.5))
+    async with served(radius_px=7) as (client, _, _):
+        prediction = await client.predict(image(), [click(CLICK), box, click(CLICK)], mapping=WINDOW)
+    assert prediction.regions[1] is None
+    assert prediction.regions[0] == prediction.regions[2] is not None
+    assert [len(masks) for masks in prediction.masks] == [1, 1, 1]
+    assert widths(prediction.masks[1]) == [200]
+
+
+@pytest.mark.parametrize(("multimask", "count"), [(None, 1), (False, 1), (True, 3)])
+async def test_as_many_masks_as_were_asked_for(multimask: bool | None, count: int) -> None:
+    """A click gets its first choice of three, the model's single mask, or all three."""
+    async with served(radius_px=9) as (client, _, _):
+        prediction = await client.predict(image(), [click(CLICK)], mapping=WINDOW, multimask_output=multimask)
+    assert len(prediction.masks[0]) == count
+    assert prediction.best().model_score == 0.9
+
+
+@pytest.mark.parametrize("region", [None, Region(150, 50, 128, 128)])
+async def test_a_region_that_the_caller_chose_is_looked_at_once(region: Region | None) -> None:
+    """With a region, or with the whole image asked for, there is one encoding and no second look."""
+    async with served(radius_px=7) as (client, encoder, _):
+        prediction = await client.predict(image(), [click(CLICK)], mapping=WINDOW, region=region)
+    assert prediction.regions == (region,)
+    assert encoder.encoder_runs == 1
+
+
+async def test_errors_name_the_click_as_the_caller_numbered_it() -> None:
+    """A click outside the image and one for a model of boxes are refused at the first look, by their place."""
+    prompts = [Prompt(box=Box(99.5, 79.5, 299.5, 279.5)), click(CLICK), click(Point(900, 10))]
+    async with served(radius_px=7) as (client, _, _):
+        with pytest.raises(OutsideImage) as outside:
+            await client.predict(image(), prompts, mapping=WINDOW)
+        with pytest.raises(PromptNotSupported) as unsupported:
+            await client.predict(image(), prompts[:2], mapping=WINDOW, model="boxes")
+    assert outside.value.field.startswith("prompts[2].points[0]")
+    assert unsupported.value.message.startswith("prompts[1].points: ")
