@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ def test_text_of_pycocotools() -> None:
     assert np.array_equal(found, mask)
 
 
+@settings(deadline=None)
 @given(arrays.arrays(np.bool_, st.tuples(st.integers(1, 60), st.integers(1, 60))))
 def test_run_lengths_give_the_mask_back(mask: NDArray[np.bool_]) -> None:
     """Numbers and text both give back the mask they were made from."""
@@ -43,12 +44,14 @@ def test_run_lengths_give_the_mask_back(mask: NDArray[np.bool_]) -> None:
         assert np.array_equal(segmentation_mask(segmentation, mask.shape), mask)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 1 << 25), max_size=20))
 def test_text_holds_large_counts(counts: list[int]) -> None:
     """Counts of many digits, rising and falling, are read as they were written."""
     assert text_counts(text(counts)) == counts
 
 
+@settings(deadline=None)
 @given(st.integers(0, 9), st.integers(0, 9), st.integers(1, 9), st.integers(1, 9), st.booleans())
 def test_a_rectangle_covers_its_pixels(x: int, y: int, width: int, height: int, backwards: bool) -> None:
     """A polygon along pixel borders covers just the pixels within, whichever way round, cut off at the image."""
@@ -59,6 +62,7 @@ def test_a_rectangle_covers_its_pixels(x: int, y: int, width: int, height: int, 
     assert np.array_equal(segmentation_mask([polygon], (12, 12)), expected)
 
 
+@settings(deadline=None)
 @given(st.floats(5, 15), st.floats(5, 15), st.floats(2, 12), st.floats(2, 12))
 def test_a_diamond_covers_the_centres_inside(x: float, y: float, across: float, down: float) -> None:
     """A pixel belongs to a polygon where its centre lies inside."""

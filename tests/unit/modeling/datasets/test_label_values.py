@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from modeling.datasets.label_values import MAX_VALUES, read_names, value_label, 
 from modeling.sample import CollectionError
 
 
+@settings(deadline=None)
 @given(arrays.arrays(np.int16, (5, 7), elements=st.integers(-2, 6)))
 def test_masks_share_out_the_foreground(values: NDArray[np.int16]) -> None:
     """Every pixel above 0 lies in the mask of its value, no other does, and no mask is empty."""

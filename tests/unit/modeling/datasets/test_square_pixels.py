@@ -1,7 +1,7 @@
 """modeling.datasets.square_pixels: resampling to square pixels."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modeling.datasets.square_pixels import resized_labels, resized_picture, square_size
@@ -10,6 +10,7 @@ spacings = st.floats(0.1, 10)
 sides = st.integers(1, 40)
 
 
+@settings(deadline=None)
 @given(sides, sides, spacings, spacings)
 def test_the_extent_stays(height: int, width: int, x: float, y: float) -> None:
     """Pixels become as small as the finer side, none is lost, and the extent stays to half a pixel."""
@@ -21,6 +22,7 @@ def test_the_extent_stays(height: int, width: int, x: float, y: float) -> None:
     assert abs(new_width * finer - width * x) <= finer / 2 + 1e-3 * width * x
 
 
+@settings(deadline=None)
 @given(sides, sides, st.integers(1, 4), st.integers(1, 4))
 def test_labels_are_repeated(height: int, width: int, down: int, across: int) -> None:
     """Whole factors repeat each label value; no value comes into being."""
