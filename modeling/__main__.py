@@ -24,7 +24,12 @@ app = typer.Typer(
 console = Console()
 # Known before modeling.model_repository, which says the same, is loaded.
 Precision = Literal["float32", "bfloat16"]
+Loss = Literal["focal_dice", "dice_ce"]
+Trained = Literal["decoder", "lora", "all"]
+Device = Literal["cpu", "cuda"]
 Split = Literal["train", "validation", "test"]
+Kind = Literal["auto", "collection", "folder", "dicom", "nifti", "coco"]
+Plane = Literal["axial", "coronal", "sagittal"]
 
 
 @app.command("install")
@@ -107,6 +112,8 @@ def evaluate_command(
     data: Annotated[Path, typer.Option(help="Folder of a collection (index.json).")],
     split: Annotated[Split, typer.Option(help="Samples to evaluate on.")] = "test",
     against: Annotated[str, typer.Option(help="ENCODER,DECODER addresses of running services.")] = "",
+    regions: Annotated[bool, typer.Option("--regions", help="Evaluate with regions, too.")] = False,
+    boxes: Annotated[Path | None, typer.Option(help="JSON file of a detector's boxes, as prompts.")] = None,
     protocols: Annotated[str, typer.Option(help="Comma-separated; see docs/concepts/evaluation.md.")] = "",
     limit: Annotated[int, typer.Option(help="Most images of each source; 0: all.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("build/evaluation"),
@@ -116,7 +123,71 @@ def evaluate_command(
     from modeling.evaluation.command import DEFAULT_GROUPS, Request, run  # noqa: PLC0415
 
     groups = protocols.split(",") if protocols else DEFAULT_GROUPS
-    run(Request(bundles, data, split, against, groups, limit, out, Path("build/bench.json")), console)
+    figures = Path("build/bench.json")
+    run(Request(bundles, data, split, against, regions, boxes, groups, limit, out, figures), console)
+
+
+@app.command("collect")
+def collect_command(
+    source: Annotated[Path, typer.Argument(help="A data set; see docs/how-to/bring-your-own-data.md.")],
+    target: Annotated[Path, typer.Argument(help="Folder of the collection; must not exist yet.")],
+    *,
+    kind: Annotated[Kind, typer.Option(help="Layout of the data set; auto looks.")] = "auto",
+    name: Annotated[str | None, typer.Option(help="Of the data set; the folder's if not given.")] = None,
+    modality: Annotated[str | None, typer.Option(help="DICOM Modality, such as CT, MR or US.")] = None,
+    window: Annotated[str | None, typer.Option(help="CENTER,WIDTH, percentiles LO%,HI%, or a preset.")] = None,
+    labels: Annotated[Path | None, typer.Option(help='JSON file of names of label values: {"1": "liver"}.')] = None,
+    plane: Annotated[Plane | None, typer.Option(help="How NIfTI volumes are cut; axial if not given.")] = None,
+    every: Annotated[int | None, typer.Option(min=1, help="Of NIfTI volumes, take every k-th slice.")] = None,
+    min_area_px: Annotated[int | None, typer.Option(min=1, help="Of NIfTI volumes, least pixels of a target.")] = None,
+    split: Annotated[Split | None, typer.Option(help="Of all images.")] = None,
+    split_file: Annotated[Path | None, typer.Option(help="JSON file of splits by patient, instead.")] = None,
+) -> None:
+    """Write a data set as a collection, for training and evaluation, and show what is in it."""
+    # Needs the libraries that read images, which the other commands do not.
+    from modeling.datasets.command import Request, run  # noqa: PLC0415
+
+    options = {"source": name, "modality": modality, "plane": plane, "every": every, "min_area_px": min_area_px}
+    run(Request(source, target, kind, options, window, labels, split, split_file), console)
+
+
+@app.command("finetune")
+def finetune_command(
+    name: Annotated[str, typer.Argument(help="Name of the new bundle.")],
+    *,
+    data: Annotated[Path, typer.Option(help="A collection, or a data set; see docs/how-to/bring-your-own-data.md.")],
+    base: Annotated[str, typer.Option(help="Installed bundle to begin with.")] = "lite-medsam",
+    loss: Annotated[
+        Loss, typer.Option(help="20 focal + dice (SAM), or dice + cross-entropy (SkinSAM).")
+    ] = "focal_dice",
+    trained: Annotated[Trained, typer.Option(help="The decoder; with LoRA in the encoder; or all.")] = "decoder",
+    steps: Annotated[int, typer.Option(min=1, help="Steps, of one image each.")] = 1600,
+    head_steps: Annotated[int, typer.Option(min=0, help="Further steps of the head that scores masks.")] = 200,
+    variants: Annotated[int, typer.Option(min=1, help="Augmented variants of each image.")] = 1,
+    match_loss: Annotated[float, typer.Option(min=0, help="Weight of |Sobel - Sobel| / N.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Decides every draw.")] = 0,
+    work: Annotated[Path | None, typer.Option(help="Folder kept between runs; an interrupted one goes on.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="On CPU.")] = 1,
+    device: Annotated[Device, typer.Option(help="cuda runs in bfloat16.")] = "cpu",
+) -> None:
+    """Fine-tune an installed bundle on your data, and install the result."""
+    # Needs torch, which the other commands do not.
+    from modeling.finetune_command import Request, finetune  # noqa: PLC0415
+    from modeling.recipe import Recipe  # noqa: PLC0415
+    from modeling.training_set import Preparation  # noqa: PLC0415
+
+    recipe = Recipe(
+        loss=loss,
+        trained=trained,
+        steps=steps,
+        head_steps=head_steps,
+        match_loss_weight=match_loss,
+        seed=seed,
+        precision="bfloat16" if device == "cuda" else "float32",
+    )
+    folder = work or Path("build") / "finetune" / name
+    preparation = Preparation(seed=seed, default_variants=variants)
+    finetune(Request(data, base, name, recipe, preparation, folder, threads, device), console)
 
 
 def main() -> None:
