@@ -1,5 +1,6 @@
 """From a model's name, and a checkpoint where the user brings it, to an installed bundle."""
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,7 +64,13 @@ def install(
     # torch takes seconds to import; what is above answers without it.
     from modeling.bundle_writer import write_bundle  # noqa: PLC0415
     from modeling.models import build_model, lite_medsam_checkpoint, read_checkpoint  # noqa: PLC0415
+    from modeling.shipped import read_shipped  # noqa: PLC0415
 
     weights = read_checkpoint(checkpoint or lite_medsam_checkpoint(), sha256 or entry.checkpoint_sha256)
-    model = build_model(entry.spec.architecture, weights)
-    return write_bundle(model, entry.spec, bundles_folder() / name, on_step)
+    spec = entry.spec
+    if entry.shipped_decoder:
+        shipped = read_shipped(name)
+        weights |= shipped.weights
+        spec = dataclasses.replace(spec, calibration=shipped.calibration, lineage=shipped.lineage)
+    model = build_model(spec.architecture, weights)
+    return write_bundle(model, spec, bundles_folder() / name, on_step)

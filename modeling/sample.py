@@ -155,9 +155,8 @@ def _sample(folder: Path, entry: dict[str, Any]) -> Sample:
 def _target(folder: Path, entry: dict[str, Any], size: tuple[int, ...]) -> Target:
     if "mask" not in entry:
         return Target(entry["label"], None, Box(*map(float, entry["box"])))
-    mask = _read_picture(folder / entry["mask"]) > 0
-    if mask.ndim == 3:
-        mask = mask.any(axis=2)
+    picture = _read_picture(folder / entry["mask"])
+    mask = np.asarray(picture > 0 if picture.ndim == 2 else (picture > 0).any(axis=2), np.bool_)
     if mask.shape != size:
         raise ValueError(f"{entry['mask']} is {mask.shape}, its image {size}")
     return mask_target(entry["label"], mask)

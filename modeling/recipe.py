@@ -1,0 +1,65 @@
+"""What a fine-tuning does, as one value that a manifest can hold."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from modeling.simulated_prompts import PromptKind
+
+LossName: TypeAlias = Literal["focal_dice", "dice_ce"]
+TrainedPart: TypeAlias = Literal["decoder", "lora", "all"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is fine-tuned.
+
+    Attributes:
+        loss: "focal_dice" is SAM's 20 focal + dice, "dice_ce" is SkinSAM's dice + cross-entropy.
+        match_loss_weight: weight of the founding stone study's |Sobel - Sobel| / N between predicted and true mask.
+        trained: the prompt encoder and mask decoder; those and low-rank additions to the image encoder; or everything.
+        lora_rank: of the additions.
+        steps: of one image each.
+        head_steps: further steps that train only the head which predicts IoU.
+        prompts: prompts of one image a step, all of one kind.
+        shares: probabilities of the kinds of prompt; "ground" is BreastSAM's box, "clicks" are several, the later ones
+            in what the earlier left wrong.
+        most_clicks: of one prompt.
+        mask_feedback: probability that "clicks" come with the mask they correct.
+        jitter: canvas pixels by which a box's edges move at most.
+        learning_rate: highest of the one-cycle schedule (AdamW).
+        weight_decay: of AdamW.
+        average: decay of the exponential moving average of the weights, which is what is kept.
+        score_weight: weight of the IoU regression.
+        ranking_weight: weight of the order of a click's three candidates.
+        seed: decides every draw.
+        checkpoint_every: steps between checkpoints, from which a run can go on.
+        precision: of the computation; bfloat16 on GPUs.
+    """
+
+    loss: LossName = "focal_dice"
+    match_loss_weight: float = 0.0
+    trained: TrainedPart = "decoder"
+    lora_rank: int = 4
+    steps: int = 1600
+    head_steps: int = 200
+    prompts: int = 6
+    shares: Mapping[PromptKind, float] = field(
+        default_factory=lambda: {"box": 0.25, "ground": 0.05, "click": 0.4, "clicks": 0.3}
+    )
+    most_clicks: int = 6
+    mask_feedback: float = 0.5
+    jitter: float = 5.0
+    learning_rate: float = 2e-4
+    weight_decay: float = 1e-4
+    average: float = 0.995
+    score_weight: float = 1.0
+    ranking_weight: float = 0.3
+    seed: int = 0
+    checkpoint_every: int = 100
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+    def to_json(self) -> dict[str, Any]:
+        """The recipe as a JSON object."""
+        return dataclasses.asdict(self) | {"shares": dict(self.shares)}

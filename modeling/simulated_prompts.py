@@ -1,0 +1,93 @@
+"""Prompts simulated from masks, as SAM was trained (Kirillov et al., 2023, section A) and as BreastSAM prompts.
+
+Everything is in pixels of the model's square canvas, points at pixel centres, and goes to the prompt encoder as it is.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from hilum.types import BoolMask
+from modeling.sample import tight_box
+
+PromptKind: TypeAlias = Literal["box", "ground", "click", "clicks"]
+# Canvas pixels by which BreastSAM's ground prompt widens a box, and shifts it at most; its image is about 512 wide.
+GROUND_MARGIN, GROUND_SHIFT, GROUND_SCALE = 10.0, 15.0, 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class SimulatedPrompt:
+    """Points and a box.
+
+    Attributes:
+        points: (n, 2) float32, (x, y).
+        labels: (n,) float32, 1 foreground, 0 background.
+        box: (4,) float32 or None.
+    """
+
+    points: NDArray[np.float32]
+    labels: NDArray[np.float32]
+    box: NDArray[np.float32] | None = None
+
+    def with_click(self, click: tuple[float, float, bool]) -> "SimulatedPrompt":
+        """The same prompt and one more point (x, y, foreground)."""
+        points = np.concatenate([self.points, np.array([click[:2]], np.float32)])
+        return SimulatedPrompt(points, np.append(self.labels, np.float32(click[2])), self.box)
+
+
+NO_POINTS = np.zeros((0, 2), np.float32), np.zeros(0, np.float32)
+
+
+def jittered_box(mask: BoolMask, random: np.random.Generator, jitter: float) -> SimulatedPrompt:
+    """The mask's tight box, each edge moved uniformly by at most `jitter`, and by a tenth of its side at most."""
+    box = tight_box(mask)
+    edges = np.array([box.x_min, box.y_min, box.x_max, box.y_max])
+    width, height = edges[2] - edges[0], edges[3] - edges[1]
+    most = np.minimum(jitter, np.maximum(0.1 * np.array([width, height, width, height]), 1.0))
+    return SimulatedPrompt(*NO_POINTS, np.asarray(edges + random.uniform(-1, 1, 4) * most, np.float32))
+
+
+def ground_box(mask: BoolMask, random: np.random.Generator) -> SimulatedPrompt:
+    """BreastSAM's ground prompt: a box wider by a margin, shifted and scaled at random."""
+    box = tight_box(mask)
+    scale = 1 + random.uniform(-GROUND_SCALE, GROUND_SCALE)
+    centre = np.array([box.x_min + box.x_max, box.y_min + box.y_max]) / 2 + random.uniform(-1, 1, 2) * GROUND_SHIFT
+    half = scale * (np.array([box.x_max - box.x_min, box.y_max - box.y_min]) / 2 + GROUND_MARGIN)
+    side = mask.shape[0]
+    return SimulatedPrompt(
+        *NO_POINTS, np.clip(np.concatenate([centre - half, centre + half]), 0, side - 1).astype(np.float32)
+    )
+
+
+def random_click(mask: BoolMask, random: np.random.Generator) -> SimulatedPrompt:
+    """One random pixel of the mask."""
+    rows, columns = np.nonzero(mask)
+    chosen = int(random.integers(len(rows)))
+    point = np.array([[columns[chosen], rows[chosen]]], np.float32)
+    return SimulatedPrompt(point, np.ones(1, np.float32))
+
+
+def correcting_click(
+    found: BoolMask, mask: BoolMask, random: np.random.Generator | None = None
+) -> tuple[float, float, bool] | None:
+    """The next click (x, y, foreground): in the largest error, at its deepest point, or with `random` anywhere in it.
+
+    None where nothing is wrong. A missed part gets a foreground click, a surplus part a background click.
+    """
+    parts, count = ndimage.label(found ^ mask)
+    if not count:
+        return None
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    error = parts == sizes.argmax()
+    if random is None:
+        depth = ndimage.distance_transform_edt(np.pad(error, 1))[1:-1, 1:-1]
+        row, column = np.unravel_index(depth.argmax(), depth.shape)
+    else:
+        rows, columns = np.nonzero(error)
+        chosen = int(random.integers(len(rows)))
+        row, column = rows[chosen], columns[chosen]
+    return float(column), float(row), bool(mask[row, column])
