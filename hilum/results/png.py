@@ -13,7 +13,7 @@ from hilum.extras import extra
 from hilum.geometry import ImageGeometry, PatientFrame
 from hilum.intensity import grey_levels
 from hilum.masks import outline
-from hilum.results.segments import NOTICE, SIMULATED, Segment, chosen_segments, require_same_size
+from hilum.results.segments import NOTICE, SIMULATED, Segment, chosen_segments, require_same_size, score_words
 from hilum.types import BoolMask, Image, IntensityMapping, Prediction, Prompt
 
 with extra("images"):
@@ -27,6 +27,8 @@ _LONG_SIDE_PX = 4096
 _COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (204, 121, 167), (213, 94, 0), (0, 114, 178))
 _WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
 _NEARLY_ALONG = 0.7
+# Of more targets than this only those are named that must not be missed: empty ones, and where the service abstains.
+_MOST_SCORES = 6
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ def write_png(
     """Writes the image with outlines of the masks, the prompts, and what readers must know.
 
     "not for diagnosis" is burned in, "simulated" where the image is, and an R where the patient's right side is, where
-    the image has a place in the patient. Pixels are drawn square; images with a shorter side below 512 px are enlarged.
+    the image has a place in the patient; so are the scores of up to six masks, and always which masks are empty and
+    where the service abstains. Pixels are drawn square; images with a shorter side below 512 px are enlarged.
 
     Args:
         path: Of the PNG file.
@@ -159,13 +162,22 @@ def _draw_side(canvas: _Canvas, geometry: ImageGeometry) -> None:
 
 def _draw_notes(canvas: _Canvas, image: Image, segments: Sequence[Segment]) -> None:
     """Burns the notes in, from the lower left corner upwards."""
-    notes = [f"{segment.number}: empty mask" for segment in segments if not segment.predicted.mask.any()]
+    named = [segment for segment in segments if len(segments) <= _MOST_SCORES or _must_be_named(segment)]
+    notes = [f"{segment.number}: {_words(segment)}" for segment in named]
     notes += [SIMULATED] if image.source.simulated else []
     notes += [NOTICE]
     margin = canvas.text_px / 2
     for line, note in enumerate(reversed(notes)):
         height = canvas.picture.size[1] - margin - line * 1.3 * canvas.text_px
         _text(canvas, (margin, height), note, anchor="ld")
+
+
+def _must_be_named(segment: Segment) -> bool:
+    return bool(segment.predicted.abstain) or not segment.predicted.mask.any()
+
+
+def _words(segment: Segment) -> str:
+    return score_words(segment.predicted) if segment.predicted.mask.any() else "empty mask"
 
 
 def _text(

@@ -32,7 +32,8 @@ def report(
     """Returns a report of plain values, ready for JSON.
 
     Lengths and areas are in mm where the image's geometry gives them in the patient, else null with `length_note`.
-    The model score is the model's own estimate of its IoU, not calibrated.
+    The model score is the model's own estimate of its IoU; expected IoU and abstention are null where what it is worth
+    was not measured on images like this one.
 
     Args:
         image: The image that was segmented.
@@ -91,6 +92,8 @@ def _segment(segment: Segment, geometry: ImageGeometry) -> dict[str, Any]:
         "label": segment.label,
         "prompt": None if segment.prompt is None else _prompt(segment.prompt),
         "model_score": predicted.model_score,
+        "expected_iou": predicted.expected_iou,
+        "abstain": predicted.abstain,
         "stability_score": predicted.stability_score,
         "area_px": int(np.count_nonzero(predicted.mask)),
         "area_mm2": area_mm2(predicted.mask, geometry),

@@ -18,7 +18,7 @@ import hilum
 from hilum.errors import FrameNotSupported, InvalidField, LimitExceeded, NoContent
 from hilum.extras import extra
 from hilum.files import reading
-from hilum.results.segments import NOTICE, Segment, chosen_segments
+from hilum.results.segments import NOTICE, Segment, chosen_segments, score_words
 from hilum.types import Prediction
 
 with extra("images"):
@@ -56,7 +56,8 @@ def write_segmentation(
     """Writes the masks as a BINARY segmentation: a segment per prompt, a frame per slice where it is not empty.
 
     Patient, study and frame of reference come from the source files, to which every frame refers by SOP Instance UID
-    and frame number. Model, decoder revision and "not for diagnosis" are written with every segment.
+    and frame number. Model, decoder revision and "not for diagnosis" are written with every segment, and as its
+    description the score of its mask; of several slices, that of the mask with the lowest.
 
     Args:
         path: Of the DICOM file.
@@ -80,7 +81,7 @@ def write_segmentation(
     if not any(segment.predicted.mask.any() for item in slices for segment in item.segments):
         raise NoContent("all masks are empty: there is nothing to write")
     used = [dataset for dataset in datasets if any(item.dataset is dataset for item in slices)]
-    written = _segmentation(used, slices, _descriptions(slices[0].segments, predictions[0], property_type))
+    written = _segmentation(used, slices, _descriptions(slices, predictions[0], property_type))
     written.SeriesDescription = f"Hilum segmentation, {NOTICE}"
     if "FrameOfReferenceUID" not in written:
         # Required then, and highdicom leaves it out; it may be empty (PS3.3 C.7.6.1).
@@ -158,14 +159,14 @@ def _pixel_array(used: Sequence[Dataset], slices: Sequence[_Slice]) -> NDArray[n
     return values
 
 
-def _descriptions(segments: Sequence[Segment], prediction: Prediction, property_type: Code) -> list[SegmentDescription]:
+def _descriptions(slices: Sequence[_Slice], prediction: Prediction, property_type: Code) -> list[SegmentDescription]:
     algorithm: Any = highdicom.AlgorithmIdentificationSequence(
         name=prediction.model,
         family=codes.DCM.ArtificialIntelligence,
         version=prediction.decoder_revision[:_LONGEST_LABEL],
         parameters={"encoder_revision": prediction.encoder_revision, "decoder_revision": prediction.decoder_revision},
     )
-    return [
+    descriptions = [
         SegmentDescription(
             segment_number=segment.number,
             segment_label=segment.label[:_LONGEST_LABEL],
@@ -177,5 +178,10 @@ def _descriptions(segments: Sequence[Segment], prediction: Prediction, property_
             tracking_uid=generate_uid(),
             tracking_id=segment.label[:_LONGEST_LABEL],
         )
-        for segment in segments
+        for segment in slices[0].segments
     ]
+    for index, description in enumerate(descriptions):
+        masks = [item.segments[index].predicted for item in slices]
+        drawn = [mask for mask in masks if mask.mask.any()] or masks
+        description.SegmentDescription = score_words(min(drawn, key=lambda mask: mask.model_score))
+    return descriptions

@@ -10,6 +10,7 @@ from hilum.types import Image, PredictedMask, Prediction, Prompt
 
 NOTICE = "not for diagnosis"
 SIMULATED = "simulated"
+ABSTAINS = "abstains: look again"
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,16 @@ def chosen_segments(
         )
         for index in range(count)
     )
+
+
+def score_words(mask: PredictedMask) -> str:
+    """Returns what people read of a mask's score: an IoU only where it is calibrated, and whether to look again."""
+    words = [f"model score {mask.model_score:.2f}"]
+    if mask.expected_iou is not None:
+        words.append(f"expected IoU {mask.expected_iou:.2f}")
+    if mask.abstain:
+        words.append(ABSTAINS)
+    return ", ".join(words)
 
 
 def require_same_size(image: Image, segments: Sequence[Segment]) -> None:

@@ -13,10 +13,22 @@ from hilum.types import Image, ImageSource, PredictedMask, Prediction
 MODEL, ENCODER_REVISION, DECODER_REVISION = "lite-medsam", "a1" * 32, "d2" * 32
 
 
-def predicted(mask: NDArray[np.bool_], score: float = 0.9) -> PredictedMask:
+def predicted(
+    mask: NDArray[np.bool_], score: float = 0.9, expected_iou: float | None = None, abstain: bool | None = None
+) -> PredictedMask:
     """A mask as the decoder returns it."""
     reason = "" if mask.any() else "NO_LOGIT_ABOVE_THRESHOLD"
-    return PredictedMask(mask, mask, score, 0.8, int(mask.sum()), bounding_box(mask), reason)
+    return PredictedMask(
+        mask,
+        mask,
+        score,
+        0.8,
+        int(mask.sum()),
+        bounding_box(mask),
+        reason,
+        expected_iou=expected_iou,
+        abstain=abstain,
+    )
 
 
 def prediction(source: ImageSource, *masks: NDArray[np.bool_]) -> Prediction:

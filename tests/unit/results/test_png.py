@@ -1,5 +1,6 @@
 """Pictures: true proportions, outlines and prompts in place, and what readers must know burned in."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,8 @@ from numpy.typing import NDArray
 from hilum.errors import InvalidTensor
 from hilum.geometry import ImageGeometry, Matrix3, PatientFrame, PlaneFrame
 from hilum.results.png import right_edge, write_png
-from hilum.types import Box, Identity, Image, ImageSource, Prompt, Window
-from tests.unit.results.conftest import disc, prediction
+from hilum.types import Box, Identity, Image, ImageSource, PredictedMask, Prompt, Window
+from tests.unit.results.conftest import disc, predicted, prediction
 
 AXIAL: Matrix3 = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 FLIPPED: Matrix3 = ((-1, 0, 0), (0, -1, 0), (0, 0, 1))
@@ -95,6 +96,22 @@ def test_every_picture_says_that_it_is_not_for_diagnosis(tmp_path: Path) -> None
     assert plain >= 1
     assert lines(Image(pixels, source=ImageSource(simulated=True)), mask) > plain
     assert lines(Image(pixels), mask, empty) > plain
+
+
+def test_pictures_of_many_targets_name_those_that_must_not_be_missed(tmp_path: Path) -> None:
+    """Up to six targets have a line with their score; of more only those have one where the service abstains."""
+    image, mask = Image(np.zeros((512, 512), np.uint8)), disc((512, 512), 256, 100, 20)
+
+    def lines(*masks: PredictedMask) -> int:
+        answer = replace(prediction(image.source), masks=tuple((found,) for found in masks))
+        write_png(tmp_path / "a.png", image, answer)
+        written = (np.asarray(PIL.Image.open(tmp_path / "a.png"))[200:, :300].max(axis=2) > 200).any(axis=1)
+        return int((np.diff(written.astype(int)) == 1).sum())
+
+    sure, unsure = predicted(mask, 0.9, 0.8, False), predicted(mask, 0.3, 0.2, True)
+    notice = lines(*[sure] * 7)
+    assert lines(*[sure] * 6) == notice + 6
+    assert lines(*[sure] * 5, unsure, unsure) == notice + 2
 
 
 def test_grey_levels_are_those_of_the_mapping(tmp_path: Path) -> None:

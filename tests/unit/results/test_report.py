@@ -1,6 +1,7 @@
 """The JSON report: measurements with units, scores as they are, provenance."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from hilum.geometry import DetectorFrame, Frame, ImageGeometry, PatientFrame, PixelFrame, PlaneFrame
 from hilum.results.report import report, write_report
 from hilum.types import Box, Image, ImageSource, Point, Prompt
-from tests.unit.results.conftest import DECODER_REVISION, ENCODER_REVISION, MODEL, disc, prediction
+from tests.unit.results.conftest import DECODER_REVISION, ENCODER_REVISION, MODEL, disc, predicted, prediction
 
 SOURCE = ImageSource("1.2.3", 7, "CT", "L", simulated=True)
 
@@ -77,4 +78,13 @@ def test_provenance_and_notice_are_written(tmp_path: Path) -> None:
     assert stone["prompt"] == {"box_px": [1, 2, 3, 4], "points_px": [], "mask_input": False}
     assert clot["prompt"]["points_px"] == [[5, 6, "foreground"], [7, 8, "background"]]
     assert clot["empty_reason"] == "NO_LOGIT_ABOVE_THRESHOLD"
+    assert [(segment["expected_iou"], segment["abstain"]) for segment in (stone, clot)] == [(None, None)] * 2
     assert (clot["area_px"], clot["longest_diameter_px"], clot["bounding_box_px"]) == (0, None, None)
+
+
+def test_expected_iou_and_abstention_are_written_where_they_are_known() -> None:
+    """On a calibrated modality the report holds what the score is worth beside the score."""
+    mask = predicted(disc((40, 60), 30, 20, 5), 0.7, expected_iou=0.4, abstain=True)
+    answer = replace(prediction(SOURCE), masks=((mask,),))
+    (segment,) = report(image_in(PixelFrame()), answer)["segments"]
+    assert (segment["model_score"], segment["expected_iou"], segment["abstain"]) == (0.7, 0.4, True)

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import highdicom
@@ -15,7 +16,15 @@ from hilum.geometry import PatientFrame, pixel_to_patient
 from hilum.images import read_image
 from hilum.results.segmentation import write_segmentation
 from hilum.types import ImageSource
-from tests.unit.results.conftest import DECODER_REVISION, ENCODER_REVISION, MODEL, disc, prediction, pydicom_file
+from tests.unit.results.conftest import (
+    DECODER_REVISION,
+    ENCODER_REVISION,
+    MODEL,
+    disc,
+    predicted,
+    prediction,
+    pydicom_file,
+)
 
 # pydicom warns of values in these real files that are not of their representation.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -74,6 +83,7 @@ def test_model_revisions_and_notice_are_written(tmp_path: Path) -> None:
     written = highdicom.seg.segread(tmp_path / "seg.dcm")
     (segment,) = written.SegmentSequence
     assert segment.SegmentAlgorithmType == "SEMIAUTOMATIC"
+    assert segment.SegmentDescription == "model score 0.90"
     (algorithm,) = segment.SegmentationAlgorithmIdentificationSequence
     assert algorithm.AlgorithmName == MODEL
     assert algorithm.AlgorithmVersion == DECODER_REVISION
@@ -102,15 +112,25 @@ def test_frames_of_an_enhanced_file_are_referred_to_by_number(tmp_path: Path, sh
 
 
 def test_slices_of_a_series_make_one_object(tmp_path: Path, shared_data: Path) -> None:
-    """Predictions in any order find their files; a slice with an empty mask has no frame."""
+    """Predictions in any order find their files; a slice with an empty mask has no frame.
+
+    The segment is described by the score of the slice that the model thinks least of.
+    """
     sources = sorted((shared_data / "mr_brain_dicom").glob("*.dcm"))[2:6]
     images = [read_image(source) for source in sources]
     masks = [disc(image.size, 100, 120, 5 * (k != 1) * (k + 1)) & (k != 1) for k, image in enumerate(images)]
-    predictions = [prediction(image.source, mask) for image, mask in zip(images, masks, strict=True)]
+    predictions = [
+        replace(prediction(image.source), masks=((predicted(mask, *worth),),))
+        for image, mask, worth in zip(
+            images, masks, [(0.9, 0.8, False), (0.1, 0.0, True), (0.5, 0.3, True), (0.8, 0.7, False)], strict=True
+        )
+    ]
     path = tmp_path / "seg.dcm"
     write_segmentation(path, sources, predictions[::-1])
     written = dcmread(path)
     assert written.NumberOfFrames == 3
+    described = written.SegmentSequence[0].SegmentDescription
+    assert described == "model score 0.50, expected IoU 0.30, abstains: look again"
     for number in range(1, 4):
         groups = written.PerFrameFunctionalGroupsSequence[number - 1]
         uid = groups.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
