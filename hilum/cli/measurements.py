@@ -11,7 +11,8 @@ from rich.text import Text
 from hilum.cli.console import NOT_FOR_DIAGNOSIS
 from hilum.geometry import ImageGeometry
 from hilum.masks import area_mm2, longest_diameter
-from hilum.types import Image, PredictedMask, Prediction, Prompt
+from hilum.results.segments import ABSTAINS
+from hilum.types import Image, PredictedMask, Prediction, Prompt, first_choice
 
 _ORIGINS = {
     "memory": "the decoder's memory",
@@ -23,7 +24,7 @@ _UNKNOWN = "-"
 
 
 def measurements(image: Image, prompts: Sequence[Prompt], prediction: Prediction, elapsed_ms: float) -> Group:
-    """Returns a table of all masks, and the lines below it.
+    """Returns a table of all masks, and the lines below it. An IoU is spoken of only where it is calibrated.
 
     Args:
         image: The image.
@@ -34,15 +35,18 @@ def measurements(image: Image, prompts: Sequence[Prompt], prediction: Prediction
     table = Table(box=None, pad_edge=False)
     for heading in ("target", "prompt"):
         table.add_column(heading)
+    calibrated = any(mask.expected_iou is not None for masks in prediction.masks for mask in masks)
     headings = ("area\npx", "area\nmm²", "longest diameter\npx", "longest diameter\nmm", "model\nscore")
-    for heading in headings:
+    for heading in (*headings, "expected\nIoU") if calibrated else headings:
         table.add_column(heading, justify="right")
     table.add_column("remark")
     for number, (prompt, masks) in enumerate(zip(prompts, prediction.masks, strict=True), 1):
         for part, mask in enumerate(masks, 1):
             name = str(number) if len(masks) == 1 else f"{number}.{part}"
-            table.add_row(name, prompt_words(prompt), *_sizes(mask, image.geometry), _remark(mask))
-    return Group(table, Text("\n".join(_lines(image, prediction, elapsed_ms))))
+            expected = [_UNKNOWN if mask.expected_iou is None else f"{mask.expected_iou:.2f}"] if calibrated else []
+            remark = _remark(mask, first=len(masks) > 1 and mask is first_choice(masks))
+            table.add_row(name, prompt_words(prompt), *_sizes(mask, image.geometry), *expected, remark)
+    return Group(table, Text("\n".join(_lines(image, prediction, elapsed_ms, calibrated=calibrated))))
 
 
 def prompt_words(prompt: Prompt) -> str:
@@ -51,7 +55,7 @@ def prompt_words(prompt: Prompt) -> str:
     if prompt.box is not None:
         box = prompt.box
         words.append(f"box {box.x_min:g},{box.y_min:g},{box.x_max:g},{box.y_max:g}")
-    words += [f"{'point' if point.foreground else 'background'} {point.x:g},{point.y:g}" for point in prompt.points]
+    words += [f"{'click' if point.foreground else 'not'} {point.x:g},{point.y:g}" for point in prompt.points]
     return " ".join(words)
 
 
@@ -69,8 +73,10 @@ def _sizes(mask: PredictedMask, geometry: ImageGeometry) -> list[str]:
     ]
 
 
-def _remark(mask: PredictedMask) -> str:
-    words = []
+def _remark(mask: PredictedMask, *, first: bool) -> str:
+    words = ["first choice"] if first else []
+    if mask.abstain:
+        words.append(ABSTAINS)
     if mask.empty_reason:
         words.append(f"empty: {mask.empty_reason.replace('_', ' ')}")
     if mask.refinement:
@@ -78,7 +84,7 @@ def _remark(mask: PredictedMask) -> str:
     return ", ".join(words)
 
 
-def _lines(image: Image, prediction: Prediction, elapsed_ms: float) -> list[str]:
+def _lines(image: Image, prediction: Prediction, elapsed_ms: float, *, calibrated: bool) -> list[str]:
     origins = dict.fromkeys(_ORIGINS.get(origin, origin) for origin in prediction.embedding_origins)
     times = [f"{name.removesuffix('_ms')} {value:.1f}" for name, value in prediction.timings_ms.items()]
     lines = [
@@ -87,6 +93,10 @@ def _lines(image: Image, prediction: Prediction, elapsed_ms: float) -> list[str]
     ]
     if image.geometry.plane_spacing_mm is None:
         lines.append("The image has no spacing in which lengths in the patient may be given: sizes are in pixels only.")
-    if any(len(masks) > 1 for masks in prediction.masks):
-        lines.append("Files hold, of each target, the mask with the highest model score.")
-    return [*lines, f"{NOT_FOR_DIAGNOSIS} Model scores are not calibrated."]
+    if calibrated:
+        scores = (
+            f"Expected IoU is what masks of that score had on held-back {image.source.modality} images, on average."
+        )
+    else:
+        scores = "Model scores are not calibrated for this image."
+    return [*lines, f"{NOT_FOR_DIAGNOSIS} {scores}"]

@@ -47,9 +47,9 @@ def box_option(help_text: str) -> Any:
     return typer.Option(parser=parse_box, metavar="X0,Y0,X1,Y1", help=help_text)
 
 
-def point_option(help_text: str) -> Any:
+def point_option(name: str, help_text: str) -> Any:
     """Returns a repeatable option of points."""
-    return typer.Option(parser=parse_point, metavar="X,Y", help=help_text)
+    return typer.Option(name, parser=parse_point, metavar="X,Y", help=help_text)
 
 
 def checked_outputs(paths: Sequence[Path], suffixes: tuple[str, ...]) -> list[Path]:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from hilum.cli.candidates import every_candidate
 from hilum.cli.console import output, show_error
 from hilum.cli.inputs import read_input
 from hilum.cli.measurements import measurements
@@ -37,8 +38,10 @@ def segment(
     ],
     *,
     box: Annotated[list[Box] | None, box_option("Around a target, in pixels. Repeatable.")] = None,
-    point: Annotated[list[Point] | None, point_option("In the target. Repeatable; all are of one target.")] = None,
-    background_point: Annotated[list[Point] | None, point_option("Outside the target. Repeatable.")] = None,
+    click: Annotated[
+        list[Point] | None, point_option("--click", "On the target. Repeatable; all are of one target.")
+    ] = None,
+    not_on: Annotated[list[Point] | None, point_option("--not", "Outside that target. Repeatable.")] = None,
     frame: FrameOption = None,
     plane: PlaneOption = None,
     index: IndexOption = None,
@@ -47,13 +50,13 @@ def segment(
     percentile: PercentileOption = None,
     model: ModelOption = "",
     whole_image: Annotated[
-        bool, typer.Option("--whole-image", help="Encode all of it, for small targets, too.")
+        bool, typer.Option("--whole-image", help="Encode all of it, for small targets, too; look once at clicks.")
     ] = False,
     refine: Annotated[
         bool, typer.Option("--refine", help="Fit masks of bright targets to the intensities around them.")
     ] = False,
-    multimask: Annotated[
-        bool, typer.Option("--multimask", help="Three masks per target: whole, part and subpart.")
+    candidates: Annotated[
+        bool, typer.Option("--candidates", help="Show and write three masks per target, not the first choice alone.")
     ] = False,
     label: Annotated[
         list[str] | None,
@@ -65,10 +68,10 @@ def segment(
 ) -> None:
     """Outline targets in an image, and measure them.
 
-    Each --box is a target of its own. Points are of one more target; with exactly one box they refine that box.
+    Each --box is a target of its own. Clicks are on one more target; with exactly one box they refine that box.
     Coordinates are pixels of the full image, x to the right, y down, the centre of the first pixel at 0,0.
     """
-    prompts = prompts_of(box or [], point or [], background_point or [])
+    prompts = prompts_of(box or [], click or [], not_on or [])
     labels = checked_labels(label or [], len(prompts))
     files = checked_result_files(out or [], image)
     mapping = chosen_mapping(window, preset, percentile)
@@ -81,26 +84,29 @@ def segment(
             mapping=mapping,
             model=model,
             region=None if whole_image else "auto",
-            multimask_output=multimask,
+            # Of a click the first choice of three masks, of a box the model's single one.
+            multimask_output=True if candidates else None,
             refine_bright=refine,
         )
         elapsed_ms = (time.perf_counter() - started) * 1000
     output().print(measurements(picture, prompts, prediction, elapsed_ms))
+    if candidates:
+        prediction, prompts, labels = every_candidate(prediction, prompts, labels)
     result = Result(image, picture, prompts, labels, mapping, prediction)
     unwritten = [path for path in files if not _is_written(result, path)]
     if unwritten:
         raise typer.Exit(1)
 
 
-def prompts_of(boxes: Sequence[Box], points: Sequence[Point], background_points: Sequence[Point]) -> list[Prompt]:
-    """Returns one prompt per box and one for the points, or a single one where there is exactly one box."""
-    labelled = (*points, *(Point(point.x, point.y, foreground=False) for point in background_points))
+def prompts_of(boxes: Sequence[Box], clicks: Sequence[Point], not_on: Sequence[Point]) -> list[Prompt]:
+    """Returns one prompt per box and one for the clicks, or a single one where there is exactly one box."""
+    labelled = (*clicks, *(Point(point.x, point.y, foreground=False) for point in not_on))
     if len(boxes) == 1:
         return [Prompt(points=labelled, box=boxes[0])]
-    if labelled and not points:
-        raise typer.BadParameter("needs a --point, or exactly one --box", param_hint="--background-point")
+    if labelled and not clicks:
+        raise typer.BadParameter("needs a --click, or exactly one --box", param_hint="--not")
     if not boxes and not labelled:
-        raise typer.BadParameter("give at least one", param_hint=["--box", "--point"])
+        raise typer.BadParameter("give at least one", param_hint=["--click", "--box"])
     return [*(Prompt(box=box) for box in boxes), *([Prompt(points=labelled)] if labelled else [])]
 
 

@@ -39,7 +39,7 @@ def rows(printed: str) -> list[list[str]]:
 
 
 def test_boxes_are_prompts_of_their_own() -> None:
-    """Each box is a prompt; points are one more; with exactly one box they belong to it."""
+    """Each box is a prompt; clicks are one more; with exactly one box they belong to it."""
     assert prompts_of([BOX, OTHER], [], []) == [Prompt(box=BOX), Prompt(box=OTHER)]
     assert prompts_of([], [POINT], [BACKGROUND]) == [Prompt(points=(POINT, Point(40, 20, foreground=False)))]
     assert prompts_of([BOX], [POINT], []) == [Prompt(points=(POINT,), box=BOX)]
@@ -63,6 +63,8 @@ def test_a_picture_is_measured_in_pixels(hilum: Command, picture: Path) -> None:
     assert second[:4] == ["2", "box", "100,100,150,160", str(51 * 61)]
     assert "confidence" not in outcome.out.lower()
     assert "sizes are in pixels only" in outcome.out
+    assert "IoU" not in outcome.out
+    assert "Model scores are not calibrated for this image." in outcome.out
     assert "embedding from the encoder" in outcome.out
     assert "Not for diagnosis." in outcome.out
 
@@ -81,11 +83,40 @@ def test_a_slice_of_a_volume_is_measured_in_mm(hilum: Command, volume: Path) -> 
     assert "pixels only" not in outcome.out
 
 
-def test_multimask_has_three_rows_a_prompt(hilum: Command, picture: Path) -> None:
-    """With --multimask whole, part and subpart of each target are numbered on."""
-    outcome = hilum("segment", picture, "--point", "100,100", "--background-point", "150,100", "--multimask")
+def test_a_click_shows_the_first_choice_of_three(hilum: Command, picture: Path) -> None:
+    """Clicks are one target with one row: the mask with the highest score, and that score."""
+    outcome = hilum("segment", picture, "--click", "100,100", "--click", "104,100", "--not", "150,100")
+    assert outcome.code == 0, outcome.err
+    (row,) = rows(outcome.out)
+    assert (row[0], row[-1]) == ("1", "0.90")
+    assert "click 100,100 click 104,100 not 150,100" in outcome.out
+
+
+def test_candidates_are_shown_and_written_all_three(hilum: Command, picture: Path, tmp_path: Path) -> None:
+    """With --candidates each target has three rows, the first choice is named, and files hold three masks of it."""
+    report = tmp_path / "x.json"
+    outcome = hilum("segment", picture, "--click", "100,100", "--label", "cyst", "--candidates", "--out", report)
+    assert outcome.code == 0, outcome.err
     assert [row[0] for row in rows(outcome.out)] == ["1.1", "1.2", "1.3"]
-    assert "point 100,100 background 150,100" in outcome.out
+    assert rows(outcome.out)[0][-2:] == ["first", "choice"]
+    assert outcome.out.count("first choice") == 1
+    segments = json.loads(report.read_text())["segments"]
+    assert [segment["label"] for segment in segments] == [f"cyst, candidate {number}" for number in (1, 2, 3)]
+    assert [segment["model_score"] for segment in segments] == [0.9, 0.8, 0.7]
+
+
+def test_on_a_calibrated_modality_the_expected_iou_is_shown(hilum: Command, tmp_path: Path) -> None:
+    """On CT the table has an expected IoU beside the model score, and an unsure mask says to look again."""
+    source, report = get_testdata_file("CT_small.dcm"), tmp_path / "x.json"
+    outcome = hilum("segment", source, "--click", "60,60", "--candidates", "--out", report)
+    assert outcome.code == 0, outcome.err
+    assert "expected" in outcome.out
+    first, second, third = rows(outcome.out)
+    assert first[-4:] == ["0.90", "0.80", "first", "choice"]
+    assert second[-2:] == ["0.80", "0.70"]
+    assert third[-5:] == ["0.70", "0.60", "abstains:", "look", "again"]
+    assert "held-back CT images" in outcome.out
+    assert [segment["abstain"] for segment in json.loads(report.read_text())["segments"]] == [False, False, True]
 
 
 def test_an_empty_mask_has_a_reason(hilum: Command, picture: Path) -> None:
@@ -113,11 +144,11 @@ def test_a_small_target_is_encoded_as_a_region_unless_told_otherwise(
     assert encoder.encoder_runs == 3
 
 
-def test_a_model_that_does_not_understand_points_says_so(hilum: Command, picture: Path) -> None:
-    """A point for a model of boxes is refused, with the field and where to look."""
-    outcome = hilum("segment", picture, "--point", "5,5", "--model", "boxes")
+def test_a_model_that_does_not_understand_clicks_says_so(hilum: Command, picture: Path) -> None:
+    """A click for a model of boxes is refused, with the field, the reason and where to look."""
+    outcome = hilum("segment", picture, "--click", "5,5", "--model", "boxes")
     assert outcome.code == 1
-    assert "prompts[0].points" in outcome.err
+    assert "prompts[0].points: boxes was not trained on points" in outcome.err
     assert "`hilum doctor` lists the prompts" in outcome.err
 
 
