@@ -14,6 +14,8 @@ from rich.table import Table as RichTable
 from hilum.client import Client
 from hilum.errors import HilumError
 from hilum.serving.bundle import Bundle, find_bundle
+from modeling.evaluation.close_looks import CloseLooks
+from modeling.evaluation.detections import read_detections
 from modeling.evaluation.evaluate import Findings, evaluate, median_side
 from modeling.evaluation.in_process import open_bundles
 from modeling.evaluation.predictor import Predictor
@@ -40,6 +42,8 @@ class Request:
         data: a collection's folder.
         split: its samples to evaluate on.
         against: "ENCODER,DECODER" addresses of running services to evaluate beside the bundles; "" for none.
+        regions: whether to evaluate each model with regions for small targets and clicks, too.
+        boxes: JSON file of a detector's boxes to be used as prompts; None for none.
         groups: of protocols; see `protocols.GROUPS`.
         limit: most images of each source; 0 for all.
         out: folder of the report.
@@ -50,6 +54,8 @@ class Request:
     data: Path
     split: Split
     against: str
+    regions: bool
+    boxes: Path | None
     groups: Sequence[str]
     limit: int
     out: Path
@@ -70,6 +76,7 @@ def run(request: Request, console: Console) -> None:
     total = len(_chosen_names(request))
     if not total:
         raise EvaluationError(f"{request.data} has no samples with split {request.split!r}")
+    detections = read_detections(request.boxes) if request.boxes else None
     side, side_from = _fixed_side(request)
     with ExitStack() as stack:
         predictors = _predictors(request, stack)
@@ -80,7 +87,9 @@ def run(request: Request, console: Console) -> None:
         def on_image(count: int) -> None:
             progress.update(task, completed=count)
 
-        findings = evaluate(predictors, _samples(request), request.groups, side, on_image)
+        findings = evaluate(
+            predictors, _samples(request), request.groups, side, detections=detections, on_image=on_image
+        )
     setting = Setting(request.data.name, request.split, side, side_from)
     _finish(request, setting, findings, console)
 
@@ -88,23 +97,28 @@ def run(request: Request, console: Console) -> None:
 def _finish(request: Request, setting: Setting, findings: Findings, console: Console) -> None:
     if not findings.outcomes:
         raise EvaluationError(f"{request.data} has no targets that any model could be evaluated on")
+    wide = Console(width=TERMINAL_WIDTH) if console.width < TERMINAL_WIDTH else console
     for table in write_report(request.out, setting, findings):
         shown = RichTable(*table.header, title=table.title, caption=table.note)
         for row in table.rows:
             shown.add_row(*row)
-        console.print(shown, width=max(console.width, TERMINAL_WIDTH), crop=False)
+        wide.print(shown)
     add_figures(request.figures, figures(findings.outcomes))
     console.print(f"report: {request.out / 'report.md'}", soft_wrap=True)
 
 
 def _predictors(request: Request, stack: ExitStack) -> list[Predictor]:
     threads = len(os.sched_getaffinity(0))
-    predictors: list[Predictor] = [*open_bundles([_bundle(name) for name in request.bundles], threads)]
+    bundles = open_bundles([_bundle(name) for name in request.bundles], threads)
+    predictors: list[Predictor] = [*bundles]
+    if request.regions:
+        predictors += [CloseLooks(bundle) for bundle in bundles]
     if request.against:
         client = stack.enter_context(Client(endpoints(request.against)))
         served = {model.name for model in client.models()}
-        names = [predictor.name for predictor in predictors if predictor.name in served] or [""]
-        predictors += [ServicesPredictor(client, name) for name in names]
+        names = [bundle.name for bundle in bundles if bundle.name in served] or [""]
+        looks = (False, True) if request.regions else (False,)
+        predictors += [ServicesPredictor(client, name, regions=regions) for regions in looks for name in names]
     if not predictors:
         raise EvaluationError("name a bundle, or --against running services")
     return predictors

@@ -1,18 +1,18 @@
 """The evaluation itself: every sample, every model, every target, every protocol."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from hilum.types import BoolMask, Prompt
+from hilum.serving.calibration import ScoreCalibration
+from hilum.types import BoolMask, Box, Prompt
+from modeling.evaluation.detections import evaluate_detections
 from modeling.evaluation.outcome import Outcome, measured
 from modeling.evaluation.predictor import Predictor
 from modeling.evaluation.protocols import GROUPS, Case, available
 from modeling.sample import Sample
 
-# Smaller objects are a matter of single pixels, where overlap says nothing.
-MINIMUM_AREA_PX = 20
 WORST_KEPT = 8
 WORST_PROTOCOLS = ("box jittered", "click")
 
@@ -41,16 +41,17 @@ class Findings:
         outcomes: every measured answer.
         worst: the worst answers by (model, protocol), worst first, one per target.
         images: how many were evaluated.
-        too_small: targets left out because of their size.
+        small: targets too small for measures of overlap.
         missing: groups of protocols by model that it does not answer.
-        factors: of each target with a mask, by (source, sample, target).
+        calibrations: what models' scores are worth, by model and modality.
     """
 
     outcomes: list[Outcome] = field(default_factory=list)
     worst: dict[tuple[str, str], list[WorstCase]] = field(default_factory=dict)
     images: int = 0
-    too_small: int = 0
+    small: int = 0
     missing: dict[str, list[str]] = field(default_factory=dict)
+    calibrations: dict[str, Mapping[str, ScoreCalibration]] = field(default_factory=dict)
 
 
 def evaluate(
@@ -58,6 +59,8 @@ def evaluate(
     samples: Iterable[Sample],
     groups: Sequence[str],
     fixed_side: float,
+    *,
+    detections: Mapping[str, Sequence[Box]] | None = None,
     on_image: Callable[[int], None] = lambda count: None,
 ) -> Findings:
     """Evaluate predictors on samples.
@@ -67,20 +70,23 @@ def evaluate(
         samples: read one at a time.
         groups: names of `protocols.GROUPS`.
         fixed_side: of the baseline's box at a click, px.
+        detections: a detector's boxes by sample, to be used as prompts too.
         on_image: called after each image with the number done.
     """
     findings = Findings()
     for predictor in predictors:
+        findings.calibrations[predictor.name] = predictor.calibration
         findings.missing[predictor.name] = [name for name in groups if not available(predictor, name)]
     for sample in samples:
         cases = [Case(sample, number, fixed_side) for number in range(len(sample.targets))]
-        kept = [case for case in cases if _large_enough(case)]
-        findings.too_small += len(cases) - len(kept)
-        for predictor in predictors if kept else ():
+        findings.small += sum(case.small for case in cases)
+        for predictor in predictors:
             predictor.set_image(sample)
-            for case in kept:
+            for case in cases:
                 _evaluate_case(findings, predictor, case, groups)
-        findings.images += bool(kept)
+            if detections is not None:
+                findings.outcomes += evaluate_detections(predictor, sample, detections.get(sample.name, ()))
+        findings.images += 1
         on_image(findings.images)
     return findings
 
@@ -96,11 +102,6 @@ def median_side(samples: Iterable[Sample]) -> float:
     return float(np.median(sides)) if sides else 32.0
 
 
-def _large_enough(case: Case) -> bool:
-    mask = case.target.mask
-    return mask is None or int(np.count_nonzero(mask)) >= MINIMUM_AREA_PX
-
-
 def _evaluate_case(findings: Findings, predictor: Predictor, case: Case, groups: Sequence[str]) -> None:
     for name in groups:
         if name in findings.missing[predictor.name]:
@@ -109,7 +110,7 @@ def _evaluate_case(findings: Findings, predictor: Predictor, case: Case, groups:
         for trial in function(predictor, case):
             outcome = measured(predictor.name, case, trial)
             findings.outcomes.append(outcome)
-            if trial.protocol in WORST_PROTOCOLS:
+            if trial.protocol in WORST_PROTOCOLS and not case.small:
                 _keep_worst(findings, WorstCase(outcome, case.sample, case.mask, trial.mask, trial.prompt))
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from hilum.serving.bundle import Bundle, Normalisation, PromptKinds
+from hilum.serving.calibration import ScoreCalibration
 from hilum.types import Prompt
 from modeling.evaluation.predictor import Answers, Candidates, pixel_aspect
 from modeling.sample import Sample
@@ -25,6 +26,7 @@ _MAX_BATCH = 8
 _MASKS = {"single": slice(0, 1), "three": slice(1, 4), "four": slice(0, 4)}
 
 Tensors = dict[str, NDArray[np.float32]]
+Tokens = tuple[NDArray[np.float32], list[float]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +42,14 @@ class Encoded:
     embedding: NDArray[np.float32]
     image_size: tuple[int, int]
     input_size: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """An image as a bundle's decoder wants it: encoded, and what all prompts share computed."""
+
+    encoded: Encoded
+    tensors: Tensors
 
 
 class ImageEncoder:
@@ -84,54 +94,68 @@ class BundlePredictor:
     """
 
     def __init__(self, bundle: Bundle, encoder: ImageEncoder, threads: int = 1) -> None:
-        self._manifest = bundle.manifest
+        self.manifest = bundle.manifest
         self._encoder = encoder
         self._image = session(bundle.graph("mask_decoder_image"), threads)
         self._prompts = session(bundle.graph("mask_decoder_prompts"), threads)
         self._decoder = session(bundle.graph("mask_decoder"), threads)
         self._decoder_with_mask = session(bundle.graph("mask_decoder_with_mask"), threads)
+        self._view: View | None = None
 
     @property
     def name(self) -> str:
         """The bundle's."""
-        return self._manifest.name
+        return self.manifest.name
 
     @property
     def kinds(self) -> PromptKinds:
         """The manifest's."""
-        return self._manifest.prompts
+        return self.manifest.prompts
 
     @property
     def refuses(self) -> bool:
         """Graphs answer anything: what a model does with prompts it was not trained on is measured too."""
         return False
 
+    @property
+    def calibration(self) -> Mapping[str, ScoreCalibration]:
+        """The manifest's."""
+        return self.manifest.calibration
+
     def set_image(self, sample: Sample) -> None:
         """Encode an image, unless the shared encoder has just done so."""
-        self._encoded = self._encoder(sample.image, pixel_aspect(sample))
-        self._tensors = run(self._image, {"image_embedding": self._encoded.embedding})
+        self._view = self.view(sample.image, pixel_aspect(sample))
 
     def predict(self, prompts: Sequence[Prompt], candidates: Candidates = "single") -> Answers:
+        """Answer prompts on the whole image."""
+        if self._view is None:
+            raise RuntimeError("set_image comes first")
+        return self.answer(self._view, prompts, candidates)
+
+    def view(self, image: NDArray[np.uint8], aspect: float) -> View:
+        """An image, or a part of one, ready for prompts in its own pixels."""
+        encoded = self._encoder(image, aspect)
+        return View(encoded, run(self._image, {"image_embedding": encoded.embedding}))
+
+    def answer(self, view: View, prompts: Sequence[Prompt], candidates: Candidates) -> Answers:
         """Answer prompts in runs of at most eight that have as many tokens."""
-        low_res: list[NDArray[np.float32] | None] = [None] * len(prompts)
-        scores: list[NDArray[np.float32] | None] = [None] * len(prompts)
-        tokens = [self._tokens(prompt) for prompt in prompts]
+        low_res: dict[int, NDArray[np.float32]] = {}
+        scores: dict[int, NDArray[np.float32]] = {}
+        tokens = [_tokens(prompt, view.encoded) for prompt in prompts]
         groups: dict[tuple[int, bool], list[int]] = {}
         for index, prompt in enumerate(prompts):
             groups.setdefault((len(tokens[index][1]), prompt.mask_input is not None), []).append(index)
         for members in groups.values():
             for begin in range(0, len(members), _MAX_BATCH):
                 batch = members[begin : begin + _MAX_BATCH]
-                answer = self._decode([prompts[index] for index in batch], [tokens[index] for index in batch])
+                answer = self._decode(view, [prompts[it] for it in batch], [tokens[it] for it in batch])
                 for row, index in enumerate(batch):
                     low_res[index] = answer["low_res_masks"][row, _MASKS[candidates]]
                     scores[index] = answer["iou_predictions"][row, _MASKS[candidates]]
-        logits = np.stack([row for row in low_res if row is not None])
-        return Answers(
-            self._upscaled(logits), np.stack([row for row in scores if row is not None]).astype(float), logits
-        )
+        logits, predicted = (np.stack([found[index] for index in range(len(prompts))]) for found in (low_res, scores))
+        return Answers(self._upscaled(view.encoded, logits), predicted.astype(np.float64), logits)
 
-    def _decode(self, prompts: Sequence[Prompt], tokens: Sequence[tuple[NDArray[np.float32], list[float]]]) -> Tensors:
+    def _decode(self, view: View, prompts: Sequence[Prompt], tokens: Sequence[Tokens]) -> Tensors:
         inputs = {
             "point_coords": np.stack([coords for coords, _ in tokens]),
             "point_labels": np.array([labels for _, labels in tokens], np.float32),
@@ -139,29 +163,17 @@ class BundlePredictor:
         masks = [prompt.mask_input for prompt in prompts if prompt.mask_input is not None]
         if masks:
             inputs["mask_input"] = np.stack(masks)[:, None].astype(np.float32)
-            return run(self._decoder_with_mask, {**self._tensors, **inputs})
-        return run(self._decoder, {**self._tensors, **run(self._prompts, {**self._tensors, **inputs})})
+            return run(self._decoder_with_mask, {**view.tensors, **inputs})
+        return run(self._decoder, {**view.tensors, **run(self._prompts, {**view.tensors, **inputs})})
 
-    def _tokens(self, prompt: Prompt) -> tuple[NDArray[np.float32], list[float]]:
-        coords = [(point.x, point.y) for point in prompt.points]
-        labels = [_FOREGROUND if point.foreground else _BACKGROUND for point in prompt.points]
-        if prompt.box is not None:
-            coords += [(prompt.box.x_min, prompt.box.y_min), (prompt.box.x_max, prompt.box.y_max)]
-            labels += [_BOX_MIN, _BOX_MAX]
-        image, canvas = self._encoded.image_size[::-1], self._encoded.input_size[::-1]
-        mapped = (np.array(coords, np.float64).reshape(-1, 2) + 0.5) * (np.array(canvas) / np.array(image)) - 0.5
-        if prompt.box is None and prompt.points:
-            mapped, labels = np.concatenate([mapped, np.zeros((1, 2))]), [*labels, _PADDING]
-        return mapped.astype(np.float32), labels
-
-    def _upscaled(self, logits: NDArray[np.float32]) -> NDArray[np.bool_]:
+    def _upscaled(self, encoded: Encoded, logits: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Logits (n, k, s, s) to masks of the image: up to the canvas, cut, up to the image, as segment-anything."""
-        side, (height, width) = self._manifest.image_size, self._encoded.input_size
+        side, (height, width) = self.manifest.image_size, encoded.input_size
         canvas = torch.from_numpy(logits)
         if side != logits.shape[-1]:
             canvas = _bilinear(canvas, (side, side))
-        image = _bilinear(canvas[..., :height, :width], self._encoded.image_size)
-        mask: NDArray[np.bool_] = (image > self._manifest.mask_threshold).numpy()
+        image = _bilinear(canvas[..., :height, :width], encoded.image_size)
+        mask: NDArray[np.bool_] = (image > self.manifest.mask_threshold).numpy()
         return mask
 
 
@@ -206,6 +218,20 @@ def run(graph: Any, inputs: Mapping[str, NDArray[np.float32]]) -> Tensors:
     wanted = {node.name: inputs[node.name] for node in graph.get_inputs()}
     names = [node.name for node in graph.get_outputs()]
     return dict(zip(names, graph.run(names, wanted), strict=True))
+
+
+def _tokens(prompt: Prompt, encoded: Encoded) -> Tokens:
+    """A prompt as the prompt encoder wants it: (tokens, 2) canvas coordinates before its half pixel, and labels."""
+    coords = [(point.x, point.y) for point in prompt.points]
+    labels = [_FOREGROUND if point.foreground else _BACKGROUND for point in prompt.points]
+    if prompt.box is not None:
+        coords += [(prompt.box.x_min, prompt.box.y_min), (prompt.box.x_max, prompt.box.y_max)]
+        labels += [_BOX_MIN, _BOX_MAX]
+    scale = np.array(encoded.input_size[::-1]) / np.array(encoded.image_size[::-1])
+    mapped = (np.array(coords, np.float64).reshape(-1, 2) + 0.5) * scale - 0.5
+    if prompt.box is None and prompt.points:
+        mapped, labels = np.concatenate([mapped, np.zeros((1, 2))]), [*labels, _PADDING]
+    return mapped.astype(np.float32), labels
 
 
 def _bilinear(planes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

@@ -124,15 +124,15 @@ def against_box(truth: Box, mask: BoolMask, drawn: Box | None) -> dict[str, floa
     Args:
         truth: the annotator's box.
         mask: (height, width).
-        drawn: the prompt's box; the gain over it is measured where there is one.
+        drawn: the prompt's box; the gain over it is measured where there is one and it is not the truth.
     """
     tight = bounding_box(mask)
     found = geometry.box_iou(tight, truth)
     inside = geometry.contains(truth, centroid(mask))
     small = tight is not None and _extent(tight) <= HIT_EXTENT * _extent(truth)
     values = {"box_iou": found, "centre_inside": float(inside), "hit": float(inside and small)}
-    values["empty"] = float(tight is None)
-    if drawn is not None:
+    values |= {"found": float(found >= FOUND_IOU), "empty": float(tight is None)}
+    if drawn is not None and drawn != truth:
         values |= {"prompt_box_iou": geometry.box_iou(drawn, truth)}
         values |= {"box_gain": found - values["prompt_box_iou"]}
     return values

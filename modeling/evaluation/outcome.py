@@ -44,15 +44,21 @@ class Outcome:
 
 
 def measured(model: str, case: Case, trial: Trial) -> Outcome:
-    """Measure a trial: against the target's mask where it is known, else against its box."""
+    """Measure a trial: against the target's mask where it is known, else against its box.
+
+    Of small targets only centre, diameter, and whether they are found: overlap there is a matter of single pixels.
+    """
     sample, truth = case.sample, case.target.mask
     values = {"score": trial.score}
     if truth is None:
         values |= measures.against_box(case.target.box, trial.mask, trial.prompt.box)
     else:
         spacing = sample.spacing_mm or (1.0, 1.0)
-        values |= measures.overlap(truth, trial.mask)
-        values |= measures.surfaces(truth, trial.mask, spacing) | measures.placement(truth, trial.mask, spacing)
+        overlap = measures.overlap(truth, trial.mask)
+        values |= measures.placement(truth, trial.mask, spacing) | {"touches": float(overlap["tp"] > 0)}
+        values |= {name: overlap[name] for name in ("found", "empty")}
+        if not case.small:
+            values |= overlap | measures.surfaces(truth, trial.mask, spacing) | case.factors
     if trial.clicks is not None:
         values |= {"clicks_to_85": trial.clicks[0], "clicks_to_90": trial.clicks[1]}
     return Outcome(

@@ -1,6 +1,6 @@
 """What is evaluated: anything that answers prompts on an image with masks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hilum.serving.bundle import PromptKinds
+from hilum.serving.calibration import ScoreCalibration
 from hilum.types import Prompt
 from modeling.sample import Sample
 
@@ -32,10 +33,7 @@ class Answers:
 class Predictor(Protocol):
     """A model under evaluation.
 
-    Attributes:
-        name: as tables show it.
-        kinds: the prompts its manifest allows; others may be answered all the same, and the answer says little.
-        refuses: whether prompts that `kinds` does not allow raise, as running services do.
+    Prompts that `kinds` does not allow may be answered all the same; the answer then says little.
     """
 
     @property
@@ -49,6 +47,10 @@ class Predictor(Protocol):
     @property
     def refuses(self) -> bool:
         """Whether other prompts raise, as running services do, instead of giving a poor mask."""
+
+    @property
+    def calibration(self) -> Mapping[str, ScoreCalibration]:
+        """What its score is worth, by modality; empty where that is not known."""
 
     def set_image(self, sample: Sample) -> None:
         """Take an image; prompts that follow are about it."""

@@ -7,6 +7,7 @@ the protocol only: every model gets the same prompts, in any order, on any subse
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from hilum.types import BoolMask, Box, Point, Prompt
 from modeling.evaluation import geometry
+from modeling.evaluation.factors import factors
 from modeling.evaluation.predictor import Predictor
 from modeling.sample import Sample, Target
 
@@ -22,6 +24,7 @@ JITTER_PX = 5.0
 RANDOM_CLICKS = 5
 GROUND_MARGIN_PX, GROUND_SHIFT_PX, GROUND_SCALE = 20.0, 30.0, 0.10
 MOST_CLICKS = 20
+MINIMUM_AREA_PX = 20
 SHOWN_CLICKS = (1, 3, 5, 10, 20)
 FEW_CLICKS = (3, 5)
 MANY_POINTS = 10
@@ -47,6 +50,17 @@ class Case:
     def target(self) -> Target:
         """What is to be found."""
         return self.sample.targets[self.number]
+
+    @cached_property
+    def small(self) -> bool:
+        """Whether the target's mask is too small for measures of overlap."""
+        mask = self.target.mask
+        return mask is not None and int(np.count_nonzero(mask)) < MINIMUM_AREA_PX
+
+    @cached_property
+    def factors(self) -> dict[str, float]:
+        """What makes the target hard; empty where only its box is known."""
+        return {} if self.target.mask is None else factors(self.sample.image, self.target.mask)
 
     @property
     def mask(self) -> BoolMask:

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modeling.evaluation import tables
-from modeling.evaluation.evaluate import MINIMUM_AREA_PX, Findings
+from modeling.evaluation import studies, tables
+from modeling.evaluation.difficulty import factor_table
+from modeling.evaluation.evaluate import Findings
 from modeling.evaluation.outcome import Outcome, chosen, macro_mean
-from modeling.evaluation.protocols import SEED
+from modeling.evaluation.page import html
+from modeling.evaluation.protocols import MINIMUM_AREA_PX, SEED
+from modeling.evaluation.score import score_table
 from modeling.evaluation.statistics import RESAMPLES
 from modeling.evaluation.tables import Table
 
@@ -39,7 +42,7 @@ class Setting:
         return [
             f"- {self.data}, split {self.split}: {findings.images} images of {patients} patients in {len(sources)} "
             f"sources ({', '.join(sources)}); of them simulated: {_simulated(outcomes)}",
-            f"- {findings.too_small} targets of fewer than {MINIMUM_AREA_PX} px left out",
+            f"- {findings.small} targets of fewer than {MINIMUM_AREA_PX} px, measured by centre and diameter only",
             f"- seed of prompts {SEED}, {RESAMPLES} resamples of patients",
             f"- fixed-size box at the click: side {self.fixed_side:.0f} px, the median of the {self.fixed_side_from}",
             f"- prompts refused: {'; '.join(refused) or 'none'}",
@@ -56,8 +59,14 @@ def all_tables(findings: Findings) -> list[Table]:
         tables.clicks_needed,
         tables.boxes_only,
         tables.millimetres,
+        factor_table,
+        studies.stone_table,
+        studies.breast_table,
+        studies.skin_table,
+        studies.consistency_table,
     )
-    return [table for maker in makers if (table := maker(outcomes)).rows]
+    score = score_table(outcomes, findings.calibrations)
+    return [table for table in (*(maker(outcomes) for maker in makers), score) if table.rows]
 
 
 def markdown(setting: Setting, findings: Findings, shown: Sequence[Table]) -> str:
@@ -80,10 +89,12 @@ def figures(outcomes: Sequence[Outcome]) -> dict[str, float]:
 
 
 def write_report(folder: Path, setting: Setting, findings: Findings) -> list[Table]:
-    """Write report.md and report.json; returns the tables."""
+    """Write report.md, report.json and report.html; returns the tables."""
     folder.mkdir(parents=True, exist_ok=True)
     shown = all_tables(findings)
     (folder / "report.md").write_text(markdown(setting, findings, shown), encoding="utf-8")
+    page = html(setting.lines(findings), findings, shown)
+    (folder / "report.html").write_text(page, encoding="utf-8")
     content: dict[str, Any] = {
         "setting": vars(setting),
         "tables": [vars(table) for table in shown],

@@ -1,6 +1,7 @@
-"""Running services evaluated through the client, as a user meets them: whole images, no regions, no refinement."""
+"""Running services evaluated through the client, as a user meets them: whole images unless regions are asked for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from hilum.connection import Endpoints
 from hilum.errors import ModelNotFound
 from hilum.geometry import ImageGeometry, PlaneFrame
 from hilum.serving.bundle import PromptKinds
+from hilum.serving.calibration import ScoreCalibration
 from hilum.types import Identity, Image, ImageSource, Prompt
 from modeling.evaluation.predictor import Answers, Candidates
 from modeling.sample import Sample
@@ -22,34 +24,44 @@ class ServicesPredictor:
     Args:
         client: connected to them.
         model: its name; "" for their default.
+        regions: whether small targets and clicks are looked at in regions, by the client's documented rule. Logits of
+            a region are not fed back then, as the place of the next region is not known beforehand.
         refine_bright: whether the services refine masks of bright objects; the refined mask is measured then.
 
     Raises:
         ModelNotFound: they do not serve it.
     """
 
-    def __init__(self, client: Client, model: str = "", *, refine_bright: bool = False) -> None:
+    def __init__(self, client: Client, model: str = "", *, regions: bool = False, refine_bright: bool = False) -> None:
         served = client.models()
         chosen = [entry for entry in served if not model or entry.name == model]
         if not chosen:
             raise ModelNotFound(f"the services do not serve {model!r}, but {[entry.name for entry in served]}")
-        self._client, self._model, self._refine = client, chosen[0], refine_bright
+        self._client, self._model = client, chosen[0]
+        self._regions, self._refine = regions, refine_bright
 
     @property
     def name(self) -> str:
         """The model's, and that services answered."""
-        return f"{self._model.name} (services{', refined' if self._refine else ''})"
+        extras = [", regions"] * self._regions + [", refined"] * self._refine
+        return f"{self._model.name} (services{''.join(extras)})"
 
     @property
     def kinds(self) -> PromptKinds:
         """What the encoder lists."""
         kinds = self._model.prompts
-        return PromptKinds(points="points" in kinds, box="box" in kinds, mask_input="mask_input" in kinds)
+        fed_back = "mask_input" in kinds and not self._regions
+        return PromptKinds(points="points" in kinds, box="box" in kinds, mask_input=fed_back)
 
     @property
     def refuses(self) -> bool:
         """Services refuse prompts that a model was not trained on."""
         return True
+
+    @property
+    def calibration(self) -> Mapping[str, ScoreCalibration]:
+        """None: services tell what a score is worth with each answer only."""
+        return MappingProxyType({})
 
     def set_image(self, sample: Sample) -> None:
         """Keep the image; the client sends it with the first prompt."""
@@ -70,7 +82,7 @@ class ServicesPredictor:
             prompts,
             mapping=Identity(),
             model=self._model.name,
-            region=None,
+            region="auto" if self._regions else None,
             multimask_output=multimask,
             refine_bright=self._refine,
             return_low_res_masks=True,

@@ -1,7 +1,8 @@
 """Means with intervals that know how many patients stand behind them.
 
-Images of one patient are alike, so patients are drawn again, not images (cluster bootstrap, percentile interval). With
-several sources, patients are drawn within each source: a macro mean gives every source the same weight.
+Images of one patient are alike, so patients are drawn again, not images (cluster bootstrap, percentile interval). A
+macro mean gives every source the same weight; its interval draws sources again and patients within each, since a source
+with one patient says nothing about other patients of its kind, and other sources are what a reader will have.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -38,7 +39,10 @@ class Interval:
     count: int
 
     def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        if not self.count:
+            return "-"
+        bounds = f"[{self.low:.3f}, {self.high:.3f}]" if np.isfinite(self.low) else "(1 patient)"
+        return f"{self.value:.3f} {bounds}"
 
 
 def mean_interval(values: Sequence[float], patients: Sequence[str], seed: int = SEED) -> Interval:
@@ -58,23 +62,23 @@ def mean_interval(values: Sequence[float], patients: Sequence[str], seed: int = 
 
 
 def macro_interval(groups: Mapping[str, tuple[Sequence[float], Sequence[str]]], seed: int = SEED) -> Interval:
-    """Mean over groups (sources) of each group's mean; patients are drawn within their group.
+    """Mean over groups (sources) of each group's mean; groups are drawn, and patients within each.
+
+    With one group this is `mean_interval`.
 
     Args:
         groups: by name, values and their patients; groups without values are left out.
         seed: of the bootstrap.
     """
-    draws, estimates, patients, count = [], [], 0, 0
-    for number, name in enumerate(sorted(groups)):
-        sums, here, some = _sums_by_patient(np.asarray(groups[name][0], np.float64)[:, None], groups[name][1])
-        if not here:
-            continue
-        draws.append(_means(sums, seed + number))
-        estimates.append(_total_mean(sums))
-        patients, count = patients + here, count + some
-    if not draws:
+    parts = [_sums_by_patient(np.asarray(values, np.float64)[:, None], of) for values, of in groups.values()]
+    known = [part for part in parts if part[1]]
+    if not known:
         return Interval(np.nan, np.nan, np.nan, 0, 0)
-    return _interval(float(np.mean(estimates)), np.mean(draws, axis=0), patients, count)
+    draws = np.stack([_means(sums, seed + number) for number, (sums, _, _) in enumerate(known)])
+    picked = np.random.default_rng(seed).integers(len(known), size=(len(known), RESAMPLES))
+    drawn: Values = np.take_along_axis(draws, picked, axis=0).mean(axis=0)
+    value = float(np.mean([_total_mean(sums) for sums, _, _ in known]))
+    return _interval(value, drawn, sum(part[1] for part in known), sum(part[2] for part in known))
 
 
 def pooled_interval(

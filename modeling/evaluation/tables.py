@@ -61,7 +61,8 @@ def dice_by_source(outcomes: Sequence[Outcome]) -> Table:
         rows.append(_interval_row(protocol, MACRO, [macro_mean(chosen(here, model=model), "dice") for model in models]))
     note = (
         "Dice: mean over a source's images of the mean over an image's targets and repetitions, with a 95 % interval "
-        "from drawing patients again; the last row of a protocol gives each source the same weight."
+        "from drawing patients again; the last row of a protocol gives each source the same weight, and its interval "
+        "draws sources again, too."
     )
     return Table("Dice", note, ("protocol", "source", *models, "patients", "images"), tuple(rows))
 
@@ -142,12 +143,9 @@ def boxes_only(outcomes: Sequence[Outcome]) -> Table:
         for model in models_of(here):
             mine = chosen(here, protocol=protocol, model=model)
             if mine:
-                gain = image_mean(mine, "box_gain")
-                gain_text = str(gain) if gain.count else "-"
-                iou = str(image_mean(mine, "box_iou"))
-                rows.append(
-                    (protocol, model, iou, gain_text, *(_share(mine, name) for name in ("centre_inside", "hit")))
-                )
+                means = (str(image_mean(mine, name)) for name in ("box_iou", "box_gain"))
+                shares = (_share(mine, name) for name in ("centre_inside", "hit"))
+                rows.append((protocol, model, *means, *shares))
     note = (
         "Box IoU of the mask's tight box with the labelled box, and that minus the IoU of the jittered box itself. "
         "Hit: the mask's centre lies in the labelled box and its extent is at most twice the box's; Clopper-Pearson "
@@ -160,7 +158,7 @@ def boxes_only(outcomes: Sequence[Outcome]) -> Table:
 def millimetres(outcomes: Sequence[Outcome]) -> Table:
     """Errors of centre and longest diameter, and objects missed."""
     rows = []
-    here = [it for it in _with_masks(outcomes) if "centre_error_mm" in it.values]
+    here = [it for it in outcomes if "centre_error_mm" in it.values]
     for protocol in [name for name in protocols_of(here) if name in ("box", "box jittered", "click", "deepest click")]:
         for source in sorted({it.source for it in here}):
             for model in models_of(here):
@@ -168,12 +166,13 @@ def millimetres(outcomes: Sequence[Outcome]) -> Table:
                 if mine:
                     diameters = [abs(it.values["diameter_error_mm"]) for it in mine]
                     missed = mean_of(it.values["found"] == 0 for it in mine)
-                    false = mean_of(it.values["iou"] == 0 and not it.values["empty"] for it in mine)
+                    false = mean_of(not it.values["touches"] and not it.values["empty"] for it in mine)
                     figures = (str(image_mean(mine, "centre_error_mm")), str(image_mean(mine, "diameter_error_mm")))
                     absolute = f"{np.nanmean(diameters):.2f}" if np.isfinite(diameters).any() else "-"
                     rows.append((protocol, source, model, *figures, absolute, f"{missed:.2f}", f"{false:.2f}"))
     note = (
-        "Where the spacing is known; longest (Feret) diameter, signed and absolute; missed: IoU below .5; false: IoU 0."
+        "Where the spacing is known; longest (Feret) diameter, signed and absolute; missed: IoU below .5; false: a "
+        "mask that does not touch its target."
     )
     header = ("protocol", "source", "model", "centre error mm", "diameter error mm", "absolute", "missed", "false")
     return Table("Centre and diameter", note, header, tuple(rows))

@@ -1,0 +1,101 @@
+"""A bundle that looks at small targets in regions of the image, by the rule that clients follow (hilum.region)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from hilum.masks import bounding_box
+from hilum.region import Region, choose_region, is_click, second_counts, second_look
+from hilum.serving.bundle import PromptKinds
+from hilum.serving.calibration import ScoreCalibration
+from hilum.types import Box, Point, PredictedMask, Prompt
+from modeling.evaluation.in_process import BundlePredictor, View
+from modeling.evaluation.predictor import Answers, Candidates, pixel_aspect
+from modeling.sample import Sample
+
+
+class CloseLooks:
+    """Boxes are answered in the region that the rule chooses, clicks in two looks; both in pixels of the full image.
+
+    Logits of a region are not fed back: the place of the next region is not known beforehand.
+    """
+
+    def __init__(self, bundle: BundlePredictor) -> None:
+        self._bundle = bundle
+        self._sample: Sample | None = None
+        self._views: dict[Region | None, View] = {}
+
+    @property
+    def name(self) -> str:
+        """The bundle's, and that regions are used."""
+        return f"{self._bundle.name} (regions)"
+
+    @property
+    def kinds(self) -> PromptKinds:
+        """The bundle's, without mask_input."""
+        return replace(self._bundle.kinds, mask_input=False)
+
+    @property
+    def refuses(self) -> bool:
+        """As the bundle."""
+        return self._bundle.refuses
+
+    @property
+    def calibration(self) -> Mapping[str, ScoreCalibration]:
+        """The bundle's."""
+        return self._bundle.calibration
+
+    def set_image(self, sample: Sample) -> None:
+        """Take an image; regions are encoded as prompts ask for them."""
+        self._sample, self._views = sample, {}
+
+    def predict(self, prompts: Sequence[Prompt], candidates: Candidates = "single") -> Answers:
+        """Answer prompts one by one."""
+        answers = [self._answer(prompt, candidates) for prompt in prompts]
+        return Answers(*(np.concatenate([getattr(it, name) for it in answers]) for name in vars(answers[0])))
+
+    def _answer(self, prompt: Prompt, candidates: Candidates) -> Answers:
+        if self._sample is None:
+            raise RuntimeError("set_image comes first")
+        sample, side = self._sample, self._bundle.manifest.image_size
+        if not is_click(prompt):
+            return self._look(
+                sample, choose_region(prompt, sample.size, side, pixel_aspect(sample)), prompt, candidates
+            )
+        # The choice is made of three masks, whatever is asked for.
+        first = self._look(sample, None, prompt, "four")
+        look = second_look(prompt, _choice(first), side, pixel_aspect(sample))
+        if look is not None:
+            second = self._look(sample, look.region, look.prompt, "four")
+            first = second if second_counts(look, _choice(first), _choice(second)) else first
+        kept = {"single": slice(0, 1), "three": slice(1, 4), "four": slice(0, 4)}[candidates]
+        return Answers(first.masks[:, kept], first.scores[:, kept], first.low_res[:, kept])
+
+    def _look(self, sample: Sample, region: Region | None, prompt: Prompt, candidates: Candidates) -> Answers:
+        if region is None:
+            region = Region(0, 0, sample.size[1], sample.size[0])
+        rows, columns = slice(region.y, region.y + region.height), slice(region.x, region.x + region.width)
+        if region not in self._views:
+            self._views[region] = self._bundle.view(sample.image[rows, columns], pixel_aspect(sample))
+        found = self._bundle.answer(self._views[region], [_moved(prompt, region)], candidates)
+        masks = np.zeros((*found.masks.shape[:2], *sample.size), np.bool_)
+        masks[..., rows, columns] = found.masks
+        return replace(found, masks=masks)
+
+
+def _moved(prompt: Prompt, region: Region) -> Prompt:
+    """The prompt in pixels of a region."""
+    points = tuple(Point(point.x - region.x, point.y - region.y, point.foreground) for point in prompt.points)
+    box = prompt.box
+    if box is not None:
+        box = Box(box.x_min - region.x, box.y_min - region.y, box.x_max - region.x, box.y_max - region.y)
+    return replace(prompt, points=points, box=box)
+
+
+def _choice(answers: Answers) -> PredictedMask:
+    """Of the three masks of one prompt's four the one of highest score."""
+    best = 1 + int(answers.scores[0, 1:].argmax())
+    mask = answers.masks[0, best]
+    area = int(np.count_nonzero(mask))
+    return PredictedMask(mask, mask, float(answers.scores[0, best]), 1.0, area, bounding_box(mask))
