@@ -69,7 +69,7 @@ def search(
     Args:
         crops: The image itself first, then its crops.
         size: (height, width) of the image.
-        parameters: Thresholds and grid; a disc has neither holes nor islands to remove, and is stable.
+        parameters: Thresholds and grid; discs are stable, and nothing is removed from them.
         radius_px: Radius of the largest disc.
         packed: Packed bits instead of run lengths.
     """

@@ -624,7 +624,7 @@ class GenerationCrop(_message.Message):
     embedding_id: _builtins.bytes
     """Id that EncodeImage returned for the crop, 32 bytes."""
     layer: _builtins.int
-    """Layer, from 1: segment-anything cuts layer n into 2^n x 2^n crops."""
+    """Layer, 1 to 8: segment-anything cuts layer n into 2^n x 2^n crops. It thins out the grid."""
     @_builtins.property
     def embedding(self) -> _image_pb2.Embedding:
         """The embedding itself, used for this call only and not kept."""
