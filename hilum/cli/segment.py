@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 
@@ -30,6 +30,17 @@ from hilum.cli.values import chosen_mapping
 from hilum.errors import HilumError
 from hilum.types import Box, Point, Prompt
 
+ClickOption: TypeAlias = Annotated[
+    list[Point] | None, point_option("--click", "On the target. Repeatable; all are of one target.")
+]
+NotOnOption: TypeAlias = Annotated[list[Point] | None, point_option("--not", "Outside that target. Repeatable.")]
+WholeImageOption: TypeAlias = Annotated[
+    bool, typer.Option("--whole-image", help="Encode all of it, for small targets, too; look once at clicks.")
+]
+CandidatesOption: TypeAlias = Annotated[
+    bool, typer.Option("--candidates", help="Show and write three masks per target, not the first choice alone.")
+]
+
 
 def segment(
     context: typer.Context,
@@ -38,10 +49,8 @@ def segment(
     ],
     *,
     box: Annotated[list[Box] | None, box_option("Around a target, in pixels. Repeatable.")] = None,
-    click: Annotated[
-        list[Point] | None, point_option("--click", "On the target. Repeatable; all are of one target.")
-    ] = None,
-    not_on: Annotated[list[Point] | None, point_option("--not", "Outside that target. Repeatable.")] = None,
+    click: ClickOption = None,
+    not_on: NotOnOption = None,
     frame: FrameOption = None,
     plane: PlaneOption = None,
     index: IndexOption = None,
@@ -49,15 +58,11 @@ def segment(
     preset: PresetOption = None,
     percentile: PercentileOption = None,
     model: ModelOption = "",
-    whole_image: Annotated[
-        bool, typer.Option("--whole-image", help="Encode all of it, for small targets, too; look once at clicks.")
-    ] = False,
+    whole_image: WholeImageOption = False,
     refine: Annotated[
         bool, typer.Option("--refine", help="Fit masks of bright targets to the intensities around them.")
     ] = False,
-    candidates: Annotated[
-        bool, typer.Option("--candidates", help="Show and write three masks per target, not the first choice alone.")
-    ] = False,
+    candidates: CandidatesOption = False,
     label: Annotated[
         list[str] | None,
         typer.Option(metavar="TEXT", help="What a target is called in files; one per target, in order."),
