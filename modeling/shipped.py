@@ -64,6 +64,22 @@ def ship(
     weights = {n: t.to(torch.float16).contiguous() for n, t in model.state_dict().items() if n.startswith(PARTS)}
     tensors, facts = folder / f"{name}.safetensors", folder / f"{name}.json"
     safetensors.torch.save_file(weights, tensors)
-    known = {"lineage": dict(lineage), "calibration": {m: c.to_plain() for m, c in calibration.items()}}
+    known = {"lineage": dict(lineage), "calibration": _plain(calibration)}
     facts.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
     return tensors, facts
+
+
+def calibrated(name: str, calibration: Mapping[str, ScoreCalibration], folder: Path = WEIGHTS) -> Path:
+    """Put another calibration beside a shipped decoder's weights; returns the file.
+
+    Raises:
+        BundleError: there is no such decoder.
+    """
+    facts = folder / f"{name}.json"
+    known = {"lineage": dict(read_shipped(name, folder).lineage), "calibration": _plain(calibration)}
+    facts.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+    return facts
+
+
+def _plain(calibration: Mapping[str, ScoreCalibration]) -> dict[str, Any]:
+    return {modality: curve.to_plain() for modality, curve in calibration.items()}

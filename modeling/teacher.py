@@ -12,9 +12,12 @@ from scipy import ndimage
 
 from hilum.types import BoolMask, Box, Prompt
 from modeling.evaluation.in_process import BundlePredictor, Encoded
+from modeling.sample import tight_box
 
-# The prototype's bounds: surer masks are rare, less sure ones wrong.
-LEAST_SCORE, LEAST_STABILITY = 0.85, 0.9
+# Surer masks are rare: random boxes seldom fit a thing. At .85 and .9 most images gave none.
+LEAST_SCORE, LEAST_STABILITY = 0.8, 0.8
+# Below it, a mask's own box is no better prompt than the one it came from.
+WORTH_FITTING = 0.5
 LARGEST_OVERLAP = 0.6
 
 
@@ -36,8 +39,16 @@ def sure_masks(
     if not kept:
         return []
     height, width = encoded.input_size
-    prompts = [Prompt(box=box) for box in _boxes(encoded.image_size, random, boxes)]
-    answers = teacher.predict(prompts)
+    first = teacher.predict([Prompt(box=box) for box in _boxes(encoded.image_size, random, boxes)])
+    # A box that fits what was found in a random one is a better prompt.
+    fitted = [
+        tight_box(masks[0])
+        for masks, scores in zip(first.masks, first.scores, strict=True)
+        if scores[0] > WORTH_FITTING and masks[0].any()
+    ]
+    if not fitted:
+        return []
+    answers = teacher.predict([Prompt(box=box) for box in fitted])
     found: list[tuple[float, BoolMask]] = []
     for logits, score in zip(answers.low_res[:, 0], answers.scores[:, 0], strict=True):
         stability = float((logits > 1).sum() / max((logits > -1).sum(), 1))

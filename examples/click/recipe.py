@@ -7,17 +7,8 @@ BASE = "lite-medsam"
 NAME = "lite-medsam-click"
 PREPARATION = Preparation(
     seed=0,
-    variants={
-        "photographs": 2,
-        "ct-organs-2d": 4,
-        "mr-lesions": 4,
-        "unlabelled-mr": 2,
-        "unlabelled-ct": 2,
-        "unlabelled-us": 4,
-        "unlabelled-dx": 4,
-        "unlabelled-cr": 3,
-    },
+    variants={"ct-organs-2d": 4, "mr-lesions": 4, "unlabelled-us": 2, "unlabelled-dx": 2, "unlabelled-cr": 2},
     # Stones are found in a region around them.
     zoom={"ct-stones-coronal": 0.75, "mr-lesions": 0.5},
 )
-RECIPE = Recipe(steps=2000, head_steps=300)
+RECIPE = Recipe(steps=1900, head_steps=200, prompts=4)

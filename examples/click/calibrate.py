@@ -1,0 +1,110 @@
+"""Measures what lite-medsam-click's score is worth, on the collection's held-back patients: by modality.
+
+    python -m examples.click.calibrate
+
+One box (jittered) and one click a target, first choices, as users get them. The curve that is shipped is fitted on all
+held-back patients of a modality; how far it can be trusted is told by leaving out one patient at a time, whose answers
+are judged by the curve and the threshold of the others. Writes modeling/weights/lite-medsam-click.json; install the bundle
+again afterwards (--force).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from examples.click.collect import COLLECTION
+from examples.click.recipe import NAME
+from hilum.serving.bundle import Bundle, find_bundle
+from hilum.serving.calibration import ScoreCalibration
+from modeling.calibration import failure_rate_bound, fit_calibration
+from modeling.evaluation.evaluate import evaluate
+from modeling.evaluation.in_process import open_bundles
+from modeling.evaluation.outcome import Outcome
+from modeling.evaluation.score import Abstention, abstention, answers_of
+from modeling.evaluation.statistics import expected_calibration_error
+from modeling.sample import read_collection
+from modeling.shipped import calibrated
+
+LEAST_PATIENTS = 3
+
+
+def answers(bundle: Bundle, console: Console) -> list[Outcome]:
+    """One box and one click a target of the held-back patients."""
+    samples = [s for s in read_collection(COLLECTION, ["test"]) if any(t.mask is not None for t in s.targets)]
+    predictors = open_bundles([bundle], threads=len(os.sched_getaffinity(0)))
+    shown = track(samples, "asking", console=console)
+    return answers_of(evaluate(predictors, shown, ("boxes", "click"), fixed_side=32.0).outcomes)
+
+
+def fit(outcomes: Sequence[Outcome]) -> ScoreCalibration | None:
+    """The calibration of some answers; None where no threshold keeps failures rare enough."""
+    filled = [it for it in outcomes if not it.values["empty"]]
+    if not filled:
+        return None
+    return fit_calibration(
+        [it.values["score"] for it in filled], [it.values["iou"] for it in filled], [it.patient for it in filled]
+    )
+
+
+def left_out(outcomes: Sequence[Outcome]) -> tuple[Abstention, float]:
+    """Abstention, and calibration error, of each patient's answers under the others' calibration, added up."""
+    total, expected, true = Abstention(0, 0, 0), [], []
+    for patient in sorted({it.patient for it in outcomes}):
+        theirs = [it for it in outcomes if it.patient == patient]
+        calibration = fit([it for it in outcomes if it.patient != patient])
+        if calibration is None:
+            total = dataclasses.replace(total, answers=total.answers + len(theirs))
+            continue
+        found = abstention(theirs, calibration)
+        total = Abstention(total.answers + found.answers, total.kept + found.kept, total.failures + found.failures)
+        for it in theirs:
+            if not it.values["empty"]:
+                expected.append(calibration.at(it.values["score"]))
+                true.append(it.values["iou"])
+    return total, expected_calibration_error(expected, true) if expected else float("nan")
+
+
+def calibrate(outcomes: Sequence[Outcome], console: Console) -> dict[str, ScoreCalibration]:
+    """The calibrations worth shipping, and a table of all modalities.
+
+    A modality is calibrated where there are enough patients, and where answers of patients left out fail no more often
+    than is promised: at most one in ten, by the upper Clopper-Pearson bound.
+    """
+    table = Table("modality", "patients", "answers", "error before", "left out: error", "left out: failures", "shipped")
+    chosen: dict[str, ScoreCalibration] = {}
+    for modality in sorted({it.modality for it in outcomes}):
+        here = [it for it in outcomes if it.modality == modality]
+        patients = len({it.patient for it in here})
+        filled = [it for it in here if not it.values["empty"]]
+        before = expected_calibration_error([it.values["score"] for it in filled], [it.values["iou"] for it in filled])
+        kept, error = left_out(here)
+        calibration = fit(here)
+        holds = kept.kept > 0 and failure_rate_bound(kept.failures, kept.kept) <= 0.1
+        if calibration is not None and patients >= LEAST_PATIENTS and holds:
+            chosen[modality] = calibration
+        shipped = "yes" if modality in chosen else "no"
+        row = (modality, str(patients), str(len(here)), f"{before:.3f}", f"{error:.3f}", str(kept), shipped)
+        table.add_row(*row)
+    console.print(table)
+    return chosen
+
+
+def main() -> None:
+    """Ask, fit, write."""
+    console = Console()
+    outcomes = answers(find_bundle(NAME), console)
+    path = calibrated(NAME, calibrate(outcomes, console))
+    console.print(
+        f"wrote {path}; answers: {len(outcomes)}, mean IoU {np.mean([it.values['iou'] for it in outcomes]):.3f}"
+    )
+
+
+if __name__ == "__main__":
+    main()
