@@ -1,9 +1,10 @@
 """What a region around the prompt does for kidney stones: boxes jittered by 5 px on coronal CT slices.
 
-The slices and their boxes (CC BY 4.0) lie beside the checkout, in shared/data/ct_stones_coronal_boxes. The numbers of
-the region rule were chosen on every other slice; what is printed comes from the rest. The true boxes are drawn with a
-margin around the stones, so that a mask which fits its stone still has a smaller box: the two gains say how encoding a
-region compares with encoding the whole slice, not how good a mask is. Its centre tells more.
+The slices and their boxes (CC BY 4.0) lie beside the checkout, in shared/data/ct_stones_coronal_boxes. What is printed
+comes from slices that nothing was fitted on: the default model's decoder was trained on those up to
+`LAST_TRAINING_SLICE`, and the numbers of the region rule were chosen on every other slice. The true boxes are drawn with
+a margin around the stones, so that a mask which fits its stone still has a smaller box: the two gains say how encoding
+a region compares with encoding the whole slice, not how good a mask is. Its centre tells more.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from hilum.types import BoolMask
 
 DATA = ROOT.parent / "shared" / "data" / "ct_stones_coronal_boxes"
 JITTER_PX = 5.0
+# examples/click trains on slices up to this one; 205 resembles one of them, slice 66.
+LAST_TRAINING_SLICE = 119
+LOOK_ALIKE_SLICES = (205,)
 SEED = 20240501
 
 RegionOption: TypeAlias = Literal["auto"] | None
@@ -54,7 +58,7 @@ def measure() -> dict[str, float]:
             answer = client.predict(image, [Prompt(box=box) for box in boxes], region=region)
             return [masks[0].model_mask for masks in answer.masks]
 
-        return figures(segment, list(slices())[1::2])
+        return figures(segment, [slice_ for number, slice_ in enumerate(slices()) if held_out(number) and number % 2])
 
 
 def figures(segment: Segment, chosen: Sequence[tuple[Image, list[Stone]]]) -> dict[str, float]:
@@ -71,6 +75,11 @@ def figures(segment: Segment, chosen: Sequence[tuple[Image, list[Stone]]]) -> di
         found[f"stones_box_gain_{name}"] = float(np.mean(gains))
         found[f"stones_centre_inside_{name}"] = float(np.mean(inside))
     return found
+
+
+def held_out(number: int) -> bool:
+    """Whether the default model's decoder was not trained on a slice, nor on one much like it."""
+    return number > LAST_TRAINING_SLICE and number not in LOOK_ALIKE_SLICES
 
 
 def slices() -> Iterator[tuple[Image, list[Stone]]]:

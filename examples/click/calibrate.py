@@ -4,8 +4,8 @@
 
 One box (jittered) and one click a target, first choices, as users get them. The curve that is shipped is fitted on all
 held-back patients of a modality; how far it can be trusted is told by leaving out one patient at a time, whose answers
-are judged by the curve and the threshold of the others. Writes modeling/weights/lite-medsam-click.json; install the bundle
-again afterwards (--force).
+are judged by the curve and the threshold of the others. Writes modeling/weights/lite-medsam-click.json; install the
+bundle again afterwards (--force).
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from platformdirs import user_cache_path
 
-from benchmarks.stones import yolo_box
+from benchmarks.stones import LAST_TRAINING_SLICE, LOOK_ALIKE_SLICES, yolo_box
 from examples.click.slicing import grey_levels, one_channel
 from hilum.errors import HilumError
 from hilum.images import read_image
@@ -31,9 +31,6 @@ PHOTOGRAPHS = (
     "moon.png", "retina.jpg", "rocket.jpg", "camera.png", "motorcycle_left.png",
 )  # fmt: skip
 LARGEST_SIDE = 1024
-# Slices with stones up to this number are for training, the later ones for the test; 205 resembles 66.
-LAST_TRAINING_STONE = 119
-LOOK_ALIKE_STONES = (205,)
 
 
 def stones(data: Path) -> Iterator[Sample]:
@@ -41,13 +38,13 @@ def stones(data: Path) -> Iterator[Sample]:
     folder = data / "ct_stones_coronal_boxes"
     for path in sorted((folder / "images").iterdir()):
         number = int(path.stem)
-        if number in LOOK_ALIKE_STONES:
+        if number in LOOK_ALIKE_SLICES:
             continue
         grey = one_channel(read_image(path).pixels)
         size = (int(grey.shape[0]), int(grey.shape[1]))
         lines = (folder / "labels" / f"{path.stem}.txt").read_text().splitlines()
         targets = tuple(Target("kidney stone", None, yolo_box(line, size)) for line in lines)
-        split: Split = "train" if number <= LAST_TRAINING_STONE else "test"
+        split: Split = "train" if number <= LAST_TRAINING_SLICE else "test"
         yield Sample(f"stone-{path.stem}", grey, targets, "ct-stones-coronal", "CT", path.stem, split)
 
 

@@ -3,7 +3,8 @@
     python -m examples.click.train [--threads 2] [--device cpu]
 
 Takes an hour or more on a processor; an interrupted run goes on where it was. Writes
-modeling/weights/lite-medsam-click.safetensors and .json, from which `python -m modeling install lite-medsam-click` makes the bundle.
+modeling/weights/lite-medsam-click.safetensors and .json, from which `python -m modeling install lite-medsam-click`
+makes the bundle.
 """
 
 from __future__ import annotations
