@@ -46,7 +46,7 @@ def test_progress_then_masks_then_a_summary(caller: Caller) -> None:
     """Every batch of points is reported, then come the masks, and the summary with counts and revisions ends it."""
     image = encoded(caller)
     messages = answers(caller, everything(caller, points_per_batch=6))
-    kinds = [message.WhichOneof("event") for message in messages]
+    kinds = [str(message.WhichOneof("event")) for message in messages]
     assert kinds == sorted(kinds, key=["progress", "masks", "summary"].index)
     steps = [message.progress for message in messages if message.HasField("progress")]
     assert [(step.points_done, step.points_total) for step in steps] == [(6, 16), (12, 16), (16, 16)]
@@ -102,7 +102,8 @@ def test_thresholds_and_duplicates(caller: Caller) -> None:
 def test_both_encodings_and_both_sources_are_the_same_masks(caller: Caller) -> None:
     """Run lengths and packed bits, and an embedding by id and one in the request, give the same masks."""
     by_id = answers(caller, everything(caller, mask_encoding=1))
-    inline = pb.GenerateMasksRequest(embedding=encoded(caller).embedding, mask_encoding=2, **EVERYTHING)
+    packed = image_pb2.MASK_ENCODING_PACKED_BITS
+    inline = pb.GenerateMasksRequest(embedding=encoded(caller).embedding, mask_encoding=packed, **EVERYTHING)
     again = answers(caller, inline)
     assert again[-1].summary.timings.embedding_origin == pb.EMBEDDING_ORIGIN_INLINE
     for one, other in zip(masks_in(by_id), masks_in(again), strict=True):
