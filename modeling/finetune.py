@@ -10,15 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image as PillowImage
 from torch import Tensor, nn
 
 from hilum.serving.bundle import Bundle, PromptKinds
 from modeling.bundle_writer import WrittenBundle, write_bundle
 from modeling.catalogue import ModelSpec
 from modeling.curves import draw_curves
-from modeling.evaluation.in_process import input_size, normalised
+from modeling.evaluation.in_process import network_input
 from modeling.finetuning import LOG_FILENAME, OnStep, finetune
 from modeling.models import load_model
 from modeling.recipe import Recipe
@@ -77,13 +75,12 @@ def run(
     training = [sample for sample in samples if sample.split == "train"]
     prepared = prepare(training, job.base, job.work / "images", job.preparation, on_prepared, threads=job.threads)
     model = load_model(job.base)
-    side = job.base.manifest.image_size
 
-    def network_input(image: TrainingImage) -> Tensor:
-        return torch.from_numpy(_on_canvas(job.base, image, side))
+    def encoder_input(image: TrainingImage) -> Tensor:
+        return torch.from_numpy(network_input(image.image, job.base.manifest)[0])
 
     tuned = finetune(
-        model, prepared, job.recipe, job.work, network_input=network_input, device=job.device, on_step=on_step
+        model, prepared, job.recipe, job.work, network_input=encoder_input, device=job.device, on_step=on_step
     )
     draw_curves(job.work / LOG_FILENAME, job.work / CURVES_FILENAME)
     return FineTuned(tuned, _lineage(job, training, prepared))
@@ -135,14 +132,3 @@ def _digest(samples: Sequence[Sample], source: str) -> str:
             if target.mask is not None:
                 digest.update(np.packbits(target.mask).tobytes())
     return digest.hexdigest()
-
-
-def _on_canvas(bundle: Bundle, image: TrainingImage, side: int) -> NDArray[np.float32]:
-    """The network's input (1, 3, side, side) of a training image."""
-    height, width = input_size((image.image.shape[0], image.image.shape[1]), 1.0, side)
-    resized = np.asarray(PillowImage.fromarray(image.image).resize((width, height), PillowImage.Resampling.BILINEAR))
-    if resized.ndim == 2:
-        resized = np.repeat(resized[..., None], 3, axis=2)
-    planes = np.zeros((1, 3, side, side), np.float32)
-    planes[0, :, :height, :width] = normalised(resized, bundle.manifest.normalisation).transpose(2, 0, 1)
-    return planes

@@ -1,8 +1,8 @@
 """The demo: `make demo`, or `python -m examples.demo`.
 
 A real CT and a simulated X-ray of the same body under a known motion. Starts the services on free loopback ports,
-segments liver and lungs in the CT and the lungs in the X-ray from jittered boxes, registers the CT's projection to the
-X-ray, lets a coronal slab inherit the transform, and fuses. Prints what came out against the truth, and writes pictures
+segments liver and lungs in the CT and the lungs in the X-ray from one click each and from jittered boxes, registers the
+CT's projection to the X-ray, lets a coronal slab inherit the transform, and fuses. Prints what came out against the truth, and writes pictures
 to build/demo.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +26,15 @@ from examples.demo.known_motion import KnownMotion
 from examples.demo.pictures import Outline, Panel, checkerboard, panel, write
 from examples.demo.running_services import RunningServices
 from examples.demo.simulated_xray import material_paths, simulate_xray
-from examples.demo.truth import LungProjection, Mask, jittered_box, projected_body, slice_of_largest_area, slice_truth
+from examples.demo.truth import (
+    LungProjection,
+    Mask,
+    jittered_box,
+    middle_click,
+    projected_body,
+    slice_of_largest_area,
+    slice_truth,
+)
 from examples.demo.working_grid import WorkingGrid
 from hilum import CT_LUNG, CT_SOFT_TISSUE, Client, Image, ProjectionAxis, ProjectionMethod, Prompt, Transform
 from hilum.types import Fusion, Registration
@@ -39,11 +47,11 @@ PICTURES = Path("build/demo")
 
 @dataclass
 class Steps:
-    """Seconds per step, in order, and where embeddings were found."""
+    """Seconds per step, in order, where embeddings were found, and which images the encoder knew when asked again."""
 
     seconds: dict[str, float] = field(default_factory=dict)
     origins: list[str] = field(default_factory=list)
-    encoder_hits: int = 0
+    encoder_hits: list[bool] = field(default_factory=list)
 
     @contextmanager
     def step(self, console: Console, name: str) -> Iterator[None]:
@@ -107,25 +115,42 @@ class Scene:
         )
 
 
-def segment(client: Client, scene: Scene, kind: str, steps: Steps, seeds: Sequence[int]) -> list[Outline]:
-    """Segments every target of one of the scene's images, from a jittered box per seed.
+def one_click(truth: Mask) -> list[Prompt]:
+    """A click in the middle of a target."""
+    return [Prompt((middle_click(truth),))]
 
-    All boxes of one image go in one call. Returns the targets in order, each with its boxes in the order of seeds.
+
+def jittered_boxes(truth: Mask) -> list[Prompt]:
+    """Ten boxes around a target, as hasty users draw them."""
+    return [Prompt(box=jittered_box(truth, seed)) for seed in BOX_SEEDS]
+
+
+def segment(
+    client: Client, scene: Scene, kind: str, steps: Steps, prompts_for: Callable[[Mask], list[Prompt]]
+) -> list[Outline]:
+    """Segments every target of one of the scene's images.
+
+    All prompts of one image go in one call. Returns the targets in order, each with its prompts in order.
     """
     targets = {
         name: truth
         for name, truth in scene.truth.items()
         if name == kind or (name.startswith(kind) and name.endswith("lung"))
     }
-    boxes = [(name, jittered_box(truth, seed)) for name, truth in targets.items() for seed in seeds]
-    prediction = client.predict(scene.images[kind], [Prompt(box=box) for _, box in boxes])
+    prompts = [(name, prompt) for name, truth in targets.items() for prompt in prompts_for(truth)]
+    prediction = client.predict(scene.images[kind], [prompt for _, prompt in prompts])
     steps.origins.extend(prediction.embedding_origins)
-    return [Outline(name, box, masks[0].mask) for (name, box), masks in zip(boxes, prediction.masks, strict=True)]
+    return [
+        Outline(name, prompt, masks[0].mask, masks[0].model_score)
+        for (name, prompt), masks in zip(prompts, prediction.masks, strict=True)
+    ]
 
 
-def segment_all(client: Client, scene: Scene, steps: Steps, seeds: Sequence[int]) -> dict[str, list[Outline]]:
+def segment_all(
+    client: Client, scene: Scene, steps: Steps, prompts_for: Callable[[Mask], list[Prompt]]
+) -> dict[str, list[Outline]]:
     """Segments liver, lungs, and the X-ray's lungs; per image its outlines."""
-    return {kind: segment(client, scene, kind, steps, seeds) for kind in scene.images}
+    return {kind: segment(client, scene, kind, steps, prompts_for) for kind in scene.images}
 
 
 def slab_image(client: Client, scene: Scene) -> Image:
@@ -160,7 +185,7 @@ def print_results(console: Console, rows: list[tuple[str, str, str]], steps: Ste
     console.print(times)
     console.print(
         f"The decoder found embeddings in: {', '.join(steps.origins)}. "
-        f"Asked for again by digest, {steps.encoder_hits} of {len(steps.origins) // 2} images are cache hits."
+        f"Asked for again by digest, {sum(steps.encoder_hits)} of {len(steps.encoder_hits)} images are cache hits."
     )
 
 
@@ -185,7 +210,16 @@ class Fusions:
         )
 
 
-def accuracy_rows(scene: Scene, found: list[Outline]) -> list[tuple[str, str, str]]:
+def click_rows(scene: Scene, found: list[Outline]) -> list[tuple[str, str, str]]:
+    """Returns a row per target: Dice of one click's first choice, and the model's score of it."""
+    rows = []
+    for outline in found:
+        fit = dice(outline.mask, scene.truth[outline.name])
+        rows.append((f"{outline.name}, one click", f"Dice {fit:.3f}, model score {outline.model_score:.2f}", ""))
+    return rows
+
+
+def box_rows(scene: Scene, found: list[Outline]) -> list[tuple[str, str, str]]:
     """Returns a row per target: mean and least Dice over its boxes, and what is asked of the mean."""
     asked = {CT_LIVER: ">= .93", CT_LUNGS: ">= .92", XRAY: ">= .85"}
     rows = []
@@ -239,11 +273,11 @@ def run(seed: int, folder: Path, console: Console) -> None:
         steps.starting(console, RunningServices(folder / "services.log")) as services,
         Client(services.endpoints) as client,
     ):
-        with steps.step(console, "segment: a box per organ, images encoded"):
-            found = segment_all(client, scene, steps, [scene.seed])
+        with steps.step(console, "segment: a click per organ, images encoded"):
+            found = segment_all(client, scene, steps, one_click)
         with steps.step(console, f"segment: {len(BOX_SEEDS)} boxes per organ, images known"):
-            jittered = segment_all(client, scene, steps, BOX_SEEDS)
-        steps.encoder_hits = sum(client.encode(image).cache_hit for image in scene.images.values())
+            boxes = segment_all(client, scene, steps, jittered_boxes)
+        steps.encoder_hits = [client.encode(image).cache_hit for image in scene.images.values()]
         with steps.step(console, "project the CT"):
             projection = coronal_projection(client, scene.volume)
         with steps.step(console, "register the projection to the X-ray"):
@@ -251,7 +285,8 @@ def run(seed: int, folder: Path, console: Console) -> None:
         inherited = on_grid(registration.transform, scene.grid, scene.volume, scene.liver_depth)
         with steps.step(console, "project a slab, fuse"):
             fusions = Fusions.of(client, scene, projection, inherited)
-    rows = [row for outlines in jittered.values() for row in accuracy_rows(scene, outlines)]
+    rows = [row for outlines in found.values() for row in click_rows(scene, outlines)]
+    rows += [row for outlines in boxes.values() for row in box_rows(scene, outlines)]
     print_results(console, [*rows, *registration_rows(scene, registration, inherited)], steps)
     write_pictures(folder, scene, found, fusions)
     console.print(f"Pictures in {folder}: inputs.png, registration.png, fused.png, demo.png")

@@ -17,7 +17,7 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from examples.demo.truth import Mask
-from hilum import Box, Image
+from hilum import Image, Prompt
 from hilum.intensity import grey_levels
 
 Grey = NDArray[np.uint8]
@@ -28,11 +28,12 @@ TILES = 8
 
 @dataclass(frozen=True)
 class Outline:
-    """A box prompt, the mask it gave, and what it shows."""
+    """A prompt, the mask it gave, what it shows, and the model's score."""
 
     name: str
-    box: Box
+    prompt: Prompt
     mask: Mask
+    model_score: float
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,15 @@ def _draw(axes: Axes, shown: Panel) -> None:
     axes.set_axis_off()
     for outline, colour in zip(shown.outlines, COLOURS, strict=False):
         axes.contour(outline.mask, levels=[0.5], colors=[colour], linewidths=1.4)
-        box = outline.box
-        xs = (box.x_min, box.x_max, box.x_max, box.x_min, box.x_min)
-        ys = (box.y_min, box.y_min, box.y_max, box.y_max, box.y_min)
-        axes.plot(xs, ys, color=colour, linestyle="--", linewidth=0.9)
+        if (box := outline.prompt.box) is not None:
+            xs = (box.x_min, box.x_max, box.x_max, box.x_min, box.x_min)
+            ys = (box.y_min, box.y_min, box.y_max, box.y_max, box.y_min)
+            axes.plot(xs, ys, color=colour, linestyle="--", linewidth=0.9)
+        for point in outline.prompt.points:
+            axes.plot(point.x, point.y, marker="+", markersize=9, color=colour, path_effects=rim)
+    if shown.outlines:
+        scores = ", ".join(f"{outline.model_score:.2f}" for outline in shown.outlines)
+        words = f"model score {scores}"
+        axes.text(0.015 * width, 0.985 * height, words, color="white", fontsize=7, va="bottom", path_effects=rim)
     axes.set_xlim(-0.5, width - 0.5)
     axes.set_ylim(height - 0.5, -0.5)

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from examples.demo.ct_volume import GREAT_VESSELS, CtVolume, Label
 from examples.demo.working_grid import WorkingGrid
-from hilum.types import Box
+from hilum.types import Box, Point
 
 LUNG_PATH_MM: Final = 20.0
 COVER_PATH_MM: Final = 10.0
@@ -94,6 +94,19 @@ def largest_component(mask: Mask) -> Mask:
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0
     return np.asarray(parts == sizes.argmax(), dtype=np.bool_)
+
+
+def middle_click(mask: Mask) -> Point:
+    """Where a person would click: the mask's pixel that lies deepest in it.
+
+    Raises:
+        ValueError: the mask is empty.
+    """
+    if not mask.any():
+        raise ValueError("an empty mask has no middle")
+    depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    y, x = np.unravel_index(depth.argmax(), depth.shape)
+    return Point(float(x), float(y))
 
 
 def jittered_box(mask: Mask, seed: int) -> Box:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from hilum.serving.bundle import Bundle, Normalisation, PromptKinds
+from hilum.serving.bundle import Bundle, Manifest, Normalisation, PromptKinds
 from hilum.serving.calibration import ScoreCalibration
 from hilum.types import Prompt
 from modeling.evaluation.predictor import Answers, Candidates, pixel_aspect
@@ -72,16 +72,10 @@ class ImageEncoder:
         return self._last[1]
 
     def _encode(self, image: NDArray[np.uint8], aspect: float) -> Encoded:
-        side = self._manifest.image_size
-        height, width = input_size((image.shape[0], image.shape[1]), aspect, side)
-        resized = np.asarray(PillowImage.fromarray(image).resize((width, height), PillowImage.Resampling.BILINEAR))
-        if resized.ndim == 2:
-            resized = np.repeat(resized[..., None], 3, axis=2)
-        planes = np.zeros((1, 3, side, side), np.float32)
-        planes[0, :, :height, :width] = normalised(resized, self._manifest.normalisation).transpose(2, 0, 1)
+        planes, size = network_input(image, self._manifest, aspect)
         name = self._session.get_inputs()[0].name
         embedding: NDArray[np.float32] = self._session.run(None, {name: planes})[0]
-        return Encoded(embedding, (image.shape[0], image.shape[1]), (height, width))
+        return Encoded(embedding, (image.shape[0], image.shape[1]), size)
 
 
 class BundlePredictor:
@@ -185,6 +179,20 @@ def open_bundles(bundles: Sequence[Bundle], threads: int = 1) -> list[BundlePred
         if revision not in encoders:
             encoders[revision] = ImageEncoder(bundle, threads)
     return [BundlePredictor(bundle, encoders[bundle.manifest.encoder_revision], threads) for bundle in bundles]
+
+
+def network_input(
+    image: NDArray[np.uint8], manifest: Manifest, aspect: float = 1.0
+) -> tuple[NDArray[np.float32], tuple[int, int]]:
+    """An encoder's input (1, 3, side, side) of an image (h, w) or (h, w, 3), and the image's size on that canvas."""
+    side = manifest.image_size
+    height, width = input_size((image.shape[0], image.shape[1]), aspect, side)
+    resized = np.asarray(PillowImage.fromarray(image).resize((width, height), PillowImage.Resampling.BILINEAR))
+    if resized.ndim == 2:
+        resized = np.repeat(resized[..., None], 3, axis=2)
+    planes = np.zeros((1, 3, side, side), np.float32)
+    planes[0, :, :height, :width] = normalised(resized, manifest.normalisation).transpose(2, 0, 1)
+    return planes, (height, width)
 
 
 def input_size(image_size: tuple[int, int], aspect: float, side: int) -> tuple[int, int]:
