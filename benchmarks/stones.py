@@ -2,9 +2,9 @@
 
 The slices and their boxes (CC BY 4.0) lie beside the checkout, in shared/data/ct_stones_coronal_boxes. What is printed
 comes from slices that nothing was fitted on: the default model's decoder was trained on those up to
-`LAST_TRAINING_SLICE`, and the numbers of the region rule were chosen on every other slice. The true boxes are drawn with
-a margin around the stones, so that a mask which fits its stone still has a smaller box: the two gains say how encoding
-a region compares with encoding the whole slice, not how good a mask is. Its centre tells more.
+`LAST_TRAINING_SLICE`, and the numbers of the region rule were chosen on every other slice. The true boxes are drawn
+with a margin around the stones, so that a mask which fits its stone still has a smaller box: the two gains say how
+encoding a region compares with encoding the whole slice, not how good a mask is. Its centre tells more.
 """
 
 from __future__ import annotations

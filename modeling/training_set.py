@@ -83,7 +83,7 @@ class TrainingSet:
         """The source of every image, in order."""
         found = []
         for path in self.paths:
-            with np.load(path, allow_pickle=False) as stored:
+            with np.load(path) as stored:
                 found.append(str(stored["source"]))
         return found
 
@@ -96,7 +96,7 @@ class TrainingSet:
 
     def __getitem__(self, index: int) -> TrainingImage:
         """Read one image."""
-        with np.load(self.paths[index], allow_pickle=False) as stored:
+        with np.load(self.paths[index]) as stored:
             side = int(stored["side"])
             count = len(stored["labelled"])
             masks = np.unpackbits(stored["masks"], count=count * side * side).reshape(count, side, side) > 0

@@ -2,8 +2,8 @@
 
 A real CT and a simulated X-ray of the same body under a known motion. Starts the services on free loopback ports,
 segments liver and lungs in the CT and the lungs in the X-ray from one click each and from jittered boxes, registers the
-CT's projection to the X-ray, lets a coronal slab inherit the transform, and fuses. Prints what came out against the truth, and writes pictures
-to build/demo.
+CT's projection to the X-ray, lets a coronal slab inherit the transform, and fuses. Prints what came out against the
+truth, and writes pictures to build/demo.
 """
 
 from __future__ import annotations
