@@ -111,7 +111,7 @@ def consistency_table(outcomes: Sequence[Outcome]) -> Table:
 
 def _names_skin(outcome: Outcome) -> bool:
     words = f"{outcome.source} {outcome.label}".lower()
-    return any(word in words for word in ("skin", "dermo", "derma", "ham10000", "isic"))
+    return any(word in words for word in ("skin", "derm", "ham10000", "isic"))
 
 
 def _object_cells(outcomes: Sequence[Outcome]) -> tuple[str, ...]:

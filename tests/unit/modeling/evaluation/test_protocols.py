@@ -1,0 +1,137 @@
+"""modeling.evaluation.protocols: prompts that are the same for everyone, and what is made of the answers."""
+
+import numpy as np
+import pytest
+
+from hilum.serving.bundle import PromptKinds
+from hilum.types import Point, Prompt
+from modeling.evaluation import geometry
+from modeling.evaluation.protocols import (
+    GROUPS,
+    JITTER_PX,
+    MOST_CLICKS,
+    RANDOM_CLICKS,
+    SHOWN_CLICKS,
+    Case,
+    Trial,
+    available,
+    click_series,
+)
+from modeling.sample import Sample
+from tests.unit.modeling.evaluation.conftest import BoxFiller
+
+
+def _trials(predictor: BoxFiller, case: Case, group: str) -> list[Trial]:
+    predictor.set_image(case.sample)
+    return list(GROUPS[group][0](predictor, case))
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_prompts_do_not_depend_on_what_was_asked_before(group: str, sample: Sample) -> None:
+    """Two models get the same prompts of a group, whichever groups each was asked before."""
+    first, second = BoxFiller(), BoxFiller()
+    _trials(second, Case(sample, 0, 20.0), "click")
+    second.asked.clear()
+    _trials(first, Case(sample, 0, 20.0), group)
+    _trials(second, Case(sample, 0, 20.0), group)
+    assert [(it.points, it.box) for it in first.asked] == [(it.points, it.box) for it in second.asked]
+
+
+def test_random_clicks_are_distinct_pixels_of_the_target(sample: Sample) -> None:
+    """Five clicks, all on the target, no two alike; another target of another name gets others."""
+    case = Case(sample, 0, 20.0)
+    clicks = case.random_clicks()
+    assert len(set(clicks)) == RANDOM_CLICKS
+    assert all(case.mask[int(point.y), int(point.x)] for point in clicks)
+    assert clicks == Case(sample, 0, 99.0).random_clicks()
+    assert clicks != Case(sample, 1, 20.0).random_clicks()
+
+
+def test_a_jittered_box_is_near_the_tight_one(sample: Sample) -> None:
+    """No edge of the jittered box is farther than 5 px from the target's, and it is not the same box."""
+    case = Case(sample, 0, 20.0)
+    moves = np.array(list(vars(case.jittered_box()).values())) - list(vars(case.target.box).values())
+    assert 0 < np.abs(moves).max() <= JITTER_PX
+
+
+def test_first_choice_follows_the_score_and_best_of_three_the_truth(box_filler: BoxFiller, sample: Sample) -> None:
+    """The filler scores its 60 px square highest; of its three the 40 or 60 px square fits a disc of 30 px best."""
+    case = Case(sample, 0, 20.0)
+    trials = _trials(box_filler, case, "click")
+    deepest = {trial.protocol: trial for trial in trials if trial.protocol.startswith("deepest")}
+    assert deepest["deepest click"].mask.sum() == pytest.approx(60 * 60, rel=0.05)
+    assert deepest["deepest click"].score == pytest.approx(0.6)
+    best = geometry.iou(case.mask, deepest["deepest click, best of three"].mask)
+    assert best >= geometry.iou(case.mask, deepest["deepest click"].mask)
+    assert sum(trial.protocol == "click" for trial in trials) == RANDOM_CLICKS
+
+
+def test_clicks_that_never_reach_the_goal_count_as_twenty(box_filler: BoxFiller, sample: Sample) -> None:
+    """The filler never gets better: 20 clicks are counted, each series is asked once, and its masks are fed back."""
+    trials = _trials(box_filler, Case(sample, 0, 20.0), "clicks")
+    assert {trial.clicks for trial in trials if "deepest" in trial.protocol} == {(MOST_CLICKS, MOST_CLICKS)}
+    assert {f"{count} clicks, deepest first" for count in SHOWN_CLICKS[1:]} <= {trial.protocol for trial in trials}
+    assert len(box_filler.asked) == 5 + MOST_CLICKS
+    assert sum(prompt.mask_input is not None for prompt in box_filler.asked) == 4 + MOST_CLICKS - 1
+
+
+def test_masks_are_not_fed_back_to_models_that_do_not_take_them(sample: Sample) -> None:
+    """A model without mask_input gets points only."""
+    predictor = BoxFiller(kinds=PromptKinds(points=True, box=True, mask_input=False))
+    _trials(predictor, Case(sample, 0, 20.0), "clicks")
+    assert all(prompt.mask_input is None for prompt in predictor.asked)
+
+
+def test_a_perfect_mask_gets_no_more_clicks(box_filler: BoxFiller, sample: Sample) -> None:
+    """Once truth and mask agree, the answer stands for the rest of the series and the model is asked no more."""
+    truth = geometry.filled(geometry.square_at(Point(60, 50), 60, sample.size), sample.size)
+    box_filler.set_image(sample)
+    series = click_series(box_filler, truth, Point(60, 50), 7)
+    assert len(series) == 7
+    assert all((trial.mask == truth).all() for trial in series)
+    assert len(box_filler.asked) == 1
+
+
+def test_twenty_points_are_ten_on_the_target_and_ten_around_it(box_filler: BoxFiller, sample: Sample) -> None:
+    """Positive points lie on the target, negative ones within 20 px of its box and off it."""
+    case = Case(sample, 0, 20.0)
+    (trial,) = _trials(box_filler, case, "points")
+    near = geometry.grown(case.target.box, 20, sample.size)
+    assert [point.foreground for point in trial.prompt.points] == [True] * 10 + [False] * 10
+    for point in trial.prompt.points:
+        assert case.mask[int(point.y), int(point.x)] == point.foreground
+        assert geometry.contains(near, (point.x, point.y))
+
+
+def test_everything_mode_keeps_the_best_fit(box_filler: BoxFiller, sample: Sample) -> None:
+    """Of a grid's squares the kept one fits the disc at least as well as a click in its middle does."""
+    case = Case(sample, 0, 20.0)
+    (trial,) = _trials(box_filler, case, "everything")
+    assert geometry.iou(case.mask, trial.mask) > 0.6
+
+
+def test_baselines_ask_for_the_same_square_at_the_same_clicks(box_filler: BoxFiller, sample: Sample) -> None:
+    """A fixed square is as large as the setting says, around each random click; the filled box needs no model."""
+    trials = _trials(box_filler, Case(sample, 0, 24.0), "baselines")
+    squares = [trial for trial in trials if trial.protocol == "fixed square at the click"]
+    assert [trial.mask.sum() for trial in squares] == pytest.approx([24 * 24] * RANDOM_CLICKS, rel=0.1)
+    assert np.isnan(squares[0].score)
+    filled = next(trial for trial in trials if trial.protocol == "filled box")
+    assert filled.mask.sum() == 61 * 61
+
+
+def test_targets_without_masks_get_only_what_can_be_measured(box_filler: BoxFiller, sample: Sample) -> None:
+    """A target known by its box gets boxes and random clicks in it, no click series and no best of three."""
+    case = Case(sample, 1, 20.0)
+    assert _trials(box_filler, case, "clicks") == []
+    assert {trial.protocol for trial in _trials(box_filler, case, "click")} == {"click", "click, single mask"}
+
+
+def test_models_that_refuse_are_not_asked(sample: Sample) -> None:
+    """Running services with a box-only model have boxes and baselines, and no clicks; graphs in process have all."""
+    boxes_only = PromptKinds(points=False, box=True, mask_input=False)
+    served, graphs = BoxFiller(refuses=True, kinds=boxes_only), BoxFiller(kinds=boxes_only)
+    assert [name for name in GROUPS if available(served, name)] == ["box", "baselines", "none"]
+    assert all(available(graphs, name) for name in GROUPS)
+    assert _trials(served, Case(sample, 0, 20.0), "none") == []
+    assert [trial.prompt for trial in _trials(graphs, Case(sample, 0, 20.0), "none")] == [Prompt()]
