@@ -8,7 +8,7 @@ from hilum.codec.generation import generated_mask_from_message, parameters_to_me
 from hilum.codec.images import placement_to_message
 from hilum.connection import EMBEDDING_ID_KEY, streamed
 from hilum.errors import EmbeddingNotFound, InternalError, InvalidField, ModelMismatch
-from hilum.generation import GeneratedMask, GenerationParameters, GenerationProgress, crop_regions
+from hilum.generation import GeneratedMask, Generation, GenerationParameters, GenerationProgress, crop_regions
 from hilum.segmentation import SegmentationCalls
 from hilum.types import Image, IntensityMapping
 from hilum.v1 import decoder_service_pb2 as pb
@@ -30,7 +30,7 @@ class GenerationCalls(SegmentationCalls):
         mapping: IntensityMapping | None = None,
         model: str = "",
         on_progress: GenerationCallback | None = None,
-    ) -> list[GeneratedMask]:
+    ) -> Generation:
         """Returns masks of everything in an image, in pixels of the image, the surest first.
 
         A grid of points is prompted, what the model is sure of is kept, and duplicates are removed, as
@@ -60,11 +60,20 @@ class GenerationCalls(SegmentationCalls):
             if view.placement is not None:
                 request.crops.add(placement=placement_to_message(view.placement), layer=layer)
         try:
-            return await self._generate(request, await self._with_ids(request, views), len(views), on_progress)
+            key = await self._with_ids(request, views)
+            masks, summary = await self._generate(request, key, len(views), on_progress)
         except (EmbeddingNotFound, ModelMismatch):
             # As for prompts: embeddings that travel with the request work whatever the caches do.
             key = await self._with_embeddings(request, views)
-            return await self._generate(request, key, len(views), on_progress)
+            masks, summary = await self._generate(request, key, len(views), on_progress)
+        return Generation(
+            masks=tuple(masks),
+            model=summary.model,
+            encoder_revision=summary.encoder_revision,
+            decoder_revision=summary.decoder_revision,
+            parameters=chosen,
+            source=image.source,
+        )
 
     async def _with_ids(self, request: pb.GenerateMasksRequest, views: Sequence[View]) -> bytes:
         """Fills in the ids of what is searched; returns that of the image."""
@@ -85,7 +94,7 @@ class GenerationCalls(SegmentationCalls):
 
     async def _generate(
         self, request: pb.GenerateMasksRequest, identity: bytes, crops: int, on_progress: GenerationCallback | None
-    ) -> list[GeneratedMask]:
+    ) -> tuple[list[GeneratedMask], pb.GenerationSummary]:
         metadata = (*self._segmentation_metadata, (EMBEDDING_ID_KEY, identity.hex()))
         # One call for the image and all its crops: its deadline grows with them.
         call = self._decoder.GenerateMasks(request, timeout=self._segmentation_timeout_s * crops, metadata=metadata)
@@ -98,5 +107,5 @@ class GenerationCalls(SegmentationCalls):
                     step = answer.progress
                     on_progress(GenerationProgress(step.points_done, step.points_total, step.candidates))
                 case "summary":
-                    return found
+                    return found, answer.summary
         raise InternalError("the service ended the stream without a summary")

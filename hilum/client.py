@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from hilum.automatic import GenerationCallback, GenerationCalls
 from hilum.connection import TENANT_KEY, Endpoints, Metadata, open_channel
-from hilum.generation import GeneratedMask, GenerationParameters
+from hilum.generation import Generation, GenerationParameters
 from hilum.geometry import Float
 from hilum.multimodal import FusionCalls, PointUnit
 from hilum.region import Region
@@ -214,7 +214,7 @@ class Client:
         mapping: IntensityMapping | None = None,
         model: str = "",
         on_progress: GenerationCallback | None = None,
-    ) -> list[GeneratedMask]:
+    ) -> Generation:
         """See AsyncClient.generate_masks; `on_progress` is called in the client's thread."""
         return self._wait(
             self._client.generate_masks(

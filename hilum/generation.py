@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hilum.region import Region
-from hilum.types import BoolMask, Box, Point
+from hilum.types import BoolMask, Box, ImageSource, Point
 
 CROP_EDGE_PX = 20
 
@@ -87,6 +87,27 @@ class GeneratedMask:
     stability_score: float
     point: Point
     crop_box: Box
+
+
+@dataclass(frozen=True)
+class Generation:
+    """Everything that was found in an image.
+
+    Attributes:
+        masks: The surest first.
+        model: Name of the model.
+        encoder_revision: Of the encoder, hex.
+        decoder_revision: Of the decoder, hex.
+        parameters: What was asked for.
+        source: What the image came from.
+    """
+
+    masks: tuple[GeneratedMask, ...]
+    model: str
+    encoder_revision: str
+    decoder_revision: str
+    parameters: GenerationParameters
+    source: ImageSource = ImageSource()
 
 
 def crop_regions(size: tuple[int, int], n_layers: int, overlap_ratio: float) -> list[tuple[Region, int]]:

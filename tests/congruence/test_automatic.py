@@ -260,7 +260,7 @@ def test_from_pixels_to_masks(random_model: nn.Module, client: Client, layers: i
     parameters = GenerationParameters(4, 16, 0, 0, box_nms_thresh=0.9, crop_n_layers=layers)
     ours = client.generate_masks(Image(pixels), parameters=parameters)
     theirs = official_masks(random_model, pixels, parameters, 256)
-    assert len(ours) == len(theirs) > 0
-    for found, official in zip(ours, theirs, strict=True):
+    assert len(ours.masks) == len(theirs) > 0
+    for found, official in zip(ours.masks, theirs, strict=True):
         assert np.count_nonzero(found.mask != official["segmentation"]) <= SAM_TOLERANCE_PX
         assert found.model_score == pytest.approx(official["predicted_iou"], abs=SCORE_TOLERANCE)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from hilum import AsyncClient, Client, GenerationParameters, Image
 from hilum.errors import Overloaded, PromptNotSupported
 from hilum.generation import GenerationProgress
 from hilum.testing import FakeDecoder, FakeEncoder, FakeModel, serve_in_process, serve_in_thread
+from hilum.types import ImageSource
 
 PARAMETERS = GenerationParameters(points_per_side=4, points_per_batch=8)
 
@@ -24,13 +27,22 @@ def test_masks_of_everything() -> None:
     with serve_in_thread() as endpoints, Client(endpoints) as client:
         found = client.generate_masks(image(), parameters=PARAMETERS, on_progress=steps.append)
     assert [(step.points_done, step.points_total) for step in steps] == [(8, 16), (16, 16)]
-    assert len(found) == 16
-    for mask in found:
+    assert len(found.masks) == 16
+    for mask in found.masks:
         assert mask.mask.shape == (120, 160)
         assert mask.area_px == mask.mask.sum() > 0
         assert mask.bounding_box.x_min < mask.point.x < mask.bounding_box.x_max
         assert mask.model_score == 0.9
         assert mask.crop_box.x_max == 159.5
+
+
+def test_what_was_found_says_what_found_it() -> None:
+    """Model, revisions, parameters and the image's source come with the masks."""
+    model, source = FakeModel(), ImageSource("1.2.3", modality="CT", simulated=True)
+    with serve_in_thread(FakeEncoder([model])) as endpoints, Client(endpoints) as client:
+        found = client.generate_masks(replace(image(), source=source), parameters=PARAMETERS)
+    assert (found.model, found.parameters, found.source) == (model.name, PARAMETERS, source)
+    assert (found.encoder_revision, found.decoder_revision) == (model.encoder_revision, model.decoder_revision)
 
 
 async def test_crops_are_encoded_once_and_found_again() -> None:
@@ -40,7 +52,7 @@ async def test_crops_are_encoded_once_and_found_again() -> None:
     async with serve_in_process(encoder) as endpoints, AsyncClient(endpoints) as client:
         found = await client.generate_masks(image(), parameters=chosen)
         assert encoder.encoder_runs == 5
-        assert len({mask.crop_box for mask in found}) > 1
+        assert len({mask.crop_box for mask in found.masks}) > 1
         await client.generate_masks(image(), parameters=chosen)
     assert encoder.encoder_runs == 5
 
@@ -56,7 +68,7 @@ async def test_what_was_forgotten_travels_with_the_request() -> None:
         decoder.forget()
         after = await client.generate_masks(image(), parameters=chosen)
     assert encoder.encoder_runs == 10
-    assert [mask.point for mask in after] == [mask.point for mask in before]
+    assert [mask.point for mask in after.masks] == [mask.point for mask in before.masks]
 
 
 async def test_errors_are_those_of_the_library() -> None:
