@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from hilum.cli.console import NOT_FOR_DIAGNOSIS
 from hilum.geometry import ImageGeometry
-from hilum.results.png import right_edge
+from hilum.results.canvas import right_edge
 
 Grey = NDArray[np.uint8]
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from hilum.errors import InvalidTensor
 from hilum.geometry import ImageGeometry, Matrix3, PatientFrame, PlaneFrame
-from hilum.results.png import right_edge, write_png
+from hilum.results.canvas import right_edge
+from hilum.results.png import write_png
 from hilum.types import Box, Identity, Image, ImageSource, PredictedMask, Prompt, Window
 from tests.unit.results.conftest import disc, predicted, prediction
 
