@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from hilum.errors import FrameNotSupported, InvalidField
 from hilum.extras import extra
+from hilum.generation import Generation
 from hilum.geometry import Float, PatientFrame
+from hilum.results.generation import labels_of, largest_first
 from hilum.results.segments import NOTICE, SIMULATED, Segment, chosen_segments, require_same_size
 from hilum.types import Image, Prediction
 
@@ -43,15 +45,48 @@ def write_nifti(
         FrameNotSupported: The image has no place in the patient.
         InvalidField: Masks of two prompts overlap, or do not fit the image.
     """
+    frame = _frame(image)
+    segments = chosen_segments(prediction, labels=labels)
+    require_same_size(image, segments)
+    _write(path, image, frame, _label_image(image, segments), prediction)
+
+
+def write_generation_nifti(path: str | os.PathLike[str], image: Image, generation: Generation) -> None:
+    """Writes everything that was found as one slice of labels, in place as `write_nifti` does; the largest mask is 1.
+
+    Where masks lie on one another the smallest has the voxel, so that a mask may be seen in part, or not at all: the
+    report has all of them.
+
+    Args:
+        path: .nii or .nii.gz.
+        image: The image that was searched.
+        generation: What `generate_masks` returned for it.
+
+    Raises:
+        FrameNotSupported: The image has no place in the patient.
+        InvalidField: Masks do not fit the image.
+    """
+    _write(path, image, _frame(image), labels_of(image.size, largest_first(image, generation)), generation)
+
+
+def _frame(image: Image) -> PatientFrame:
     frame = image.geometry.frame
     if not isinstance(frame, PatientFrame):
         raise FrameNotSupported("the image has no place in the patient, which NIfTI needs: write a picture or a report")
-    segments = chosen_segments(prediction, labels=labels)
-    require_same_size(image, segments)
+    return frame
+
+
+def _write(
+    path: str | os.PathLike[str],
+    image: Image,
+    frame: PatientFrame,
+    labels: NDArray[np.uint16],
+    result: Prediction | Generation,
+) -> None:
     make: Any = nibabel.Nifti1Image  # nibabel is typed in parts only
-    written = make(_label_image(image, segments).T[:, :, None], _affine(frame))
+    written = make(labels.T[:, :, None], _affine(frame))
     notes = [NOTICE, *([SIMULATED] if image.source.simulated else [])]
-    notes.append(f"{prediction.model} {prediction.decoder_revision[:12]}")
+    notes.append(f"{result.model} {result.decoder_revision[:12]}")
     written.header["descrip"] = "; ".join(notes)[:_MAX_DESCRIPTION]
     written.header.set_xyzt_units("mm")
     written.set_sform(written.affine, _ALIGNED_TO_SCANNER)

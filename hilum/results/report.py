@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 import hilum
+from hilum.generation import Generation
 from hilum.geometry import DetectorFrame, Frame, ImageGeometry, PatientFrame, PixelFrame, PlaneFrame
 from hilum.masks import Diameter, area_mm2, bounding_box, longest_diameter
 from hilum.results.segments import NOTICE, Segment, chosen_segments, require_same_size
-from hilum.types import Box, Image, Prediction, Prompt
+from hilum.types import BoolMask, Box, Image, Prediction, Prompt
 
 FORMAT_VERSION = 1
 _FRAMES: dict[type[Frame], str] = {
@@ -46,6 +47,14 @@ def report(
     """
     segments = chosen_segments(prediction, prompts=prompts, labels=labels)
     require_same_size(image, segments)
+    return {
+        **heading(image, prediction),
+        "segments": [_segment(segment, image.geometry) for segment in segments],
+    }
+
+
+def heading(image: Image, result: Prediction | Generation) -> dict[str, Any]:
+    """Returns what every report says first: notice, software, source, image and model."""
     spacing = image.geometry.plane_spacing_mm
     height, width = image.size
     return {
@@ -61,11 +70,10 @@ def report(
             "length_note": _length_note(image.geometry),
         },
         "model": {
-            "name": prediction.model,
-            "encoder_revision": prediction.encoder_revision,
-            "decoder_revision": prediction.decoder_revision,
+            "name": result.model,
+            "encoder_revision": result.encoder_revision,
+            "decoder_revision": result.decoder_revision,
         },
-        "segments": [_segment(segment, image.geometry) for segment in segments],
     }
 
 
@@ -82,11 +90,28 @@ def write_report(
     Path(path).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
+def sizes(mask: BoolMask, geometry: ImageGeometry) -> dict[str, Any]:
+    """Returns what is measured on a mask, in pixels, and in mm where the geometry gives them in the patient."""
+    spacing = geometry.plane_spacing_mm
+    in_pixels = longest_diameter(mask)
+    in_mm = None if spacing is None else longest_diameter(mask, spacing)
+    return {
+        "area_px": int(np.count_nonzero(mask)),
+        "area_mm2": area_mm2(mask, geometry),
+        "longest_diameter_px": None if in_pixels is None else in_pixels.length,
+        "longest_diameter_mm": None if in_mm is None else in_mm.length,
+        "longest_diameter_ends_px": _ends(in_mm or in_pixels),
+        "bounding_box_px": box_values(bounding_box(mask)),
+    }
+
+
+def box_values(box: Box | None) -> list[float] | None:
+    """Returns a box as [x_min, y_min, x_max, y_max]."""
+    return None if box is None else [box.x_min, box.y_min, box.x_max, box.y_max]
+
+
 def _segment(segment: Segment, geometry: ImageGeometry) -> dict[str, Any]:
     predicted = segment.predicted
-    spacing = geometry.plane_spacing_mm
-    in_pixels = longest_diameter(predicted.mask)
-    in_mm = None if spacing is None else longest_diameter(predicted.mask, spacing)
     return {
         "number": segment.number,
         "label": segment.label,
@@ -95,13 +120,8 @@ def _segment(segment: Segment, geometry: ImageGeometry) -> dict[str, Any]:
         "expected_iou": predicted.expected_iou,
         "abstain": predicted.abstain,
         "stability_score": predicted.stability_score,
-        "area_px": int(np.count_nonzero(predicted.mask)),
-        "area_mm2": area_mm2(predicted.mask, geometry),
+        **sizes(predicted.mask, geometry),
         "model_area_px": predicted.area_px,
-        "longest_diameter_px": None if in_pixels is None else in_pixels.length,
-        "longest_diameter_mm": None if in_mm is None else in_mm.length,
-        "longest_diameter_ends_px": _ends(in_mm or in_pixels),
-        "bounding_box_px": _box(bounding_box(predicted.mask)),
         "empty_reason": predicted.empty_reason,
         "refinement": predicted.refinement,
     }
@@ -111,13 +131,9 @@ def _ends(diameter: Diameter | None) -> list[list[float]] | None:
     return None if diameter is None else [list(diameter.start), list(diameter.end)]
 
 
-def _box(box: Box | None) -> list[float] | None:
-    return None if box is None else [box.x_min, box.y_min, box.x_max, box.y_max]
-
-
 def _prompt(prompt: Prompt) -> dict[str, Any]:
     return {
-        "box_px": _box(prompt.box),
+        "box_px": box_values(prompt.box),
         "points_px": [
             [point.x, point.y, "foreground" if point.foreground else "background"] for point in prompt.points
         ],
