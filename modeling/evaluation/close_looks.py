@@ -10,7 +10,7 @@ from hilum.region import Region, choose_region, is_click, second_counts, second_
 from hilum.serving.bundle import PromptKinds
 from hilum.serving.calibration import ScoreCalibration
 from hilum.types import Box, Point, PredictedMask, Prompt
-from modeling.evaluation.in_process import BundlePredictor, View
+from modeling.evaluation.in_process import BundlePredictor, slices
 from modeling.evaluation.predictor import Answers, Candidates, pixel_aspect
 from modeling.sample import Sample
 
@@ -24,7 +24,6 @@ class CloseLooks:
     def __init__(self, bundle: BundlePredictor) -> None:
         self._bundle = bundle
         self._sample: Sample | None = None
-        self._views: dict[Region | None, View] = {}
 
     @property
     def name(self) -> str:
@@ -42,13 +41,18 @@ class CloseLooks:
         return self._bundle.refuses
 
     @property
+    def looks_closely(self) -> bool:
+        """That is what it is for."""
+        return True
+
+    @property
     def calibration(self) -> Mapping[str, ScoreCalibration]:
         """The bundle's."""
         return self._bundle.calibration
 
     def set_image(self, sample: Sample) -> None:
         """Take an image; regions are encoded as prompts ask for them."""
-        self._sample, self._views = sample, {}
+        self._sample = sample
 
     def predict(self, prompts: Sequence[Prompt], candidates: Candidates = "single") -> Answers:
         """Answer prompts one by one."""
@@ -73,12 +77,11 @@ class CloseLooks:
         return Answers(first.masks[:, kept], first.scores[:, kept], first.low_res[:, kept])
 
     def _look(self, sample: Sample, region: Region | None, prompt: Prompt, candidates: Candidates) -> Answers:
+        view = self._bundle.view(sample, region)
         if region is None:
-            region = Region(0, 0, sample.size[1], sample.size[0])
-        rows, columns = slice(region.y, region.y + region.height), slice(region.x, region.x + region.width)
-        if region not in self._views:
-            self._views[region] = self._bundle.view(sample.image[rows, columns], pixel_aspect(sample))
-        found = self._bundle.answer(self._views[region], [_moved(prompt, region)], candidates)
+            return self._bundle.answer(view, [prompt], candidates)
+        rows, columns = slices(region)
+        found = self._bundle.answer(view, [_moved(prompt, region)], candidates)
         masks = np.zeros((*found.masks.shape[:2], *sample.size), np.bool_)
         masks[..., rows, columns] = found.masks
         return replace(found, masks=masks)

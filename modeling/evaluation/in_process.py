@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
+from hilum.region import Region
 from hilum.serving.bundle import Bundle, Manifest, Normalisation, PromptKinds
 from hilum.serving.calibration import ScoreCalibration
 from hilum.types import Prompt
@@ -23,6 +24,7 @@ from modeling.sample import Sample
 
 _PADDING, _BACKGROUND, _FOREGROUND, _BOX_MIN, _BOX_MAX = -1.0, 0.0, 1.0, 2.0, 3.0
 _MAX_BATCH = 8
+_MAX_REGIONS = 64
 _MASKS = {"single": slice(0, 1), "three": slice(1, 4), "four": slice(0, 4)}
 
 Tensors = dict[str, NDArray[np.float32]]
@@ -53,7 +55,7 @@ class View:
 
 
 class ImageEncoder:
-    """A bundle's encoder; it keeps the last image's embedding, for several decoders to share.
+    """A bundle's encoder; it keeps the embeddings of the last image and its regions, for several decoders to share.
 
     Args:
         bundle: any bundle of this encoder's revision.
@@ -63,13 +65,23 @@ class ImageEncoder:
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
         self._manifest = bundle.manifest
         self._session = session(bundle.graph("image_encoder"), threads)
-        self._last: tuple[object, Encoded] | None = None
+        self._image: NDArray[np.uint8] | None = None
+        self._known: dict[Region | None, Encoded] = {}
 
-    def __call__(self, image: NDArray[np.uint8], aspect: float = 1.0) -> Encoded:
-        """Encode an image (height, width) or (height, width, 3); `aspect` is its pixels' height by width."""
-        if self._last is None or self._last[0] is not image:
-            self._last = (image, self._encode(image, aspect))
-        return self._last[1]
+    def __call__(self, image: NDArray[np.uint8], aspect: float = 1.0, region: Region | None = None) -> Encoded:
+        """Encode an image (height, width) or (height, width, 3), or a region of it.
+
+        Args:
+            image: the same array as before is the same image.
+            aspect: its pixels' height by width.
+            region: what to encode; the whole image where None.
+        """
+        if self._image is not image or len(self._known) >= _MAX_REGIONS:
+            self._image, self._known = image, {}
+        if region not in self._known:
+            rows, columns = slices(region) if region else (slice(None), slice(None))
+            self._known[region] = self._encode(image[rows, columns], aspect)
+        return self._known[region]
 
     def _encode(self, image: NDArray[np.uint8], aspect: float) -> Encoded:
         planes, size = network_input(image, self._manifest, aspect)
@@ -112,13 +124,18 @@ class BundlePredictor:
         return False
 
     @property
+    def looks_closely(self) -> bool:
+        """Whole images only; see `CloseLooks`."""
+        return False
+
+    @property
     def calibration(self) -> Mapping[str, ScoreCalibration]:
         """The manifest's."""
         return self.manifest.calibration
 
     def set_image(self, sample: Sample) -> None:
         """Encode an image, unless the shared encoder has just done so."""
-        self._view = self.view(sample.image, pixel_aspect(sample))
+        self._view = self.view(sample)
 
     def predict(self, prompts: Sequence[Prompt], candidates: Candidates = "single") -> Answers:
         """Answer prompts on the whole image."""
@@ -126,9 +143,9 @@ class BundlePredictor:
             raise RuntimeError("set_image comes first")
         return self.answer(self._view, prompts, candidates)
 
-    def view(self, image: NDArray[np.uint8], aspect: float) -> View:
-        """An image, or a part of one, ready for prompts in its own pixels."""
-        encoded = self._encoder(image, aspect)
+    def view(self, sample: Sample, region: Region | None = None) -> View:
+        """An image, or a region of one, ready for prompts in its own pixels."""
+        encoded = self._encoder(sample.image, pixel_aspect(sample), region)
         return View(encoded, run(self._image, {"image_embedding": encoded.embedding}))
 
     def answer(self, view: View, prompts: Sequence[Prompt], candidates: Candidates) -> Answers:
@@ -193,6 +210,11 @@ def network_input(
     planes = np.zeros((1, 3, side, side), np.float32)
     planes[0, :, :height, :width] = normalised(resized, manifest.normalisation).transpose(2, 0, 1)
     return planes, (height, width)
+
+
+def slices(region: Region) -> tuple[slice, slice]:
+    """Rows and columns of a region."""
+    return slice(region.y, region.y + region.height), slice(region.x, region.x + region.width)
 
 
 def input_size(image_size: tuple[int, int], aspect: float, side: int) -> tuple[int, int]:

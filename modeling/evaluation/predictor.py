@@ -49,6 +49,10 @@ class Predictor(Protocol):
         """Whether other prompts raise, as running services do, instead of giving a poor mask."""
 
     @property
+    def looks_closely(self) -> bool:
+        """Whether it encodes regions of the image, at a cost: only some protocols ask it."""
+
+    @property
     def calibration(self) -> Mapping[str, ScoreCalibration]:
         """What its score is worth, by modality; empty where that is not known."""
 

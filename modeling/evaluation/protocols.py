@@ -232,8 +232,14 @@ GROUPS: dict[str, tuple[Group, frozenset[str]]] = {
 }
 
 
+# A region is encoded for nearly every prompt: a series of twenty clicks would cost forty encodings.
+CLOSE_GROUPS = ("box", "click")
+
+
 def available(predictor: Predictor, group: str) -> bool:
-    """Whether a predictor answers a group's prompts."""
+    """Whether a predictor is asked a group's prompts: it answers them, and closer looks are about boxes and a click."""
+    if predictor.looks_closely and group not in CLOSE_GROUPS:
+        return False
     return not predictor.refuses or all(getattr(predictor.kinds, kind) for kind in GROUPS[group][1])
 
 

@@ -59,6 +59,11 @@ class ServicesPredictor:
         return True
 
     @property
+    def looks_closely(self) -> bool:
+        """Whether regions are used."""
+        return self._regions
+
+    @property
     def calibration(self) -> Mapping[str, ScoreCalibration]:
         """None: services tell what a score is worth with each answer only."""
         return MappingProxyType({})

@@ -19,6 +19,7 @@ class BoxFiller:
 
     name = "box-filler"
     kinds = PromptKinds(points=True, box=True, mask_input=True)
+    looks_closely = False
     calibration: Mapping[str, ScoreCalibration] = MappingProxyType({})
 
     def __init__(self, *, refuses: bool = False, kinds: PromptKinds = kinds, name: str = name) -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modeling.evaluation.consistency import contradictions, f1_of, iou_of
@@ -10,6 +10,7 @@ from modeling.evaluation.consistency import contradictions, f1_of, iou_of
 COUNTS = st.tuples(st.integers(0, 50), st.integers(0, 50), st.integers(1, 50))
 
 
+@settings(deadline=None)
 @given(st.lists(COUNTS, min_size=1, max_size=20))
 def test_means_over_real_masks_never_contradict(masks: list[tuple[int, int, int]]) -> None:
     """Whatever the masks, their mean figures pass: the inequalities are theorems."""

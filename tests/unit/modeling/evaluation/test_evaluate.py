@@ -99,7 +99,7 @@ def test_refused_prompts_are_said_to_be_missing(samples: list[Sample]) -> None:
     findings = evaluate([BoxFiller(), served], samples, ("box", "click"), 24.0)
     assert findings.missing == {"box-filler": [], "served": ["click"]}
     text = markdown(SETTING, findings, all_tables(findings))
-    assert "prompts refused: served: click" in text
+    assert "with regions: served: click" in text
     assert "| not available |" in text
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -49,6 +49,7 @@ def test_the_next_click_goes_where_most_is_missing_or_too_much() -> None:
     assert click.x >= 30
 
 
+@settings(deadline=None)
 @given(MASKS, MASKS)
 def test_the_next_click_is_always_in_the_error(truth: BoolMask, mask: BoolMask) -> None:
     """A next click exists just where truth and mask differ, lies on a wrong pixel, and says what is right there."""
@@ -61,6 +62,7 @@ def test_the_next_click_is_always_in_the_error(truth: BoolMask, mask: BoolMask) 
         assert click.foreground == truth[row, column]
 
 
+@settings(deadline=None)
 @given(SEEDS, st.floats(0, 59), st.floats(0, 39), st.floats(0.1, 30), st.floats(0.1, 30))
 def test_jittered_and_loosened_boxes_stay_boxes_in_the_image(
     seed: int, x: float, y: float, width: float, height: float

@@ -8,6 +8,7 @@ from hilum.types import Box, Identity, Image, Point, Prompt
 from modeling.evaluation import geometry
 from modeling.evaluation.close_looks import CloseLooks
 from modeling.evaluation.in_process import BundlePredictor, open_bundles
+from modeling.evaluation.protocols import GROUPS, available
 from modeling.sample import Sample, mask_target
 from services.decoder.mask_decoder import OnnxMaskDecoder
 from services.decoder.postprocess import MaskUpscaler
@@ -105,3 +106,4 @@ def test_a_small_target_is_looked_at_closely(predictor: BundlePredictor) -> None
         fits.append(geometry.iou(stone, model.predict([Prompt(box=sample.targets[0].box)]).masks[0, 0]))
     assert fits[1] > fits[0]
     assert CloseLooks(predictor).kinds.mask_input is False
+    assert [name for name in GROUPS if available(CloseLooks(predictor), name)] == ["box", "click"]

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -21,6 +21,7 @@ def _square(row: int, column: int, side: int, size: int = 64) -> BoolMask:
     return mask
 
 
+@settings(deadline=None)
 @given(MASKS, MASKS)
 def test_measures_of_one_mask_keep_their_relations(truth: BoolMask, mask: BoolMask) -> None:
     """All measures lie in [0, 1], IoU = D / (2 - D), and Dice is the harmonic mean of precision and recall."""
@@ -33,6 +34,7 @@ def test_measures_of_one_mask_keep_their_relations(truth: BoolMask, mask: BoolMa
         assert found["f1"] == pytest.approx(harmonic)
 
 
+@settings(deadline=None)
 @given(MASKS, MASKS)
 def test_exchanging_truth_and_mask_exchanges_precision_and_recall(truth: BoolMask, mask: BoolMask) -> None:
     """Dice and IoU do not care which of two masks is the truth; precision and recall change places."""
@@ -41,6 +43,7 @@ def test_exchanging_truth_and_mask_exchanges_precision_and_recall(truth: BoolMas
     assert (one.precision, one.recall) == (other.recall, other.precision)
 
 
+@settings(deadline=None)
 @given(MASKS)
 def test_a_mask_fits_itself(mask: BoolMask) -> None:
     """Every overlap measure of a mask with itself is 1, of an empty one too."""

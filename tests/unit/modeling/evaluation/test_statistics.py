@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
@@ -82,6 +82,7 @@ def test_the_same_seed_gives_the_same_interval() -> None:
     assert statistics.mean_interval(values, patients) == statistics.mean_interval(values, patients)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 60).flatmap(lambda trials: st.tuples(st.integers(0, trials), st.just(trials))))
 def test_clopper_pearson_is_scipys(case: tuple[int, int]) -> None:
     """The interval of a share is the exact one that scipy's binomial test gives."""
