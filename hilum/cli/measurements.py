@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hilum.cli.console import NOT_FOR_DIAGNOSIS
+from hilum.generation import GeneratedMask
 from hilum.geometry import ImageGeometry
 from hilum.masks import area_mm2, longest_diameter
 from hilum.results.segments import ABSTAINS
@@ -21,6 +22,8 @@ _ORIGINS = {
     "inline": "this command, sent with the prompts",
 }
 _UNKNOWN = "-"
+PIXELS_ONLY = "The image has no spacing in which lengths in the patient may be given: sizes are in pixels only."
+SIZE_HEADINGS = ("area\npx", "area\nmm²", "longest diameter\npx", "longest diameter\nmm", "model\nscore")
 
 
 def measurements(image: Image, prompts: Sequence[Prompt], prediction: Prediction, elapsed_ms: float) -> Group:
@@ -36,8 +39,7 @@ def measurements(image: Image, prompts: Sequence[Prompt], prediction: Prediction
     for heading in ("target", "prompt"):
         table.add_column(heading)
     calibrated = any(mask.expected_iou is not None for masks in prediction.masks for mask in masks)
-    headings = ("area\npx", "area\nmm²", "longest diameter\npx", "longest diameter\nmm", "model\nscore")
-    for heading in (*headings, "expected\nIoU") if calibrated else headings:
+    for heading in (*SIZE_HEADINGS, "expected\nIoU") if calibrated else SIZE_HEADINGS:
         table.add_column(heading, justify="right")
     table.add_column("remark")
     for number, (prompt, masks) in enumerate(zip(prompts, prediction.masks, strict=True), 1):
@@ -45,7 +47,7 @@ def measurements(image: Image, prompts: Sequence[Prompt], prediction: Prediction
             name = str(number) if len(masks) == 1 else f"{number}.{part}"
             expected = [_UNKNOWN if mask.expected_iou is None else f"{mask.expected_iou:.2f}"] if calibrated else []
             remark = _remark(mask, first=len(masks) > 1 and mask is first_choice(masks))
-            table.add_row(name, prompt_words(prompt), *_sizes(mask, image.geometry), *expected, remark)
+            table.add_row(name, prompt_words(prompt), *sizes(mask, image.geometry), *expected, remark)
     return Group(table, Text("\n".join(_lines(image, prediction, elapsed_ms, calibrated=calibrated))))
 
 
@@ -59,7 +61,8 @@ def prompt_words(prompt: Prompt) -> str:
     return " ".join(words)
 
 
-def _sizes(mask: PredictedMask, geometry: ImageGeometry) -> list[str]:
+def sizes(mask: PredictedMask | GeneratedMask, geometry: ImageGeometry) -> list[str]:
+    """Returns a mask's area, longest diameter and model score as the table's five columns of numbers."""
     spacing = geometry.plane_spacing_mm
     in_px = longest_diameter(mask.mask)
     in_mm = None if spacing is None else longest_diameter(mask.mask, spacing)
@@ -92,7 +95,7 @@ def _lines(image: Image, prediction: Prediction, elapsed_ms: float, *, calibrate
         f"time in ms: {elapsed_ms:.1f} in all; in the decoder: {', '.join(times)}",
     ]
     if image.geometry.plane_spacing_mm is None:
-        lines.append("The image has no spacing in which lengths in the patient may be given: sizes are in pixels only.")
+        lines.append(PIXELS_ONLY)
     if calibrated:
         scores = (
             f"Expected IoU is what masks of that score had on held-back {image.source.modality} images, on average."

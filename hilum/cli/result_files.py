@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import typer
 
+from hilum.cli.console import show_error
 from hilum.cli.options import checked_outputs
+from hilum.errors import HilumError
 from hilum.files import FileKind, file_kind, reading
 from hilum.types import Image, IntensityMapping, Prediction, Prompt
 
@@ -75,6 +77,22 @@ def checked_result_files(paths: Sequence[Path], source: Path) -> list[Path]:
             param_hint="--out",
         )
     return found
+
+
+def write_all(write: Callable[[Path], None], paths: Sequence[Path]) -> None:
+    """Writes every file that can be written; ends with 1, after all, where one could not, which is told."""
+    unwritten = [path for path in paths if not _is_written(write, path)]
+    if unwritten:
+        raise typer.Exit(1)
+
+
+def _is_written(write: Callable[[Path], None], path: Path) -> bool:
+    try:
+        write(path)
+    except (HilumError, OSError) as error:
+        show_error(error)
+        return False
+    return True
 
 
 def _is_dicom_file(source: Path) -> bool:

@@ -10,7 +10,18 @@ from typing import Annotated, TypeAlias
 import typer
 
 from hilum.cli.candidates import every_candidate
-from hilum.cli.console import output, show_error
+from hilum.cli.console import output
+from hilum.cli.everything import (
+    SEARCH_DEFAULTS,
+    EverythingOption,
+    MinMaskRegionAreaOption,
+    PointsPerSideOption,
+    PredIouThreshOption,
+    StabilityScoreThreshOption,
+    check_combination,
+    checked_everything_files,
+    segment_everything,
+)
 from hilum.cli.inputs import read_input
 from hilum.cli.measurements import measurements
 from hilum.cli.options import (
@@ -24,18 +35,30 @@ from hilum.cli.options import (
     box_option,
     point_option,
 )
-from hilum.cli.result_files import Result, checked_result_files
+from hilum.cli.result_files import Result, checked_result_files, write_all
 from hilum.cli.session import Session
 from hilum.cli.values import chosen_mapping
-from hilum.errors import HilumError
 from hilum.types import Box, Point, Prompt
 
+ImageArgument: TypeAlias = Annotated[
+    Path, typer.Argument(exists=True, help="DICOM, NIfTI, PNG, JPEG, TIFF or BMP; or a DICOM series.")
+]
+BoxOption: TypeAlias = Annotated[list[Box] | None, box_option("Around a target, in pixels. Repeatable.")]
 ClickOption: TypeAlias = Annotated[
     list[Point] | None, point_option("--click", "On the target. Repeatable; all are of one target.")
 ]
 NotOnOption: TypeAlias = Annotated[list[Point] | None, point_option("--not", "Outside that target. Repeatable.")]
 WholeImageOption: TypeAlias = Annotated[
     bool, typer.Option("--whole-image", help="Encode all of it, for small targets, too; look once at clicks.")
+]
+RefineOption: TypeAlias = Annotated[
+    bool, typer.Option("--refine", help="Fit masks of bright targets to the intensities around them.")
+]
+LabelOption: TypeAlias = Annotated[
+    list[str] | None, typer.Option(metavar="TEXT", help="What a target is called in files; one per target, in order.")
+]
+OutOption: TypeAlias = Annotated[
+    list[Path] | None, typer.Option(metavar="FILE", help="x.png, x.nii.gz, x.seg.dcm or x.json. Repeatable.")
 ]
 CandidatesOption: TypeAlias = Annotated[
     bool, typer.Option("--candidates", help="Show and write three masks per target, not the first choice alone.")
@@ -44,11 +67,9 @@ CandidatesOption: TypeAlias = Annotated[
 
 def segment(
     context: typer.Context,
-    image: Annotated[
-        Path, typer.Argument(exists=True, help="DICOM, NIfTI, PNG, JPEG, TIFF or BMP; or a DICOM series.")
-    ],
+    image: ImageArgument,
     *,
-    box: Annotated[list[Box] | None, box_option("Around a target, in pixels. Repeatable.")] = None,
+    box: BoxOption = None,
     click: ClickOption = None,
     not_on: NotOnOption = None,
     frame: FrameOption = None,
@@ -59,28 +80,31 @@ def segment(
     percentile: PercentileOption = None,
     model: ModelOption = "",
     whole_image: WholeImageOption = False,
-    refine: Annotated[
-        bool, typer.Option("--refine", help="Fit masks of bright targets to the intensities around them.")
-    ] = False,
+    refine: RefineOption = False,
     candidates: CandidatesOption = False,
-    label: Annotated[
-        list[str] | None,
-        typer.Option(metavar="TEXT", help="What a target is called in files; one per target, in order."),
-    ] = None,
-    out: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE", help="x.png, x.nii.gz, x.seg.dcm or x.json. Repeatable.")
-    ] = None,
+    label: LabelOption = None,
+    everything: EverythingOption = False,
+    points_per_side: PointsPerSideOption = SEARCH_DEFAULTS.points_per_side,
+    pred_iou_thresh: PredIouThreshOption = SEARCH_DEFAULTS.pred_iou_thresh,
+    stability_score_thresh: StabilityScoreThreshOption = SEARCH_DEFAULTS.stability_score_thresh,
+    min_mask_region_area: MinMaskRegionAreaOption = SEARCH_DEFAULTS.min_mask_region_area,
+    out: OutOption = None,
 ) -> None:
     """Outline targets in an image, and measure them.
 
     Each --box is a target of its own. Clicks are on one more target; with exactly one box they refine that box.
+    --everything takes neither: it prompts a grid of points, and keeps what the model is sure of.
     Coordinates are pixels of the full image, x to the right, y down, the centre of the first pixel at 0,0.
     """
-    prompts = prompts_of(box or [], click or [], not_on or [])
-    labels = checked_labels(label or [], len(prompts))
-    files = checked_result_files(out or [], image)
+    check_combination(context, everything=everything)
     mapping = chosen_mapping(window, preset, percentile)
+    prompts = [] if everything else prompts_of(box or [], click or [], not_on or [])
+    labels = checked_labels(label or [], len(prompts))
+    files = checked_everything_files(out or []) if everything else checked_result_files(out or [], image)
     picture = read_input(image, frame=frame, plane=plane, index=index)
+    if everything:
+        segment_everything(context, picture, mapping=mapping, model=model, files=files)
+        return
     with Session.of(context).client() as client:
         started = time.perf_counter()
         prediction = client.predict(
@@ -97,10 +121,7 @@ def segment(
     output().print(measurements(picture, prompts, prediction, elapsed_ms))
     if candidates:
         prediction, prompts, labels = every_candidate(prediction, prompts, labels)
-    result = Result(image, picture, prompts, labels, mapping, prediction)
-    unwritten = [path for path in files if not _is_written(result, path)]
-    if unwritten:
-        raise typer.Exit(1)
+    write_all(Result(image, picture, prompts, labels, mapping, prediction).write, files)
 
 
 def prompts_of(boxes: Sequence[Box], clicks: Sequence[Point], not_on: Sequence[Point]) -> list[Prompt]:
@@ -120,13 +141,3 @@ def checked_labels(labels: Sequence[str], prompts: int) -> Sequence[str]:
     if labels and len(labels) != prompts:
         raise typer.BadParameter(f"{len(labels)} given for {prompts} targets", param_hint="--label")
     return labels
-
-
-def _is_written(result: Result, path: Path) -> bool:
-    """Writes a file; one that cannot be written is told, and does not keep others from being written."""
-    try:
-        result.write(path)
-    except (HilumError, OSError) as error:
-        show_error(error)
-        return False
-    return True

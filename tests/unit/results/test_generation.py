@@ -123,7 +123,8 @@ def test_the_picture_says_what_readers_must_know(tmp_path: Path) -> None:
     pixels = np.zeros((512, 512), np.uint8)
 
     def written(image: Image) -> NDArray[np.bool_]:
-        return drawn(tmp_path / "a.png", image).max(axis=2) > 200
+        bright: NDArray[np.bool_] = drawn(tmp_path / "a.png", image).max(axis=2) > 200
+        return bright
 
     def lines(image: Image) -> int:
         rows = written(image)[400:, :200].any(axis=1)
