@@ -26,7 +26,7 @@ def test_abstention_counts_what_is_kept_and_what_of_it_fails() -> None:
 
 
 def test_the_table_shows_the_error_before_and_after() -> None:
-    """Answers of IoU .9 with score .7 have error .2 before, and 0 by a calibration that knows or was fitted elsewhere."""
+    """Answers of IoU .9 with score .7 have error .2 before, and 0 by a calibration, also one fitted elsewhere."""
     answers = [_answer(number, modality, 0.7, 2 * 0.9 / 1.9) for number in range(60) for modality in ("CT", "MR")]
     rows = score_table(answers, {"model": {"CT": CALIBRATION}}).rows
     by_kind = {row[1:3]: row for row in rows}
