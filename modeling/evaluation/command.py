@@ -103,7 +103,9 @@ def _finish(request: Request, setting: Setting, findings: Findings, console: Con
         for row in table.rows:
             shown.add_row(*row)
         wide.print(shown)
-    add_figures(request.figures, figures(findings.outcomes))
+    if not request.limit:
+        # Figures of a part of the images would pass for those of all.
+        add_figures(request.figures, figures(findings.outcomes))
     console.print(f"report: {request.out / 'report.md'}", soft_wrap=True)
 
 
