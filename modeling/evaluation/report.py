@@ -84,7 +84,7 @@ def figures(outcomes: Sequence[Outcome]) -> dict[str, float]:
             for measure in ("dice", "box_iou", "box_gain", "hit"):
                 mean = macro_mean(here, measure)
                 if mean.count:
-                    found[f"accuracy_{_word(model)}_{_word(protocol)}_{measure}"] = mean.value
+                    found[f"accuracy_{_word(protocol)}_{measure}_{_word(model)}"] = mean.value
     return found
 
 

@@ -137,7 +137,7 @@ def test_figures_join_the_benchmarks_file(findings: Findings, tmp_path: Path) ->
     add_figures(path, figures(findings.outcomes))
     known = json.loads(path.read_text())
     assert (known["decoder_ms"], known["machine"]) == (12.5, "a machine")
-    assert known["accuracy_box_filler_filled_box_dice"] == pytest.approx(2 / (1 + 4 / math.pi), abs=0.02)
+    assert known["accuracy_filled_box_dice_box_filler"] == pytest.approx(2 / (1 + 4 / math.pi), abs=0.02)
     assert all(isinstance(value, float) for name, value in known.items() if name.startswith("accuracy_"))
 
 
