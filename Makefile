@@ -9,15 +9,17 @@ export OMP_NUM_THREADS ?= 1
 .PHONY: demo test bench evaluate lint setup serve triton protos clean
 
 demo: setup
-	$(BIN)/python -m modeling install lite-medsam
+	$(BIN)/python -m modeling install lite-medsam-click
 	$(BIN)/python -m examples.demo
 
 test: setup triton lint
 	$(BIN)/python -m modeling install lite-medsam
+	$(BIN)/python -m modeling install lite-medsam-click
 	$(BIN)/python -m pytest
 
 bench: setup triton
 	$(BIN)/python -m modeling install lite-medsam
+	$(BIN)/python -m modeling install lite-medsam-click
 	$(BIN)/python -m benchmarks --readme
 
 # The collection comes from wheels and, where it lies beside the checkout, from ../shared.
@@ -36,7 +38,7 @@ lint: setup
 	$(BIN)/python protos/generate.py --check
 
 serve: setup
-	$(BIN)/python -m modeling install lite-medsam
+	$(BIN)/python -m modeling install lite-medsam-click
 	$(BIN)/python -m services
 
 protos: setup

@@ -27,7 +27,10 @@ Floats = NDArray[np.float64]
 
 
 def fit_calibration(
-    model_scores: ArrayLike, true_iou: ArrayLike, patients: Sequence[str] | NDArray[np.str_]
+    model_scores: ArrayLike,
+    true_iou: ArrayLike,
+    patients: Sequence[str] | NDArray[np.str_],
+    max_failure_rate: float = MAX_FAILURE_RATE,
 ) -> ScoreCalibration | None:
     """Returns a modality's calibration, None where no threshold fails seldom enough.
 
@@ -35,6 +38,7 @@ def fit_calibration(
         model_scores: (n,) model scores of answers that are not empty; from empty ones the service abstains anyway.
         true_iou: (n,) IoU of each with the truth, in [0, 1].
         patients: (n,) whose image it was.
+        max_failure_rate: the bound on the failure rate; less than is promised leaves room for other patients.
 
     Raises:
         ValueError: The three are not as many, there are none, or a number is not finite or an IoU outside [0, 1].
@@ -45,7 +49,7 @@ def fit_calibration(
     if not (np.isfinite(scores).all() and ((iou >= 0) & (iou <= 1)).all()):
         raise ValueError("scores must be finite and every IoU in [0, 1]")
     knots, expected = _curve(scores, iou)
-    threshold = _least_threshold(np.interp(scores, knots, expected), iou < FAILS_BELOW_IOU)
+    threshold = _least_threshold(np.interp(scores, knots, expected), iou < FAILS_BELOW_IOU, max_failure_rate)
     if threshold is None:
         return None
     counted = len(set(map(str, patients)))
@@ -79,12 +83,12 @@ def _curve(scores: Floats, iou: Floats) -> tuple[Floats, Floats]:
     return knots, np.clip(np.maximum.accumulate(expected), 0, 1)
 
 
-def _least_threshold(expected: Floats, failed: NDArray[np.bool_]) -> float | None:
+def _least_threshold(expected: Floats, failed: NDArray[np.bool_], max_failure_rate: float) -> float | None:
     """The least of the expected IoUs at which the answers that reach it fail seldom enough."""
     order = np.argsort(expected)
     values, first = np.unique(expected[order], return_index=True)
     failures = np.cumsum(failed[order][::-1])[::-1]
     for value, begin in zip(values, first, strict=True):
-        if failure_rate_bound(int(failures[begin]), expected.size - int(begin)) <= MAX_FAILURE_RATE:
+        if failure_rate_bound(int(failures[begin]), expected.size - int(begin)) <= max_failure_rate:
             return float(value)
     return None

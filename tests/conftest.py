@@ -17,6 +17,12 @@ def lite_medsam_bundle() -> Bundle:
 
 
 @pytest.fixture(scope="session")
+def default_bundle() -> Bundle:
+    """The installed bundle that the services serve by default; installed now where it is not."""
+    return installed("lite-medsam-click") or install("lite-medsam-click").bundle
+
+
+@pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of sample data beside the checkout; tests that need it are skipped where it is absent."""
     if not SHARED_DATA.is_dir():

@@ -116,7 +116,7 @@ async def check_models(client: AsyncClient) -> tuple[list[Model], Finding]:
     except HilumError as error:
         return [], Finding("models", State.FAILED, str(error), _next_step(error))
     if not models:
-        step = "Install one on the server, `python -m modeling install lite-medsam`, and name it in HILUM_MODELS."
+        step = "Install one on the server, `python -m modeling install lite-medsam-click`, and name it in HILUM_MODELS."
         return [], Finding("models", State.FAILED, "the encoder serves none", step)
     return models, Finding("models", State.OK, f"{len(models)} served, listed in {elapsed_ms:.1f} ms")
 

@@ -19,6 +19,6 @@ class DecoderSettings(ServiceSettings):
     """
 
     port: Port = 50052
-    models: tuple[str, ...] = Field(default=("lite-medsam",), min_length=1)
+    models: tuple[str, ...] = Field(default=("lite-medsam-click",), min_length=1)
     encoders: tuple[str, ...] = Field(default=("127.0.0.1:50051",), min_length=1)
     encoder_timeout_s: float = Field(default=5.0, gt=0)

@@ -20,7 +20,7 @@ class EncoderSettings(ServiceSettings):
     """
 
     port: Port = 50051
-    models: tuple[str, ...] = Field(default=("lite-medsam",), min_length=1)
+    models: tuple[str, ...] = Field(default=("lite-medsam-click",), min_length=1)
     backend: Literal["onnx", "triton"] = "onnx"
     triton_url: str = "127.0.0.1:8001"
     triton_timeout_s: float = Field(default=30.0, gt=0)

@@ -25,7 +25,7 @@ Grey: TypeAlias = NDArray[np.uint8]
 
 
 @pytest.fixture(scope="module")
-def addresses(lite_medsam_bundle: Bundle) -> Iterator[dict[str, str]]:
+def addresses(default_bundle: Bundle) -> Iterator[dict[str, str]]:
     """Encoder, decoder and fusion without Redis, as the environment variables that name them."""
     with ExitStack() as stack:
         encoder = stack.enter_context(service("encoder", redis_url=""))
@@ -83,7 +83,7 @@ def test_the_doctor_finds_real_services_well(addresses: dict[str, str]) -> None:
     for service_name in ("encoder", "decoder", "fusion"):
         assert f"ok  {service_name}  " in run.stdout
     assert "none configured" in run.stdout
-    assert "self-test of lite-medsam" in run.stdout
+    assert "self-test of lite-medsam-click" in run.stdout
     assert "self-test of fusion" in run.stdout
 
 
@@ -95,14 +95,14 @@ def test_the_doctor_tells_a_service_at_the_wrong_address(addresses: dict[str, st
     assert "Is --decoder the right address?" in run.stdout
 
 
-def test_the_doctor_tells_a_redis_that_is_away(lite_medsam_bundle: Bundle, addresses: dict[str, str]) -> None:
+def test_the_doctor_tells_a_redis_that_is_away(default_bundle: Bundle, addresses: dict[str, str]) -> None:
     """A decoder whose Redis does not answer works: the self-test passes, Redis is named, and the exit code is 1."""
     encoders = json.dumps([addresses["HILUM_ENCODER"]])
     with service("decoder", redis_url=f"redis://127.0.0.1:{free_port()}", encoders=encoders) as decoder:
         run = hilum(addresses | {"HILUM_DECODER": decoder.address}, "doctor", "--without-fusion")
     assert run.returncode == 1
     assert "decoder's redis: Start it, or correct HILUM_REDIS_URL" in run.stdout
-    assert "ok      self-test of lite-medsam" in run.stdout
+    assert "ok      self-test of lite-medsam-click" in run.stdout
 
 
 def test_an_organ_is_outlined_and_written(addresses: dict[str, str], pair: tuple[Path, Path], tmp_path: Path) -> None:

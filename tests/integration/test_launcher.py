@@ -20,7 +20,7 @@ TIMEOUT_S = 90
 
 
 @pytest.fixture
-def launcher(lite_medsam_bundle: Bundle) -> Iterator[tuple[subprocess.Popen[str], Endpoints]]:
+def launcher(default_bundle: Bundle) -> Iterator[tuple[subprocess.Popen[str], Endpoints]]:
     ports = ["--encoder-port", "0", "--decoder-port", "0", "--fusion-port", "0"]
     process = subprocess.Popen(
         [sys.executable, "-m", "services", *ports], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -20,7 +20,7 @@ BOX = Box(90, 70, 170, 150)
 
 
 @pytest.fixture
-def processes(lite_medsam_bundle: Bundle) -> Iterator[ExitStack]:
+def processes(default_bundle: Bundle) -> Iterator[ExitStack]:
     with ExitStack() as stack:
         yield stack
 

@@ -294,7 +294,7 @@ async def test_the_torch_engine_agrees_with_torch(lite_medsam_bundle: Bundle, tm
     assert 1e-3 < relative < BFLOAT16_TOLERANCE
 
 
-async def test_a_service_serves_once_its_triton_is_up(lite_medsam_bundle: Bundle, tmp_path: Path) -> None:
+async def test_a_service_serves_once_its_triton_is_up(default_bundle: Bundle, tmp_path: Path) -> None:
     """An encoder service started before its Triton refuses clearly, works when that is up, and gives in-process ids."""
     pixels = Image(np.random.default_rng(0).integers(-500, 500, (200, 240), dtype=np.int16))
     with TritonServer(tmp_path / "server.log") as triton:
@@ -303,12 +303,12 @@ async def test_a_service_serves_once_its_triton_is_up(lite_medsam_bundle: Bundle
             async with AsyncClient(Endpoints(encoder=through_triton.address)) as client:
                 with pytest.raises(BackendUnavailable, match="has not answered yet"):
                     await client.encode(pixels)
-                triton.start(generate_model_repository(lite_medsam_bundle, tmp_path, Execution(intra_op_threads=1)))
+                triton.start(generate_model_repository(default_bundle, tmp_path, Execution(intra_op_threads=1)))
                 while not through_triton.wait_for("dependency")["up"]:
                     pass
                 encoded = await client.encode(pixels)
                 (model,) = await client.models()
             async with AsyncClient(Endpoints(encoder=alone.address)) as client:
                 assert (await client.encode(pixels)).embedding_id == encoded.embedding_id
-        assert triton.metric("hilum_model_images_total", model="lite-medsam") == 1
+        assert triton.metric("hilum_model_images_total", model="lite-medsam-click") == 1
         assert (model.backend, model.compute_precision) == ("triton", "float32")
