@@ -117,7 +117,9 @@ def finetune(
         if run.step % recipe.checkpoint_every == 0 or run.step == report.steps:
             _save(run, folder, identity)
     merge_lora(run.averaged)
-    return run.averaged.cpu().eval()
+    tuned = run.averaged.cpu().eval()
+    blend(tuned, model, recipe.base_share)
+    return tuned
 
 
 class ImageDraw:
@@ -162,6 +164,13 @@ def _steps(run: _Run, images: ImageDraw, embed: Embed, recipe: Recipe) -> Iterat
         report = StepReport(run.step, steps, lesson.kind, image.source, float(loss.detach()), iou)
         run.step += 1
         yield report
+
+
+@torch.no_grad()
+def blend(tuned: nn.Module, base: nn.Module, base_share: float) -> None:
+    """Move a fine-tuned model's weights towards its base's, in place; shares of 0 and 1 are the two models."""
+    for kept, before in zip(tuned.parameters(), base.parameters(), strict=True):
+        kept.lerp_(before.to(kept.device), base_share)
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:

@@ -31,6 +31,8 @@ class Recipe:
         learning_rate: highest of the one-cycle schedule (AdamW).
         weight_decay: of AdamW.
         average: decay of the exponential moving average of the weights, which is what is kept.
+        base_share: share of the base model's weights in what is kept: blended weights lose less of what the base could
+            do on other data (Wortsman et al., "Robust fine-tuning of zero-shot models", 2022).
         score_weight: weight of the IoU regression.
         ranking_weight: weight of the order of a click's three candidates.
         seed: decides every draw.
@@ -54,6 +56,7 @@ class Recipe:
     learning_rate: float = 2e-4
     weight_decay: float = 1e-4
     average: float = 0.995
+    base_share: float = 0.0
     score_weight: float = 1.0
     ranking_weight: float = 0.3
     seed: int = 0

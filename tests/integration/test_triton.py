@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +133,18 @@ async def test_embeddings_agree_with_the_in_process_backend(server: TritonServer
     assert difference <= FLOAT32_TOLERANCE
 
 
+def until_counted(server: TritonServer) -> None:
+    """Returns when Triton's metrics have caught up with its statistics, so that no earlier image is counted late."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while server.metric("nv_inference_count", model="small") != images_in(server.formed_batches("small")):
+        assert time.monotonic() < deadline, "Triton's metrics never agreed with its statistics"
+
+
+def images_in(batches: Mapping[int, int]) -> int:
+    """Images of batches, counted by size."""
+    return sum(size * number for size, number in batches.items())
+
+
 async def test_concurrent_encodes_share_runs(server: TritonServer, small: Bundle) -> None:
     """Of 16 concurrent encodes several share one network run, and every caller gets the embedding of its own image."""
     inputs = images(small.manifest, 16)
@@ -144,10 +156,12 @@ async def test_concurrent_encodes_share_runs(server: TritonServer, small: Bundle
     )
     async with encoder_of(server, small.manifest) as encoder:
         await until_ready(encoder)
+        until_counted(server)
         counts_before = [server.metric(name, model="small") for name in counters]
         formed_before = server.formed_batches("small")
         found = await asyncio.gather(*(encoder.encode(image) for image in inputs))
     expected = await in_process(small, inputs)
+    until_counted(server)
     counts = [server.metric(name, model="small") for name in counters]
     formed = {
         size: number - formed_before.get(size, 0)
@@ -159,7 +173,7 @@ async def test_concurrent_encodes_share_runs(server: TritonServer, small: Bundle
     )
     print(f"16 concurrent encodes: batches formed by size {formed}, network runs {model_runs}")
     assert largest_difference(found, expected) <= FLOAT32_TOLERANCE * float(np.abs(expected).max())
-    assert sum(size * number for size, number in formed.items()) == triton_images == model_images == 16
+    assert images_in(formed) == triton_images == model_images == 16
     assert sum(formed.values()) == triton_runs == model_runs
     assert max(formed) > 1
 

@@ -110,6 +110,17 @@ def test_the_last_steps_train_the_scoring_head_alone(discs: TrainingSet, tmp_pat
     assert all(name.startswith("mask_decoder.iou_prediction_head.") for name in differ)
 
 
+def test_a_share_of_the_base_is_kept(discs: TrainingSet, tmp_path: Path) -> None:
+    """With a base share, every weight lies that share of the way back to the base model's."""
+    base = tiny_sam()
+    alone, blended = (
+        finetune(base, discs, replace(RECIPE, base_share=share), tmp_path / str(share)) for share in (0.0, 0.25)
+    )
+    for name, weight in base.named_parameters():
+        expected = torch.lerp(alone.get_parameter(name), weight, 0.25)
+        torch.testing.assert_close(blended.get_parameter(name), expected)
+
+
 def test_the_schedule_rises_and_falls() -> None:
     """The rate is highest after a tenth of the steps and near zero at their end."""
     recipe = Recipe(steps=100, head_steps=10)
