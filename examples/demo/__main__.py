@@ -1,8 +1,8 @@
 """The demo: `make demo`, or `python -m examples.demo`.
 
 A real CT and a simulated X-ray of the same body under a known motion. Starts the services on free loopback ports,
-segments liver and lungs in the CT and the lungs in the X-ray from one click each and from jittered boxes, registers the
-CT's projection to the X-ray, lets a coronal slab inherit the transform, and fuses. Prints what came out against the
+segments liver and lungs in the CT and the lungs in the X-ray from a few clicks each and from jittered boxes, registers
+the CT's projection to the X-ray, lets a coronal slab inherit the transform, and fuses. Prints what came out against the
 truth, and writes pictures to build/demo.
 """
 
@@ -36,13 +36,16 @@ from examples.demo.truth import (
     slice_truth,
 )
 from examples.demo.working_grid import WorkingGrid
-from hilum import CT_LUNG, CT_SOFT_TISSUE, Client, Image, ProjectionAxis, ProjectionMethod, Prompt, Transform
+from hilum import CT_LUNG, CT_SOFT_TISSUE, Client, Image, Point, ProjectionAxis, ProjectionMethod, Prompt, Transform
 from hilum.types import Fusion, Registration
+from modeling.simulated_prompts import correcting_click
 
 SLAB_MM = 20.0
 # The scene's images, and how the names of their targets begin.
 CT_LIVER, CT_LUNGS, XRAY = "CT liver", "CT", "simulated X-ray"
 PICTURES = Path("build/demo")
+# A user is content with an outline as good as this, and clicks no more often than that.
+SATISFYING_DICE, CLICKS = 0.93, 6
 
 
 @dataclass
@@ -146,6 +149,32 @@ def segment(
     ]
 
 
+def correct(client: Client, scene: Scene, steps: Steps, first: dict[str, list[Outline]]) -> dict[str, list[Outline]]:
+    """Corrects outlines as a user does: where most is wrong, one more click, until it is right or CLICKS are spent.
+
+    Of the outlines that the clicks of one target gave, the best is kept.
+    """
+    return {
+        kind: [_corrected(client, scene, kind, steps, outline) for outline in outlines]
+        for kind, outlines in first.items()
+    }
+
+
+def _corrected(client: Client, scene: Scene, kind: str, steps: Steps, outline: Outline) -> Outline:
+    truth, best, last = scene.truth[outline.name], outline, outline
+    while dice(last.mask, truth) < SATISFYING_DICE and len(last.prompt.points) < CLICKS:
+        click = correcting_click(last.mask, truth)
+        if click is None:
+            break
+        prompt = Prompt((*last.prompt.points, Point(*click)))
+        prediction = client.predict(scene.images[kind], [prompt], region=None)
+        steps.origins.extend(prediction.embedding_origins)
+        found = prediction.masks[0][0]
+        last = Outline(outline.name, prompt, found.mask, found.model_score)
+        best = max(best, last, key=lambda candidate: dice(candidate.mask, truth))
+    return best
+
+
 def segment_all(
     client: Client, scene: Scene, steps: Steps, prompts_for: Callable[[Mask], list[Prompt]]
 ) -> dict[str, list[Outline]]:
@@ -211,11 +240,12 @@ class Fusions:
 
 
 def click_rows(scene: Scene, found: list[Outline]) -> list[tuple[str, str, str]]:
-    """Returns a row per target: Dice of one click's first choice, and the model's score of it."""
+    """Returns a row per target: Dice of the clicks' outline, and the model's score of it."""
     rows = []
     for outline in found:
-        fit = dice(outline.mask, scene.truth[outline.name])
-        rows.append((f"{outline.name}, one click", f"Dice {fit:.3f}, model score {outline.model_score:.2f}", ""))
+        fit, clicks = dice(outline.mask, scene.truth[outline.name]), len(outline.prompt.points)
+        words = f"{outline.name}, {clicks} click{'s' if clicks > 1 else ''}"
+        rows.append((words, f"Dice {fit:.3f}, model score {outline.model_score:.2f}", ""))
     return rows
 
 
@@ -274,7 +304,9 @@ def run(seed: int, folder: Path, console: Console) -> None:
         Client(services.endpoints) as client,
     ):
         with steps.step(console, "segment: a click per organ, images encoded"):
-            found = segment_all(client, scene, steps, one_click)
+            first = segment_all(client, scene, steps, one_click)
+        with steps.step(console, f"correct: up to {CLICKS} clicks per organ, images known"):
+            found = correct(client, scene, steps, first)
         with steps.step(console, f"segment: {len(BOX_SEEDS)} boxes per organ, images known"):
             boxes = segment_all(client, scene, steps, jittered_boxes)
         steps.encoder_hits = [client.encode(image).cache_hit for image in scene.images.values()]
@@ -285,7 +317,8 @@ def run(seed: int, folder: Path, console: Console) -> None:
         inherited = on_grid(registration.transform, scene.grid, scene.volume, scene.liver_depth)
         with steps.step(console, "project a slab, fuse"):
             fusions = Fusions.of(client, scene, projection, inherited)
-    rows = [row for outlines in found.values() for row in click_rows(scene, outlines)]
+    rows = [row for clicked in (first, found) for outlines in clicked.values() for row in click_rows(scene, outlines)]
+    rows = list(dict.fromkeys(rows))
     rows += [row for outlines in boxes.values() for row in box_rows(scene, outlines)]
     print_results(console, [*rows, *registration_rows(scene, registration, inherited)], steps)
     write_pictures(folder, scene, found, fusions)

@@ -88,7 +88,8 @@ def _draw(axes: Axes, shown: Panel) -> None:
             ys = (box.y_min, box.y_min, box.y_max, box.y_max, box.y_min)
             axes.plot(xs, ys, color=colour, linestyle="--", linewidth=0.9)
         for point in outline.prompt.points:
-            axes.plot(point.x, point.y, marker="+", markersize=9, color=colour, path_effects=rim)
+            marker = "+" if point.foreground else "x"
+            axes.plot(point.x, point.y, marker=marker, markersize=8, color=colour, path_effects=rim)
     if shown.outlines:
         scores = ", ".join(f"{outline.model_score:.2f}" for outline in shown.outlines)
         words = f"model score {scores}"

@@ -14,10 +14,12 @@ from examples.demo.truth import (
     body_mask,
     jittered_box,
     largest_component,
+    middle_click,
     slice_of_largest_area,
     slice_truth,
 )
 from examples.demo.working_grid import WorkingGrid
+from hilum.types import Point
 
 
 def test_organs_lie_on_their_side_of_the_picture(volume: CtVolume, grid: WorkingGrid) -> None:
@@ -76,3 +78,13 @@ def test_an_empty_mask_has_no_box() -> None:
     """Asking for the box of an empty mask is an error, not a box."""
     with pytest.raises(ValueError, match="empty"):
         jittered_box(np.zeros((8, 8), dtype=np.bool_), 0)
+
+
+def test_a_user_clicks_in_the_middle() -> None:
+    """The click lies on the pixel farthest from the mask's outline; an empty mask has no middle."""
+    mask = np.zeros((20, 30), dtype=np.bool_)
+    mask[4:15, 6:17] = True
+    mask[9, 17:28] = True
+    assert middle_click(mask) == Point(11.0, 9.0)
+    with pytest.raises(ValueError, match="no middle"):
+        middle_click(np.zeros((8, 8), dtype=np.bool_))
