@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from hilum.errors import HilumError
 from hilum.serving.bundle import MANIFEST_FILENAME, Bundle, bundles_folder, find_bundle
@@ -62,7 +62,7 @@ def install_command(
 @app.command("list")
 def list_command() -> None:
     """Show the models that can be installed, and which are."""
-    table = Table("model", "installed", "input", "prompts", "weights")
+    table = Table(Column("model", no_wrap=True), "installed", "input", "prompts", "weights")
     for name, entry in CATALOGUE.items():
         prompts = ", ".join(kind for kind, trained in vars(entry.spec.prompts).items() if trained)
         state = "yes" if (bundles_folder() / name / MANIFEST_FILENAME).exists() else "no"

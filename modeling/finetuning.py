@@ -110,16 +110,16 @@ def finetune(
     identity = {"recipe": recipe.to_json(), "data": [path.name for path in training_set.paths]}
     _resume(run, folder, identity)
     images = ImageDraw(training_set, recipe.seed)
-    for report in _steps(run, images, embed, recipe):
+    for report in _steps(run, model, images, embed, recipe):
         _log(folder, report)
         if on_step is not None:
             on_step(report)
         if run.step % recipe.checkpoint_every == 0 or run.step == report.steps:
             _save(run, folder, identity)
+    if not recipe.head_steps:
+        blend(run.averaged, model, recipe.base_share)
     merge_lora(run.averaged)
-    tuned = run.averaged.cpu().eval()
-    blend(tuned, model, recipe.base_share)
-    return tuned
+    return run.averaged.cpu().eval()
 
 
 class ImageDraw:
@@ -141,11 +141,15 @@ class ImageDraw:
         return self._set[indices[int(random.integers(len(indices)))]], random
 
 
-def _steps(run: _Run, images: ImageDraw, embed: Embed, recipe: Recipe) -> Iterator[StepReport]:
+def _steps(run: _Run, base: nn.Module, images: ImageDraw, embed: Embed, recipe: Recipe) -> Iterator[StepReport]:
     steps = recipe.steps + recipe.head_steps
     prompted = PromptedModel(run.model.prompt_encoder, run.model.mask_decoder)
     while run.step < steps:
         head_only = run.step >= recipe.steps
+        if run.step == recipe.steps:
+            # The head learns to score the masks that are kept.
+            blend(run.averaged, base, recipe.base_share)
+            run.model.load_state_dict(run.averaged.state_dict())
         if head_only:
             _freeze_all_but_head(run.model)
         image, random = images(run.step)
@@ -168,9 +172,14 @@ def _steps(run: _Run, images: ImageDraw, embed: Embed, recipe: Recipe) -> Iterat
 
 @torch.no_grad()
 def blend(tuned: nn.Module, base: nn.Module, base_share: float) -> None:
-    """Move a fine-tuned model's weights towards its base's, in place; shares of 0 and 1 are the two models."""
-    for kept, before in zip(tuned.parameters(), base.parameters(), strict=True):
-        kept.lerp_(before.to(kept.device), base_share)
+    """Move a fine-tuned model's weights towards its base's, in place; shares of 0 and 1 are the two models.
+
+    LoRA's additions have no counterpart in the base and stay.
+    """
+    before = dict(base.named_parameters())
+    for name, kept in tuned.named_parameters():
+        if name in before:
+            kept.lerp_(before[name].to(kept.device), base_share)
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:

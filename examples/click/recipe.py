@@ -12,4 +12,4 @@ PREPARATION = Preparation(
     zoom={"ct-stones-coronal": 0.75, "mr-lesions": 0.5},
 )
 # Without the base's share, clicks on held-back patients are no better, and boxes on the demo's lungs worse.
-RECIPE = Recipe(steps=1900, head_steps=200, prompts=4, base_share=0.25)
+RECIPE = Recipe(steps=1900, head_steps=250, prompts=4, base_share=0.25)
