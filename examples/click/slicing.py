@@ -9,9 +9,8 @@ from typing import Any, Literal, TypeAlias
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-from hilum.types import BoolMask
+from examples.demo.truth import largest_component
 from modeling.sample import Sample, Split, Target, mask_target
 
 Plane: TypeAlias = Literal["axial", "coronal", "sagittal"]
@@ -95,20 +94,9 @@ def _targets(
         if not mask.any():
             continue
         square, _ = _square_pixels(mask.astype(np.uint8), spacing, cv2.INTER_NEAREST)
-        largest = largest_part(square > 0)
+        largest = largest_component(square > 0)
         if largest.sum() >= max(min_area_px, 0.9 * (square > 0).sum()):
             yield mask_target(name, largest)
-
-
-def largest_part(mask: BoolMask) -> BoolMask:
-    """The largest connected part of a mask."""
-    parts, count = ndimage.label(mask)
-    if count <= 1:
-        return mask
-    sizes = np.bincount(parts.ravel())
-    sizes[0] = 0
-    largest: BoolMask = parts == sizes.argmax()
-    return largest
 
 
 def _plane(

@@ -12,7 +12,7 @@ import SimpleITK as itk  # noqa: N813 -- its module's name says nothing
 from numpy.typing import NDArray
 
 from examples.click.labels import CT_ORGANS, MR_ORGANS
-from examples.click.slicing import LabelledVolume, Origin, grey_levels, largest_part, one_channel, slices
+from examples.click.slicing import LabelledVolume, Origin, grey_levels, one_channel, slices
 from examples.demo.ct_volume import LEFT_LUNG, RIGHT_LUNG, load_ct_volume
 from examples.demo.known_motion import KnownMotion
 from examples.demo.simulated_xray import material_paths, simulate_xray
@@ -140,7 +140,7 @@ def _file_targets(folder: Path, stem: str) -> Iterator[Target]:
     for path in sorted(folder.glob(f"{stem}_*.png")):
         mask = np.asarray(read_image(path).pixels)
         mask = (mask if mask.ndim == 2 else mask[..., 0]) > 0
-        largest = largest_part(mask)
+        largest = largest_component(mask)
         if largest.sum() >= max(40, 0.9 * mask.sum()):
             yield mask_target(path.stem.removeprefix(f"{stem}_").rsplit("_", 1)[0], largest)
 
