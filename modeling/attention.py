@@ -4,6 +4,9 @@ Notation. T tokens t (T x C), n image tokens x (n x C) with positions p (n x C),
 projections W_q, W_k, W_v (C x Hd, biases b_q, b_k, b_v) and W_o (Hd x C, bias b_o); a subscript h is one
 head's slice. T is about 7, n is 4096: whatever is done on the image side costs n/T = 585 times as much as on
 the token side. Every identity below is exact; only the order of the sums changes.
+
+What is precomputed from weights stays a function of them: built with gradients on, the layers train the attention
+that they were built from.
 """
 
 import math
@@ -15,7 +18,7 @@ from torch.nn import functional as F
 
 def by_head(weight: Tensor, heads: int) -> Tensor:
     """A projection's weight (Hd, C) as (H, d, C)."""
-    return weight.detach().reshape(heads, -1, weight.shape[-1]).contiguous()
+    return weight.reshape(heads, -1, weight.shape[-1]).contiguous()
 
 
 class TokenProjection(nn.Module):
@@ -27,8 +30,8 @@ class TokenProjection(nn.Module):
     def __init__(self, linear: Any, heads: int, scale: float = 1.0) -> None:
         super().__init__()
         self.heads = heads
-        self.register_buffer("weight", linear.weight.detach() * scale)
-        self.register_buffer("bias", linear.bias.detach() * scale)
+        self.register_buffer("weight", linear.weight * scale)
+        self.register_buffer("bias", linear.bias * scale)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Project and split."""
@@ -94,7 +97,7 @@ class TokenToImage(nn.Module):
         self.out = attention.out_proj
         self.register_buffer("key_weight", by_head(attention.k_proj.weight, heads))
         self.register_buffer("value_weight", by_head(attention.v_proj.weight, heads).transpose(1, 2).contiguous())
-        self.register_buffer("value_bias", attention.v_proj.bias.detach().reshape(heads, 1, -1))
+        self.register_buffer("value_bias", attention.v_proj.bias.reshape(heads, 1, -1))
         self.register_buffer("position_keys", self.key_weight @ position.T)
 
     def forward(self, tokens: Tensor, image_tokens: Tensor) -> Tensor:
@@ -144,10 +147,10 @@ class ImageToToken(nn.Module):
         self.keys = TokenProjection(attention.k_proj, heads, scale)
         self.values = TokenProjection(attention.v_proj, heads)
         self.register_buffer("query_weight", by_head(attention.q_proj.weight, heads))
-        query_bias = attention.q_proj.bias.detach().reshape(heads, -1, 1)
+        query_bias = attention.q_proj.bias.reshape(heads, -1, 1)
         self.register_buffer("position_queries", self.query_weight @ position.T + query_bias)
         self.register_buffer("out_weight", by_head(attention.out_proj.weight.T, heads))
-        self.register_buffer("out_bias", attention.out_proj.bias.detach() / heads)
+        self.register_buffer("out_bias", attention.out_proj.bias / heads)
 
     def forward(self, positioned: Tensor, tokens: Tensor, image_tokens: Tensor) -> Tensor:
         """Update (B, n, C) of image tokens (B, n, C); keys from `positioned`, values from `tokens` (B, T, C)."""

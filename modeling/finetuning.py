@@ -143,7 +143,6 @@ class ImageDraw:
 
 def _steps(run: _Run, base: nn.Module, images: ImageDraw, embed: Embed, recipe: Recipe) -> Iterator[StepReport]:
     steps = recipe.steps + recipe.head_steps
-    prompted = PromptedModel(run.model.prompt_encoder, run.model.mask_decoder)
     while run.step < steps:
         head_only = run.step >= recipe.steps
         if run.step == recipe.steps:
@@ -157,8 +156,9 @@ def _steps(run: _Run, base: nn.Module, images: ImageDraw, embed: Embed, recipe: 
             group["lr"] = learning_rate(recipe, run.step)
         embedding = embed(image)
         with _autocast(recipe, embedding.device.type):
-            lesson = draw_lesson(prompted, embedding, list(image.masks), recipe, random)
-            loss, iou = lesson_loss(prompted.answer(embedding, lesson.prompts, lesson.mask_input), lesson, recipe)
+            prompted = PromptedModel(run.model.prompt_encoder, run.model.mask_decoder, embedding)
+            lesson = draw_lesson(prompted, list(image.masks), recipe, random)
+            loss, iou = lesson_loss(prompted.answer(lesson.prompts, lesson.mask_input), lesson, recipe)
         run.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch does not type it
         parameters = [parameter for parameter in run.model.parameters() if parameter.requires_grad]

@@ -96,7 +96,8 @@ class PromptSideWithMask(nn.Module):
 
 def decoder_graphs(model: Any) -> Iterator[Graph]:
     """The four graphs of the mask decoder, of a model with `prompt_encoder` and `mask_decoder`."""
-    decoder = MaskDecoder(model.prompt_encoder, model.mask_decoder).eval()
+    with torch.no_grad():
+        decoder = MaskDecoder(model.prompt_encoder, model.mask_decoder).eval()
     height, width = model.prompt_encoder.image_embedding_size
     embedding = torch.rand(1, model.prompt_encoder.embed_dim, height, width)
     yield Graph("mask_decoder_image", ImageSide(decoder), {"image_embedding": embedding}, PreparedImage._fields, {})

@@ -18,6 +18,7 @@ from modeling.losses import (
     match_loss,
     ranking_loss,
 )
+from modeling.mask_decoder import MaskDecoder
 from modeling.recipe import Recipe
 from modeling.simulated_prompts import (
     PromptKind,
@@ -48,30 +49,33 @@ class Answer:
 
 
 class PromptedModel:
-    """segment-anything's prompt encoder and mask decoder, answering simulated prompts."""
+    """A prompt encoder and mask decoder with the weights of one step, answering simulated prompts on one image.
 
-    def __init__(self, prompt_encoder: Any, mask_decoder: Any) -> None:
-        self._prompt_encoder = prompt_encoder
-        self._mask_decoder = mask_decoder
+    Args:
+        prompt_encoder: segment-anything's.
+        mask_decoder: segment-anything's.
+        embedding: (1, C, h, w) of the image.
+    """
 
-    def answer(self, embedding: Tensor, prompts: Sequence[SimulatedPrompt], mask_input: Tensor | None = None) -> Answer:
+    def __init__(self, prompt_encoder: Any, mask_decoder: Any, embedding: Tensor) -> None:
+        self._decoder = MaskDecoder(prompt_encoder, mask_decoder)
+        self._prepared = self._decoder.prepare(embedding)
+        self.device = embedding.device
+
+    def answer(self, prompts: Sequence[SimulatedPrompt], mask_input: Tensor | None = None) -> Answer:
         """Answer prompts that have equally many points, all or none a box.
 
         Args:
-            embedding: (1, C, h, w).
-            prompts: on its image.
+            prompts: on the image.
             mask_input: (B, 1, S, S) logits, or None.
         """
-        device = embedding.device
-        points = boxes = None
-        if len(prompts[0].points):
-            coords = torch.from_numpy(np.stack([prompt.points for prompt in prompts])).to(device)
-            points = coords, torch.from_numpy(np.stack([prompt.labels for prompt in prompts])).to(device)
-        if prompts[0].box is not None:
-            boxes = torch.from_numpy(np.stack([p.box for p in prompts if p.box is not None])).to(device)
-        sparse, dense = self._prompt_encoder(points, boxes, mask_input)
-        position = self._prompt_encoder.get_dense_pe()
-        return Answer(*self._mask_decoder.predict_masks(embedding, position, sparse, dense))
+        coords, labels = (
+            torch.from_numpy(np.stack(tokens)).to(self.device)
+            for tokens in zip(*(prompt.tokens() for prompt in prompts), strict=True)
+        )
+        if mask_input is None:
+            return Answer(*self._decoder(self._prepared, coords, labels))
+        return Answer(*self._decoder.with_mask(self._prepared.image_tokens, coords, labels, mask_input))
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,14 +96,14 @@ class Lesson:
 
 
 def draw_lesson(
-    model: PromptedModel, embedding: Tensor, masks: Sequence[BoolMask], recipe: Recipe, random: np.random.Generator
+    model: PromptedModel, masks: Sequence[BoolMask], recipe: Recipe, random: np.random.Generator
 ) -> Lesson:
     """Draw a kind of prompt, masks, and prompts for them; the model's own answers say where later clicks fall."""
     kinds = list(recipe.shares)
     shares = np.array([recipe.shares[kind] for kind in kinds])
     kind = kinds[int(random.choice(len(kinds), p=shares / shares.sum()))]
     chosen = [masks[int(i)] for i in random.choice(len(masks), recipe.prompts, replace=len(masks) < recipe.prompts)]
-    truth = torch.from_numpy(np.stack(chosen)[:, None].astype(np.float32)).to(embedding.device)
+    truth = torch.from_numpy(np.stack(chosen)[:, None].astype(np.float32)).to(model.device)
     if kind == "box":
         return Lesson(kind, tuple(jittered_box(mask, random, recipe.jitter) for mask in chosen), truth)
     if kind == "ground":
@@ -107,16 +111,10 @@ def draw_lesson(
     first = tuple(random_click(mask, random) for mask in chosen)
     if kind == "click":
         return Lesson(kind, first, truth)
-    return _corrected(model, embedding, Lesson(kind, first, truth), recipe, random)
+    return _corrected(model, Lesson(kind, first, truth), recipe, random)
 
 
-def _corrected(
-    model: PromptedModel,
-    embedding: Tensor,
-    lesson: Lesson,
-    recipe: Recipe,
-    random: np.random.Generator,
-) -> Lesson:
+def _corrected(model: PromptedModel, lesson: Lesson, recipe: Recipe, random: np.random.Generator) -> Lesson:
     """Clicks in what the model's answers leave wrong, in one to three rounds of one or two clicks each."""
     masks = (lesson.masks[:, 0] > 0).cpu().numpy()
     clicks = int(random.integers(2, recipe.most_clicks + 1))
@@ -124,7 +122,7 @@ def _corrected(
     feedback = bool(random.random() < recipe.mask_feedback)
     while len(prompts[0].points) < clicks:
         with torch.no_grad():
-            answer = model.answer(embedding, prompts, mask_input)
+            answer = model.answer(prompts, mask_input)
         logits = first_choice(answer, len(prompts[0].points))
         found = (logits[:, 0] > 0).cpu().numpy()
         for _ in range(min(int(random.integers(1, 3)), clicks - len(prompts[0].points))):

@@ -1,4 +1,4 @@
-"""SAM's prompt encoder and mask decoder, rewritten for inference on CPU: the same function, less work.
+"""SAM's prompt encoder and mask decoder, rewritten for processors: the same function and gradients, less work.
 
 Kirillov et al., "Segment anything", 2023, section A: a two-layer two-way transformer between a handful of tokens
 (one for the predicted IoU, four for masks, then the prompt's) and the image embedding's pixels, then an
@@ -55,12 +55,13 @@ class ReadPrompts(NamedTuple):
 class MaskDecoder(nn.Module):
     """segment-anything's `PromptEncoder` and `MaskDecoder` in one module, sharing their weights.
 
+    It rearranges the weights as they are when it is built: build it anew after they change. Built with gradients on, it
+    trains the two modules.
+
     Args:
         prompt_encoder: segment-anything's, or one with its attributes.
         mask_decoder: segment-anything's, or one with its attributes.
     """
-
-    no_mask: Tensor
 
     def __init__(self, prompt_encoder: Any, mask_decoder: Any) -> None:
         super().__init__()
@@ -69,7 +70,7 @@ class MaskDecoder(nn.Module):
         transformer = mask_decoder.transformer
         self.prompt_tokens = PromptTokens(prompt_encoder, mask_decoder)
         self.mask_downscaling = prompt_encoder.mask_downscaling
-        self.register_buffer("no_mask", prompt_encoder.no_mask_embed.weight.detach())
+        self.no_mask = prompt_encoder.no_mask_embed.weight
         self.first_layer = TwoWayLayer(transformer.layers[0], position)
         self.layers = nn.ModuleList(TwoWayLayer(layer, position) for layer in transformer.layers[1:])
         self.last_attention = TokenToImage(transformer.final_attn_token_to_image, position)

@@ -6,8 +6,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-ROWS = (0, 1)
-
 
 class MaskUpscaling(nn.Module):
     """Upscale the image tokens fourfold and read one mask per mask token.
@@ -20,6 +18,8 @@ class MaskUpscaling(nn.Module):
     the picture without a transposition.
     """
 
+    first: Tensor
+    second: Tensor
     first_bias: Tensor
     second_bias: Tensor
 
@@ -28,12 +28,12 @@ class MaskUpscaling(nn.Module):
         first, norm, _, second, _ = mask_decoder.output_upscaling
         self.grid = grid
         self.masks: int = mask_decoder.num_mask_tokens
-        self.first = nn.ParameterList(_row_weight(first.weight, row) for row in ROWS)
-        self.second = nn.ParameterList(_row_weight(second.weight, row) for row in ROWS)
-        self.register_buffer("first_bias", first.bias.detach().repeat(2))
-        self.register_buffer("second_bias", second.bias.detach().repeat(2))
-        self.norm = nn.LayerNorm(first.out_channels, eps=norm.eps)
-        self.norm.load_state_dict(norm.state_dict())
+        self.register_buffer("first", _row_weights(first.weight))
+        self.register_buffer("second", _row_weights(second.weight))
+        self.register_buffer("first_bias", first.bias.repeat(2))
+        self.register_buffer("second_bias", second.bias.repeat(2))
+        self.norm = nn.LayerNorm(first.out_channels, eps=norm.eps, elementwise_affine=False)
+        self.norm.weight, self.norm.bias = norm.weight, norm.bias
         self.hypernetworks = StackedMlps(mask_decoder.output_hypernetworks_mlps)
 
     def forward(self, image_tokens: Tensor, mask_tokens: Tensor) -> Tensor:
@@ -45,18 +45,18 @@ class MaskUpscaling(nn.Module):
         # In two dimensions, `linear` becomes one Gemm, bias included.
         pixels = image_tokens.flatten(0, 1)
         rows = []
-        for first in self.first:
+        for first in self.first.unbind():
             upscaled = F.linear(pixels, first, self.first_bias).reshape(batch, height * width, 2, -1)
             upscaled = F.gelu(self.norm(upscaled))
-            for second in self.second:
+            for second in self.second.unbind():
                 row = F.gelu(upscaled @ second.T + self.second_bias).reshape(batch, -1, channels)
                 rows.append((hyper @ row.transpose(1, 2)).reshape(batch, self.masks, height, 1, 4 * width))
         return torch.cat(rows, 3).reshape(batch, self.masks, 4 * height, 4 * width)
 
 
-def _row_weight(weight: Tensor, row: int) -> nn.Parameter:
-    """One row of a transposed convolution's 2x2 kernel, (in, out, 2, 2), as (2 out, in), columns first."""
-    return nn.Parameter(weight.detach()[:, :, row].permute(2, 1, 0).flatten(0, 1), requires_grad=False)
+def _row_weights(weight: Tensor) -> Tensor:
+    """A transposed convolution's 2x2 kernel, (in, out, 2, 2), by row as (2, 2 out, in), columns first."""
+    return weight.permute(2, 3, 1, 0).flatten(1, 2).contiguous()
 
 
 class StackedMlps(nn.Module):
@@ -64,19 +64,17 @@ class StackedMlps(nn.Module):
 
     def __init__(self, mlps: Any) -> None:
         super().__init__()
-        layers = [[mlp.layers[depth] for mlp in mlps] for depth in range(len(mlps[0].layers))]
-        self.weights = nn.ParameterList(_frozen([linear.weight.T for linear in layer]) for layer in layers)
-        self.biases = nn.ParameterList(_frozen([linear.bias[None] for linear in layer]) for layer in layers)
+        self.depth = len(mlps[0].layers)
+        for depth in range(self.depth):
+            layers = [mlp.layers[depth] for mlp in mlps]
+            self.register_buffer(f"weight_{depth}", torch.stack([linear.weight.T for linear in layers]))
+            self.register_buffer(f"bias_{depth}", torch.stack([linear.bias[None] for linear in layers]))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, M, C) -> (B, M, C'), token m through perceptron m."""
         hidden = tokens.transpose(0, 1)
-        for depth, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            hidden = hidden @ weight + bias
-            if depth < len(self.weights) - 1:
+        for depth in range(self.depth):
+            hidden = hidden @ self.get_buffer(f"weight_{depth}") + self.get_buffer(f"bias_{depth}")
+            if depth < self.depth - 1:
                 hidden = hidden.relu()
         return hidden.transpose(0, 1)
-
-
-def _frozen(tensors: list[Tensor]) -> nn.Parameter:
-    return nn.Parameter(torch.stack([tensor.detach() for tensor in tensors]), requires_grad=False)

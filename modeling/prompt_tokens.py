@@ -26,11 +26,11 @@ class PromptTokens(nn.Module):
         super().__init__()
         height, width = prompt_encoder.input_image_size
         learned = [prompt_encoder.not_a_point_embed, *prompt_encoder.point_embeddings]
-        self.register_buffer("scale", torch.tensor([2 / width, 2 / height]))
+        self.register_buffer("scale", mask_decoder.iou_token.weight.new_tensor([2 / width, 2 / height]))
         self.register_buffer("frequencies", 2 * math.pi * prompt_encoder.pe_layer.positional_encoding_gaussian_matrix)
-        self.register_buffer("label_table", torch.cat([embedding.weight for embedding in learned]).detach())
+        self.register_buffer("label_table", torch.cat([embedding.weight for embedding in learned]))
         output_tokens = [mask_decoder.iou_token.weight, mask_decoder.mask_tokens.weight]
-        self.register_buffer("output_tokens", torch.cat(output_tokens).detach()[None])
+        self.register_buffer("output_tokens", torch.cat(output_tokens)[None])
 
     def forward(self, point_coords: Tensor, point_labels: Tensor) -> Tensor:
         """Tokens (B, 5 + N, C) of points (B, N, 2) in model input pixels with labels (B, N) from -1 to 3."""

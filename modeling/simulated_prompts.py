@@ -32,6 +32,14 @@ class SimulatedPrompt:
     labels: NDArray[np.float32]
     box: NDArray[np.float32] | None = None
 
+    def tokens(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """What a decoder takes: (n, 2) coordinates, (n,) labels; a box as its corners, else a padding point, as SAM."""
+        if self.box is None:
+            corners, meanings = np.zeros((1, 2), np.float32), [-1]
+        else:
+            corners, meanings = self.box.reshape(2, 2), [2, 3]
+        return np.concatenate([self.points, corners]), np.append(self.labels, np.float32(meanings))
+
     def with_click(self, click: tuple[float, float, bool]) -> "SimulatedPrompt":
         """The same prompt and one more point (x, y, foreground)."""
         points = np.concatenate([self.points, np.array([click[:2]], np.float32)])

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -160,3 +161,36 @@ def test_masks_of_random_prompts_cover_the_oracles_pixels(subject: Subject) -> N
         counted += int(counts.sum())
         assert (intersection[counts] >= 0.999 * union[counts]).all()
     assert counted >= 50, f"only {counted} masks of 5 to 95 % area: the test would prove nothing"
+
+
+@pytest.mark.parametrize("with_mask", [False, True])
+def test_the_rewritten_decoder_trains_the_weights_as_segment_anythings_would(with_mask: bool) -> None:
+    """Every weight of prompt encoder and mask decoder gets segment-anything's gradient, up to rounding.
+
+    A weight that changes nothing, as a key's bias under softmax, may have no gradient or one of zero.
+    """
+    model: Any = random_sam()
+    embedding = random_image_embedding(model, seed=1)
+    coords, labels = torch.tensor([[[90.0, 100.5], [40.0, 20.0]]]), torch.tensor([[1.0, 0.0]])
+    box, mask = torch.tensor([BOX]), torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(2))
+    weights = dict(model.prompt_encoder.named_parameters()) | dict(model.mask_decoder.named_parameters())
+
+    def gradients(masks: Tensor, scores: Tensor) -> dict[str, Tensor]:
+        model.zero_grad()
+        (masks.sigmoid().square().mean((0, 2, 3)).sum() + scores.square().sum()).backward()
+        return {name: weight.grad.clone() for name, weight in weights.items() if weight.grad is not None}
+
+    sparse, dense = model.prompt_encoder((coords, labels), box, mask if with_mask else None)
+    position = model.prompt_encoder.get_dense_pe()
+    expected = gradients(*model.mask_decoder.predict_masks(embedding, position, sparse, dense))
+    decoder = MaskDecoder(model.prompt_encoder, model.mask_decoder)
+    points = torch.cat([coords, box.reshape(1, 2, 2)], 1), torch.cat([labels, torch.tensor([[2.0, 3.0]])], 1)
+    tokens = decoder.prepare(embedding)
+    found = gradients(
+        *(decoder.with_mask(tokens.image_tokens, *points, mask) if with_mask else decoder(tokens, *points))
+    )
+    largest = max(float(gradient.abs().max()) for gradient in expected.values())
+    for name, weight in weights.items():
+        nothing = torch.zeros_like(weight)
+        same, gradient = found.get(name, nothing), expected.get(name, nothing)
+        torch.testing.assert_close(same, gradient, rtol=1e-3, atol=1e-5 * largest, msg=name)

@@ -28,13 +28,13 @@ def discs(tmp_path_factory: pytest.TempPathFactory) -> TrainingSet:
 def _click_iou(model: nn.Module, discs: TrainingSet) -> float:
     """Mean IoU of the first choice of one click, over all discs."""
     modules: Any = model
-    prompted = PromptedModel(modules.prompt_encoder, modules.mask_decoder)
     random, found = np.random.default_rng(99), []
     for index in range(len(discs)):
         image = discs[index]
         prompts = [random_click(mask, random) for mask in image.masks]
         with torch.no_grad():
-            answer = prompted.answer(torch.from_numpy(image.embedding).float(), prompts)
+            embedding = torch.from_numpy(image.embedding).float()
+            answer = PromptedModel(modules.prompt_encoder, modules.mask_decoder, embedding).answer(prompts)
         truth = torch.from_numpy(image.masks[:, None].astype(np.float32))
         found.append(float(mask_iou(first_choice(answer, 1), truth).mean()))
     return float(np.mean(found))

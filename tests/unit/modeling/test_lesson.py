@@ -19,9 +19,8 @@ MASKS[0, 5:20, 5:20] = MASKS[1, 30:60, 10:50] = MASKS[2, 8:12, 40:60] = True
 def _drawn(kind: Any, feedback: float = 0.5, seed: int = 0) -> Lesson:
     model: Any = tiny_sam()
     recipe = Recipe(shares={kind: 1.0}, prompts=4, mask_feedback=feedback)
-    prompted = PromptedModel(model.prompt_encoder, model.mask_decoder)
-    embedding = torch.zeros(1, CHANNELS, GRID, GRID)
-    return draw_lesson(prompted, embedding, list(MASKS), recipe, np.random.default_rng(seed))
+    prompted = PromptedModel(model.prompt_encoder, model.mask_decoder, torch.zeros(1, CHANNELS, GRID, GRID))
+    return draw_lesson(prompted, list(MASKS), recipe, np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize(("kind", "points", "box"), [("box", 0, True), ("ground", 0, True), ("click", 1, False)])
