@@ -95,9 +95,7 @@ class Lesson:
     mask_input: Tensor | None = None
 
 
-def draw_lesson(
-    model: PromptedModel, masks: Sequence[BoolMask], recipe: Recipe, random: np.random.Generator
-) -> Lesson:
+def draw_lesson(model: PromptedModel, masks: Sequence[BoolMask], recipe: Recipe, random: np.random.Generator) -> Lesson:
     """Draw a kind of prompt, masks, and prompts for them; the model's own answers say where later clicks fall."""
     kinds = list(recipe.shares)
     shares = np.array([recipe.shares[kind] for kind in kinds])

@@ -8,9 +8,9 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-from hilum.types import BoolMask
+from hilum.types import BoolMask, Box
+from modeling.evaluation import geometry
 from modeling.sample import tight_box
 
 PromptKind: TypeAlias = Literal["box", "ground", "click", "clicks"]
@@ -38,7 +38,7 @@ class SimulatedPrompt:
             corners, meanings = np.zeros((1, 2), np.float32), [-1]
         else:
             corners, meanings = self.box.reshape(2, 2), [2, 3]
-        return np.concatenate([self.points, corners]), np.append(self.labels, np.float32(meanings))
+        return np.concatenate([self.points, corners]), np.append(self.labels, np.array(meanings, np.float32))
 
     def with_click(self, click: tuple[float, float, bool]) -> "SimulatedPrompt":
         """The same prompt and one more point (x, y, foreground)."""
@@ -52,21 +52,22 @@ NO_POINTS = np.zeros((0, 2), np.float32), np.zeros(0, np.float32)
 def jittered_box(mask: BoolMask, random: np.random.Generator, jitter: float) -> SimulatedPrompt:
     """The mask's tight box, each edge moved uniformly by at most `jitter`, and by a tenth of its side at most."""
     box = tight_box(mask)
-    edges = np.array([box.x_min, box.y_min, box.x_max, box.y_max])
-    width, height = edges[2] - edges[0], edges[3] - edges[1]
+    width, height = box.x_max - box.x_min, box.y_max - box.y_min
     most = np.minimum(jitter, np.maximum(0.1 * np.array([width, height, width, height]), 1.0))
-    return SimulatedPrompt(*NO_POINTS, np.asarray(edges + random.uniform(-1, 1, 4) * most, np.float32))
+    return _of_box(geometry.jittered(box, most, _size(mask), random))
 
 
 def ground_box(mask: BoolMask, random: np.random.Generator) -> SimulatedPrompt:
     """BreastSAM's ground prompt: a box wider by a margin, shifted and scaled at random."""
-    box = tight_box(mask)
-    scale = 1 + random.uniform(-GROUND_SCALE, GROUND_SCALE)
-    centre = np.array([box.x_min + box.x_max, box.y_min + box.y_max]) / 2 + random.uniform(-1, 1, 2) * GROUND_SHIFT
-    half = scale * (np.array([box.x_max - box.x_min, box.y_max - box.y_min]) / 2 + GROUND_MARGIN)
-    side = mask.shape[0]
-    return SimulatedPrompt(
-        *NO_POINTS, np.clip(np.concatenate([centre - half, centre + half]), 0, side - 1).astype(np.float32)
+    return _of_box(
+        geometry.loosened(
+            tight_box(mask),
+            margin=GROUND_MARGIN,
+            shift=GROUND_SHIFT,
+            scale=GROUND_SCALE,
+            size=_size(mask),
+            random=random,
+        )
     )
 
 
@@ -85,17 +86,21 @@ def correcting_click(
 
     None where nothing is wrong. A missed part gets a foreground click, a surplus part a background click.
     """
-    parts, count = ndimage.label(found ^ mask)
-    if not count:
+    error = geometry.largest_error(mask, found)
+    if error is None:
         return None
-    sizes = np.bincount(parts.ravel())
-    sizes[0] = 0
-    error = parts == sizes.argmax()
+    part, foreground = error
     if random is None:
-        depth = ndimage.distance_transform_edt(np.pad(error, 1))[1:-1, 1:-1]
-        row, column = np.unravel_index(depth.argmax(), depth.shape)
-    else:
-        rows, columns = np.nonzero(error)
-        chosen = int(random.integers(len(rows)))
-        row, column = rows[chosen], columns[chosen]
-    return float(column), float(row), bool(mask[row, column])
+        point = geometry.deepest(part)
+        return point.x, point.y, foreground
+    rows, columns = np.nonzero(part)
+    chosen = int(random.integers(len(rows)))
+    return float(columns[chosen]), float(rows[chosen]), foreground
+
+
+def _of_box(box: Box) -> SimulatedPrompt:
+    return SimulatedPrompt(*NO_POINTS, geometry.edges(box).astype(np.float32))
+
+
+def _size(mask: BoolMask) -> tuple[int, int]:
+    return int(mask.shape[0]), int(mask.shape[1])

@@ -22,6 +22,7 @@ from rich.table import Table
 from benchmarks.report import ROOT
 from examples.click.drawn import drawn_lesions
 from examples.click.pictures import photographs, stones, unlabelled
+from examples.click.planted import planted_lesions
 from examples.click.volumes import (
     ct_abdomen,
     ct_organs_2d,
@@ -36,6 +37,7 @@ from modeling.sample import Sample, write_collection
 COLLECTION = user_cache_path("hilum") / "collections" / "click"
 SHARED_DATA = ROOT.parent / "shared" / "data"
 DRAWN = 90
+PLANTED_COPIES = 3
 FROM_WHEELS: tuple[Callable[[], Iterator[Sample]], ...] = (demo_volume, photographs)
 FROM_SHARED: tuple[Callable[[Path], Iterator[Sample]], ...] = (
     ct_organs_2d,
@@ -46,6 +48,7 @@ FROM_SHARED: tuple[Callable[[Path], Iterator[Sample]], ...] = (
     mr_tumours,
     mr_prostate,
     unlabelled,
+    lambda data: planted_lesions(unlabelled(data), PLANTED_COPIES),
 )
 
 

@@ -38,14 +38,14 @@ def _lesions(random: np.random.Generator) -> list[BoolMask]:
     masks: list[BoolMask] = []
     taken = np.zeros((SIDE, SIDE), np.bool_)
     for _ in range(int(random.choice([1, 1, 2, 3]))):
-        mask = _blob(random)
+        mask = blob(random)
         if mask.sum() > 60 and not (taken & (cv2.dilate(mask.astype(np.uint8), np.ones((9, 9))) > 0)).any():
             masks.append(mask)
             taken |= mask
-    return masks or [_blob(random, radius=30)]
+    return masks or [blob(random, radius=30)]
 
 
-def _blob(random: np.random.Generator, radius: float | None = None) -> BoolMask:
+def blob(random: np.random.Generator, radius: float | None = None) -> BoolMask:
     """A closed curve around a centre: an ellipse whose radius wavers with the angle."""
     radius = radius or float(np.exp(random.uniform(np.log(8), np.log(75))))
     centre = random.uniform(radius * 0.7 + 4, SIDE - radius * 0.7 - 4, 2)
@@ -61,24 +61,25 @@ def _blob(random: np.random.Generator, radius: float | None = None) -> BoolMask:
     return canvas > 0
 
 
-def _texture(random: np.random.Generator, scale: float) -> Field:
+def texture(random: np.random.Generator, scale: float) -> Field:
     """Smooth noise of mean 0 and deviation 1."""
     noise = cv2.GaussianBlur(random.normal(0, 1, (SIDE, SIDE)).astype(np.float32), (0, 0), scale)
     return np.asarray((noise - noise.mean()) / (noise.std() + 1e-6), np.float32)
 
 
-def _soft(mask: BoolMask, blur: float) -> Field:
+def softened(mask: BoolMask, blur: float) -> Field:
+    """The mask with an edge that fades over `blur` pixels."""
     return np.asarray(cv2.GaussianBlur(mask.astype(np.float32), (0, 0), blur), np.float32)
 
 
 def _ultrasound(random: np.random.Generator, masks: list[BoolMask]) -> NDArray[np.uint8]:
     """Layers under a probe, speckle (Rayleigh), dark masses with a shadow or a bright back wall."""
     rows = np.linspace(0, 1, SIDE, dtype=np.float32)[:, None]
-    layers = 0.45 + 0.15 * np.sin(2 * np.pi * (random.uniform(1, 5) * rows + 0.05 * _texture(random, 30)))
-    tissue = layers + 0.12 * _texture(random, 12) + 0.06 * _texture(random, 4)
+    layers = 0.45 + 0.15 * np.sin(2 * np.pi * (random.uniform(1, 5) * rows + 0.05 * texture(random, 30)))
+    tissue = layers + 0.12 * texture(random, 12) + 0.06 * texture(random, 4)
     for mask in masks:
-        inside = random.uniform(0.05, 0.35) + 0.04 * _texture(random, 6)
-        soft = _soft(mask, random.uniform(0.8, 3))
+        inside = random.uniform(0.05, 0.35) + 0.04 * texture(random, 6)
+        soft = softened(mask, random.uniform(0.8, 3))
         tissue = tissue * (1 - soft) + inside * soft
         columns = mask.any(axis=0)
         below = np.zeros((SIDE, SIDE), np.float32)
@@ -94,11 +95,11 @@ def _skin(random: np.random.Generator, masks: list[BoolMask]) -> NDArray[np.uint
     """Skin with darker, mottled patches, a few hairs, darker corners."""
     colour = np.array([224, 178, 155]) * random.uniform(0.75, 1.1) + random.normal(0, 8, 3)
     picture = np.ones((SIDE, SIDE, 3), np.float32) * colour.astype(np.float32)
-    picture *= (1 + 0.05 * _texture(random, 40) + 0.02 * _texture(random, 2))[..., None]
+    picture *= (1 + 0.05 * texture(random, 40) + 0.02 * texture(random, 2))[..., None]
     for mask in masks:
         pigment = np.array([120, 75, 55]) * random.uniform(0.5, 1.35) + random.normal(0, 12, 3)
-        mottled = (1 + 0.2 * _texture(random, 8) + 0.06 * _texture(random, 2))[..., None]
-        soft = (_soft(mask, random.uniform(1, 5)) * random.uniform(0.55, 1.0))[..., None]
+        mottled = (1 + 0.2 * texture(random, 8) + 0.06 * texture(random, 2))[..., None]
+        soft = (softened(mask, random.uniform(1, 5)) * random.uniform(0.55, 1.0))[..., None]
         picture = picture * (1 - soft) + pigment.astype(np.float32) * mottled * soft
     for _ in range(int(random.integers(0, 9))):
         start, end = random.integers(0, SIDE, 2), random.integers(0, SIDE, 2)
@@ -111,7 +112,7 @@ def _skin(random: np.random.Generator, masks: list[BoolMask]) -> NDArray[np.uint
 def _mucosa(random: np.random.Generator, masks: list[BoolMask]) -> NDArray[np.uint8]:
     """A pink fold-ridden wall, bumps lit from one side in nearly its own colour, highlights."""
     base = (np.array([190, 95, 80]) * random.uniform(0.8, 1.15) + random.normal(0, 10, 3)).astype(np.float32)
-    light = 0.9 + 0.15 * _texture(random, 25) + 0.04 * _texture(random, 3)
+    light = 0.9 + 0.15 * texture(random, 25) + 0.04 * texture(random, 3)
     picture = np.ones((SIDE, SIDE, 3), np.float32) * base * light[..., None]
     for mask in masks:
         height = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)
@@ -122,7 +123,7 @@ def _mucosa(random: np.random.Generator, masks: list[BoolMask]) -> NDArray[np.ui
         )
         shade = 1 + random.uniform(0.4, 1.2) * slope + random.uniform(-0.1, 0.25) * height
         tint = 1 + random.normal(0, 0.07, 3).astype(np.float32)
-        soft = _soft(mask, 1.5)[..., None]
+        soft = softened(mask, 1.5)[..., None]
         picture = picture * (1 - soft) + picture * np.clip(shade, 0.3, 1.9)[..., None] * tint * soft
     for _ in range(int(random.integers(0, 8))):
         cv2.circle(picture, random.integers(0, SIDE, 2).tolist(), int(random.integers(1, 5)), (245, 240, 235), -1)

@@ -49,14 +49,14 @@ def clipped(edges: NDArray[np.float64], size: tuple[int, int]) -> Box:
     return Box(x_min, y_min, x_max, y_max)
 
 
-def jittered(box: Box, most: float, size: tuple[int, int], random: np.random.Generator) -> Box:
-    """A box with each edge moved by up to `most` px, uniformly, inside the image."""
-    return clipped(_edges(box) + random.uniform(-most, most, 4), size)
+def jittered(box: Box, most: float | NDArray[np.float64], size: tuple[int, int], random: np.random.Generator) -> Box:
+    """A box with each edge moved by up to `most` px, one number or (4,), uniformly, inside the image."""
+    return clipped(edges(box) + random.uniform(-1, 1, 4) * most, size)
 
 
 def grown(box: Box, margin: float, size: tuple[int, int]) -> Box:
     """A box with `margin` px added on each side, inside the image."""
-    return clipped(_edges(box) + np.array([-margin, -margin, margin, margin]), size)
+    return clipped(edges(box) + np.array([-margin, -margin, margin, margin]), size)
 
 
 def loosened(
@@ -92,25 +92,32 @@ def deepest(mask: BoolMask) -> Point:
     return Point(float(x), float(y))
 
 
-def next_click(truth: BoolMask, mask: BoolMask) -> Point | None:
-    """The deepest point of the largest error component (8-connected): foreground where the mask lacks it.
+def largest_error(truth: BoolMask, mask: BoolMask) -> tuple[BoolMask, bool] | None:
+    """The largest 8-connected component of what a mask lacks or has too much, and whether it is lacking; None if equal.
 
-    Returns:
-        None where there is no error.
+    Of equally large ones what is lacking comes first.
     """
-    best, best_area, missing = None, 0, True
+    best: tuple[BoolMask, bool] | None = None
+    best_area = 0
     for error, is_missing in ((truth & ~mask, True), (mask & ~truth, False)):
         _, labels, stats, _ = cv2.connectedComponentsWithStats(error.astype(np.uint8), connectivity=8)
         sizes = stats[1:, cv2.CC_STAT_AREA]
         if sizes.size and int(sizes.max()) > best_area:
-            best_area, best, missing = int(sizes.max()), labels == 1 + int(sizes.argmax()), is_missing
-    if best is None:
+            best_area, best = int(sizes.max()), (labels == 1 + int(sizes.argmax()), is_missing)
+    return best
+
+
+def next_click(truth: BoolMask, mask: BoolMask) -> Point | None:
+    """The deepest point of the largest error: foreground where the mask lacks it; None where there is no error."""
+    error = largest_error(truth, mask)
+    if error is None:
         return None
-    point = deepest(best)
-    return Point(point.x, point.y, missing)
+    point = deepest(error[0])
+    return Point(point.x, point.y, error[1])
 
 
-def _edges(box: Box) -> NDArray[np.float64]:
+def edges(box: Box) -> NDArray[np.float64]:
+    """(x_min, y_min, x_max, y_max)."""
     return np.array([box.x_min, box.y_min, box.x_max, box.y_max], np.float64)
 
 
