@@ -111,6 +111,7 @@ def evaluate_command(
     *,
     data: Annotated[Path, typer.Option(help="Folder of a collection (index.json).")],
     split: Annotated[Split, typer.Option(help="Samples to evaluate on.")] = "test",
+    source: Annotated[list[str] | None, typer.Option(help="Evaluate this source only; may be repeated.")] = None,
     against: Annotated[str, typer.Option(help="ENCODER,DECODER addresses of running services.")] = "",
     regions: Annotated[bool, typer.Option("--regions", help="Evaluate with regions, too.")] = False,
     boxes: Annotated[Path | None, typer.Option(help="JSON file of a detector's boxes, as prompts.")] = None,
@@ -124,7 +125,8 @@ def evaluate_command(
 
     groups = protocols.split(",") if protocols else DEFAULT_GROUPS
     figures = Path("build/bench.json")
-    run(Request(bundles, data, split, against, regions, boxes, groups, limit, out, figures), console)
+    sources = tuple(source or ())
+    run(Request(bundles, data, split, sources, against, regions, boxes, groups, limit, out, figures), console)
 
 
 @app.command("collect")

@@ -30,7 +30,7 @@ from modeling.simulated_prompts import (
 )
 
 FOCAL_WEIGHT = 20.0
-# Share of the loss that the output not meant for a prompt's kind gets, so that it stays usable.
+# Share of the loss that the three masks of a click get from prompts that leave no doubt, so that they stay usable.
 OTHER_OUTPUT = 0.2
 DECIDING_CLICKS = 1
 
@@ -155,7 +155,7 @@ def lesson_loss(answer: Answer, lesson: Lesson, recipe: Recipe) -> tuple[Tensor,
     single, best_of_three = per_mask[:, 0].mean(), per_mask[:, 1:].amin(1).mean()
     # One click may mean several things: three answers, of which the nearest learns (SAM, section A).
     ambiguous = lesson.kind == "click"
-    of_masks = best_of_three + OTHER_OUTPUT * single if ambiguous else single + OTHER_OUTPUT * best_of_three
+    of_masks = best_of_three + recipe.single_weight * single if ambiguous else single + OTHER_OUTPUT * best_of_three
     loss = of_masks + recipe.score_weight * iou_regression_loss(answer.scores, answer.logits, masks).mean()
     if ambiguous:
         ranking = ranking_loss(answer.scores[:, 1:], answer.logits[:, 1:], masks[:, 1:])

@@ -33,6 +33,7 @@ class Recipe:
         average: decay of the exponential moving average of the weights, which is what is kept.
         base_share: share of the base model's weights in what is kept: blended weights lose less of what the base could
             do on other data (Wortsman et al., "Robust fine-tuning of zero-shot models", 2022).
+        single_weight: weight of mask 0 beside the best of three for one click; at 1 it learns the likeliest meaning.
         score_weight: weight of the IoU regression.
         ranking_weight: weight of the order of a click's three candidates.
         seed: decides every draw.
@@ -57,6 +58,7 @@ class Recipe:
     weight_decay: float = 1e-4
     average: float = 0.995
     base_share: float = 0.0
+    single_weight: float = 0.2
     score_weight: float = 1.0
     ranking_weight: float = 0.3
     seed: int = 0

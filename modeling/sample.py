@@ -124,11 +124,19 @@ def read_index(folder: Path) -> list[dict[str, Any]]:
 
 
 def write_collection(folder: Path, samples: Iterable[Sample]) -> None:
-    """Write samples as a collection; the index comes last, so that an interrupted one is none."""
+    """Write samples as a collection; the index comes last, so that an interrupted one is none.
+
+    Raises:
+        CollectionError: two samples have one name, and would have one file.
+    """
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    entries = [_write_sample(folder, sample) for sample in samples]
-    text = json.dumps({"samples": entries}, indent=1) + "\n"
+    entries: dict[str, dict[str, Any]] = {}
+    for sample in samples:
+        if sample.name in entries:
+            raise CollectionError(f"two samples are named {sample.name!r}; give one of them another name")
+        entries[sample.name] = _write_sample(folder, sample)
+    text = json.dumps({"samples": list(entries.values())}, indent=1) + "\n"
     (folder / INDEX_FILENAME).write_text(text, encoding="utf-8")
 
 

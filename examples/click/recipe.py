@@ -21,4 +21,4 @@ PREPARATION = Preparation(
     zoom={"ct-stones-coronal": 0.75, "mr-lesions": 0.5},
 )
 # Without the base's share, clicks on held-back patients are no better, and boxes on the demo's lungs worse.
-RECIPE = Recipe(steps=6000, head_steps=800, prompts=4, base_share=0.25, checkpoint_every=200)
+RECIPE = Recipe(steps=4500, head_steps=500, prompts=4, base_share=0.25, checkpoint_every=200)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,8 @@ def mr_prostate(data: Path) -> Iterator[Sample]:
         image = itk.ReadImage(str(folder / f"10000_1000000_{contrast}.mha"))
         origin = Origin(f"mr-prostate-{contrast}", "MR", "10000", "test")
         volume = _itk(image, outline, {1: "prostate"}, origin)
-        yield from slices(volume, "axial", list(range(0, volume.values.shape[2], 2)), None)
+        for sample in slices(volume, "axial", list(range(0, volume.values.shape[2], 2)), None):
+            yield replace(sample, name=f"{contrast}-{sample.name}")
 
 
 def ct_organs_2d(data: Path) -> Iterator[Sample]:

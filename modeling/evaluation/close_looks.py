@@ -53,6 +53,7 @@ class CloseLooks:
     def set_image(self, sample: Sample) -> None:
         """Take an image; regions are encoded as prompts ask for them."""
         self._sample = sample
+        self._bundle.set_image(sample)
 
     def predict(self, prompts: Sequence[Prompt], candidates: Candidates = "single") -> Answers:
         """Answer prompts one by one."""
@@ -77,7 +78,7 @@ class CloseLooks:
         return Answers(first.masks[:, kept], first.scores[:, kept], first.low_res[:, kept])
 
     def _look(self, sample: Sample, region: Region | None, prompt: Prompt, candidates: Candidates) -> Answers:
-        view = self._bundle.view(sample, region)
+        view = self._bundle.view(region)
         if region is None:
             return self._bundle.answer(view, [prompt], candidates)
         rows, columns = slices(region)

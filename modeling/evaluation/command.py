@@ -20,7 +20,7 @@ from modeling.evaluation.evaluate import Findings, evaluate, median_side
 from modeling.evaluation.in_process import open_bundles
 from modeling.evaluation.predictor import Predictor
 from modeling.evaluation.protocols import GROUPS
-from modeling.evaluation.report import Setting, add_figures, figures, write_report
+from modeling.evaluation.report import Setting, add_figures, figures, figures_by_source, write_report
 from modeling.evaluation.running_services import ServicesPredictor, endpoints
 from modeling.sample import Sample, Split, read_collection, read_index
 
@@ -41,6 +41,7 @@ class Request:
         bundles: names of installed bundles, or folders that hold one.
         data: a collection's folder.
         split: its samples to evaluate on.
+        sources: of the collection, to evaluate no others; all where empty.
         against: "ENCODER,DECODER" addresses of running services to evaluate beside the bundles; "" for none.
         regions: whether to evaluate each model with regions for small targets and clicks, too.
         boxes: JSON file of a detector's boxes to be used as prompts; None for none.
@@ -53,6 +54,7 @@ class Request:
     bundles: Sequence[str]
     data: Path
     split: Split
+    sources: Sequence[str]
     against: str
     regions: bool
     boxes: Path | None
@@ -66,7 +68,7 @@ def run(request: Request, console: Console) -> None:
     """Evaluate, print the tables and write the report.
 
     Raises:
-        EvaluationError: nothing to evaluate, or an unknown protocol.
+        EvaluationError: nothing to evaluate, an unknown protocol or source.
         CollectionError: the collection is missing or unreadable.
         BundleError: a bundle is not installed.
     """
@@ -105,7 +107,8 @@ def _finish(request: Request, setting: Setting, findings: Findings, console: Con
         wide.print(shown)
     if not request.limit:
         # Figures of a part of the images would pass for those of all.
-        add_figures(request.figures, figures(findings.outcomes))
+        found = figures_by_source(findings.outcomes) if request.sources else figures(findings.outcomes)
+        add_figures(request.figures, found)
     console.print(f"report: {request.out / 'report.md'}", soft_wrap=True)
 
 
@@ -137,8 +140,12 @@ def _chosen_names(request: Request) -> list[tuple[str, str]]:
     for entry in read_index(request.data):
         if entry.get("split", "test") == request.split and entry.get("targets"):
             by_source.setdefault(entry["source"], []).append((entry["source"], entry["name"]))
+    unknown = sorted(set(request.sources) - set(by_source))
+    if unknown:
+        there = ", ".join(by_source) or "none"
+        raise EvaluationError(f"no source {', '.join(unknown)} with split {request.split!r}; there are: {there}")
     names = []
-    for entries in by_source.values():
+    for entries in (by_source[name] for name in dict.fromkeys(request.sources or by_source)):
         step = len(entries) / request.limit if request.limit else 1.0
         count = min(request.limit or len(entries), len(entries))
         names += [entries[int(number * max(step, 1.0))] for number in range(count)]

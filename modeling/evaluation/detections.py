@@ -16,9 +16,9 @@ from hilum.errors import HilumError
 from hilum.masks import bounding_box
 from hilum.types import BoolMask, Box, Prompt
 from modeling.evaluation import geometry
+from modeling.evaluation.case import Case, Trial
 from modeling.evaluation.outcome import Outcome, measured
 from modeling.evaluation.predictor import Predictor
-from modeling.evaluation.protocols import Case, Trial
 from modeling.evaluation.studies import DETECTED
 from modeling.sample import Sample
 

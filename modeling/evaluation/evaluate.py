@@ -7,10 +7,11 @@ import numpy as np
 
 from hilum.serving.calibration import ScoreCalibration
 from hilum.types import BoolMask, Box, Prompt
+from modeling.evaluation.case import Case
 from modeling.evaluation.detections import evaluate_detections
 from modeling.evaluation.outcome import Outcome, measured
 from modeling.evaluation.predictor import Predictor
-from modeling.evaluation.protocols import GROUPS, Case, available
+from modeling.evaluation.protocols import GROUPS, available
 from modeling.sample import Sample
 
 WORST_KEPT = 8
@@ -82,9 +83,12 @@ def evaluate(
         findings.small += sum(case.small for case in cases)
         for predictor in predictors:
             predictor.set_image(sample)
-            for case in cases:
+        # Every model answers about a target before the next one, so that models share the few regions that are kept.
+        for case in cases:
+            for predictor in predictors:
                 _evaluate_case(findings, predictor, case, groups)
-            if detections is not None:
+        if detections is not None:
+            for predictor in predictors:
                 findings.outcomes += evaluate_detections(predictor, sample, detections.get(sample.name, ()))
         findings.images += 1
         on_image(findings.images)

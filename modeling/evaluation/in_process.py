@@ -4,8 +4,9 @@ The definition is services/encoder/preprocess.py and services/decoder; a test ho
 written again, with torch's own interpolation, because modeling must not import the services.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,9 @@ from modeling.sample import Sample
 
 _PADDING, _BACKGROUND, _FOREGROUND, _BOX_MIN, _BOX_MAX = -1.0, 0.0, 1.0, 2.0, 3.0
 _MAX_BATCH = 8
-_MAX_REGIONS = 64
+# Of one image: a target takes up to four regions beside the whole image. An embedding has 4 MB, a view 10 MB more.
+_EMBEDDINGS_KEPT = 16
+_VIEWS_KEPT = 6
 _MASKS = {"single": slice(0, 1), "three": slice(1, 4), "four": slice(0, 4)}
 
 Tensors = dict[str, NDArray[np.float32]]
@@ -55,7 +58,7 @@ class View:
 
 
 class ImageEncoder:
-    """A bundle's encoder; it keeps the embeddings of the last image and its regions, for several decoders to share.
+    """A bundle's encoder; it keeps embeddings of the last image, the latest regions', for several decoders to share.
 
     Args:
         bundle: any bundle of this encoder's revision.
@@ -66,7 +69,6 @@ class ImageEncoder:
         self._manifest = bundle.manifest
         self._session = session(bundle.graph("image_encoder"), threads)
         self._image: NDArray[np.uint8] | None = None
-        self._known: dict[Region | None, Encoded] = {}
 
     def __call__(self, image: NDArray[np.uint8], aspect: float = 1.0, region: Region | None = None) -> Encoded:
         """Encode an image (height, width) or (height, width, 3), or a region of it.
@@ -76,18 +78,17 @@ class ImageEncoder:
             aspect: its pixels' height by width.
             region: what to encode; the whole image where None.
         """
-        if self._image is not image or len(self._known) >= _MAX_REGIONS:
-            self._image, self._known = image, {}
-        if region not in self._known:
-            rows, columns = slices(region) if region else (slice(None), slice(None))
-            self._known[region] = self._encode(image[rows, columns], aspect)
-        return self._known[region]
+        if self._image is not image:
+            self._image = image
+            self._encoded = lru_cache(_EMBEDDINGS_KEPT)(partial(self._encode, image, aspect))
+        return self._encoded(region)
 
-    def _encode(self, image: NDArray[np.uint8], aspect: float) -> Encoded:
-        planes, size = network_input(image, self._manifest, aspect)
+    def _encode(self, image: NDArray[np.uint8], aspect: float, region: Region | None) -> Encoded:
+        pixels = image if region is None else image[slices(region)]
+        planes, size = network_input(pixels, self._manifest, aspect)
         name = self._session.get_inputs()[0].name
         embedding: NDArray[np.float32] = self._session.run(None, {name: planes})[0]
-        return Encoded(embedding, (image.shape[0], image.shape[1]), size)
+        return Encoded(embedding, (pixels.shape[0], pixels.shape[1]), size)
 
 
 class BundlePredictor:
@@ -106,7 +107,7 @@ class BundlePredictor:
         self._prompts = session(bundle.graph("mask_decoder_prompts"), threads)
         self._decoder = session(bundle.graph("mask_decoder"), threads)
         self._decoder_with_mask = session(bundle.graph("mask_decoder_with_mask"), threads)
-        self._view: View | None = None
+        self._views: Callable[[Region | None], View] | None = None
 
     @property
     def name(self) -> str:
@@ -134,17 +135,20 @@ class BundlePredictor:
         return self.manifest.calibration
 
     def set_image(self, sample: Sample) -> None:
-        """Encode an image, unless the shared encoder has just done so."""
-        self._view = self.view(sample)
+        """Take an image; it is encoded, unless the shared encoder has just done so, when it is asked about."""
+        self._views = lru_cache(_VIEWS_KEPT)(partial(self._prepared, sample))
 
     def predict(self, prompts: Sequence[Prompt], candidates: Candidates = "single") -> Answers:
         """Answer prompts on the whole image."""
-        if self._view is None:
-            raise RuntimeError("set_image comes first")
-        return self.answer(self._view, prompts, candidates)
+        return self.answer(self.view(None), prompts, candidates)
 
-    def view(self, sample: Sample, region: Region | None = None) -> View:
-        """An image, or a region of one, ready for prompts in its own pixels."""
+    def view(self, region: Region | None) -> View:
+        """The image, or a region of it, ready for prompts in its own pixels."""
+        if self._views is None:
+            raise RuntimeError("set_image comes first")
+        return self._views(region)
+
+    def _prepared(self, sample: Sample, region: Region | None) -> View:
         encoded = self._encoder(sample.image, pixel_aspect(sample), region)
         return View(encoded, run(self._image, {"image_embedding": encoded.embedding}))
 

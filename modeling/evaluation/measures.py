@@ -73,6 +73,19 @@ class Counts:
         return _share(2 * self.tp, 2 * self.tp + self.fp + self.fn, True)
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a mask lies.
+
+    Attributes:
+        centre: (x, y) of its centre of mass, pixels.
+        diameter: its longest, in the unit of the spacing it was measured with.
+    """
+
+    centre: tuple[float, float]
+    diameter: float
+
+
 def overlap(truth: BoolMask, mask: BoolMask) -> dict[str, float]:
     """Pixel counts and the measures made of them."""
     counts = Counts.of(truth, mask)
@@ -101,21 +114,26 @@ def surfaces(truth: BoolMask, mask: BoolMask, spacing: tuple[float, float] = (1.
     }
 
 
-def placement(truth: BoolMask, mask: BoolMask, spacing: tuple[float, float] = (1.0, 1.0)) -> dict[str, float]:
-    """How far the mask's centre lies from the target's, and by how much its longest diameter is off (signed).
+def place(mask: BoolMask, spacing: tuple[float, float] = (1.0, 1.0)) -> Place | None:
+    """Where a mask (height, width) lies, its pixel centres (x, y) spacing apart; None for an empty one."""
+    centre, diameter = centroid(mask), longest_diameter(mask, spacing)
+    return None if centre is None or diameter is None else Place(centre, diameter.length)
+
+
+def placement(truth: Place, found: Place | None, spacing: tuple[float, float] = (1.0, 1.0)) -> dict[str, float]:
+    """How far a mask's centre lies from its target's, and by how much its longest diameter is off (signed).
 
     Args:
-        truth: (height, width), not empty.
-        mask: (height, width); both errors are NaN where it is empty.
+        truth: of the target.
+        found: of the mask; both errors are NaN where that is empty.
         spacing: (x, y) of pixel centres, mm or 1: the errors' unit.
     """
     unit = "mm" if spacing != (1.0, 1.0) else "px"
-    centre, found = centroid(truth), centroid(mask)
-    length, measured = longest_diameter(truth, spacing), longest_diameter(mask, spacing)
-    if centre is None or found is None or length is None or measured is None:
+    if found is None:
         return {f"centre_error_{unit}": math.nan, f"diameter_error_{unit}": math.nan}
-    offset = math.hypot((found[0] - centre[0]) * spacing[0], (found[1] - centre[1]) * spacing[1])
-    return {f"centre_error_{unit}": offset, f"diameter_error_{unit}": measured.length - length.length}
+    x, y = found.centre[0] - truth.centre[0], found.centre[1] - truth.centre[1]
+    offset = math.hypot(x * spacing[0], y * spacing[1])
+    return {f"centre_error_{unit}": offset, f"diameter_error_{unit}": found.diameter - truth.diameter}
 
 
 def against_box(truth: Box, mask: BoolMask, drawn: Box | None) -> dict[str, float]:

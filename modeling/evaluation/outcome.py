@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from modeling.evaluation import measures
-from modeling.evaluation.protocols import Case, Trial
+from modeling.evaluation.case import Case, Trial
 from modeling.evaluation.statistics import Interval, macro_interval, mean_interval
 
 
@@ -50,12 +50,13 @@ def measured(model: str, case: Case, trial: Trial) -> Outcome:
     """
     sample, truth = case.sample, case.target.mask
     values = {"score": trial.score}
-    if truth is None:
+    if truth is None or case.place is None:
         values |= measures.against_box(case.target.box, trial.mask, trial.prompt.box)
     else:
         spacing = sample.spacing_mm or (1.0, 1.0)
         overlap = measures.overlap(truth, trial.mask)
-        values |= measures.placement(truth, trial.mask, spacing) | {"touches": float(overlap["tp"] > 0)}
+        values |= measures.placement(case.place, measures.place(trial.mask, spacing), spacing)
+        values |= {"touches": float(overlap["tp"] > 0)}
         values |= {name: overlap[name] for name in ("found", "empty")}
         if not case.small:
             values |= overlap | measures.surfaces(truth, trial.mask, spacing) | case.factors

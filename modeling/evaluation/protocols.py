@@ -4,103 +4,27 @@ docs/concepts/evaluation.md defines every protocol in words. A prompt depends on
 the protocol only: every model gets the same prompts, in any order, on any subset.
 """
 
-import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hilum.types import BoolMask, Box, Point, Prompt
+from hilum.types import BoolMask, Point, Prompt
 from modeling.evaluation import geometry
-from modeling.evaluation.factors import factors
-from modeling.evaluation.predictor import Predictor
-from modeling.sample import Sample, Target
+from modeling.evaluation.case import Case, Trial
+from modeling.evaluation.predictor import Candidates, Predictor
+from modeling.evaluation.refinement import follow_intensities
 
-SEED = 20241
-JITTER_PX = 5.0
-RANDOM_CLICKS = 5
 GROUND_MARGIN_PX, GROUND_SHIFT_PX, GROUND_SCALE = 20.0, 30.0, 0.10
 MOST_CLICKS = 20
-MINIMUM_AREA_PX = 20
 SHOWN_CLICKS = (1, 3, 5, 10, 20)
 FEW_CLICKS = (3, 5)
 MANY_POINTS = 10
 GRID_SIDE = 16
 GRID_BATCH = 8
-
-
-@dataclass(frozen=True, eq=False)
-class Case:
-    """A target in its image.
-
-    Attributes:
-        sample: the image.
-        number: which of its targets.
-        fixed_side: side in pixels of the baseline's box at a click.
-    """
-
-    sample: Sample
-    number: int
-    fixed_side: float
-
-    @property
-    def target(self) -> Target:
-        """What is to be found."""
-        return self.sample.targets[self.number]
-
-    @cached_property
-    def small(self) -> bool:
-        """Whether the target's mask is too small for measures of overlap."""
-        mask = self.target.mask
-        return mask is not None and int(np.count_nonzero(mask)) < MINIMUM_AREA_PX
-
-    @cached_property
-    def factors(self) -> dict[str, float]:
-        """What makes the target hard; empty where only its box is known."""
-        return {} if self.target.mask is None else factors(self.sample.image, self.target.mask)
-
-    @property
-    def mask(self) -> BoolMask:
-        """The target's mask; where only a box is known, that box filled."""
-        mask = self.target.mask
-        return geometry.filled(self.target.box, self.sample.size) if mask is None else mask
-
-    def random(self, protocol: str) -> np.random.Generator:
-        """The protocol's own source of chance on this target."""
-        name = f"{self.sample.source}/{self.sample.name}/{self.number}/{protocol}"
-        return np.random.default_rng([SEED, zlib.crc32(name.encode())])
-
-    def random_clicks(self) -> list[Point]:
-        """Five pixels of the target, without repetition where it has as many."""
-        pixels = np.argwhere(self.mask)
-        chosen = self.random("click").choice(len(pixels), RANDOM_CLICKS, replace=len(pixels) < RANDOM_CLICKS)
-        return [Point(float(x), float(y)) for y, x in pixels[chosen]]
-
-    def jittered_box(self) -> Box:
-        """The box, each edge moved by up to 5 px."""
-        return geometry.jittered(self.target.box, JITTER_PX, self.sample.size, self.random("box jittered"))
-
-
-@dataclass(frozen=True, eq=False)
-class Trial:
-    """One answer to be measured.
-
-    Attributes:
-        protocol: what it answers.
-        mask: (height, width) bool.
-        prompt: what was asked.
-        score: the model's own estimate of the mask's IoU; NaN where no model answered.
-        clicks: how many clicks the first mask of IoU .85 and .90 took, 20 where none did; None outside click series.
-    """
-
-    protocol: str
-    mask: BoolMask
-    prompt: Prompt
-    score: float = float("nan")
-    clicks: tuple[int, int] | None = None
+# Labels with this word are bright targets, which refinement is made for.
+STONE = "stone"
 
 
 Group: TypeAlias = Callable[[Predictor, Case], Iterator[Trial]]
@@ -134,9 +58,9 @@ def ground(predictor: Predictor, case: Case) -> Iterator[Trial]:
 
 
 def click(predictor: Predictor, case: Case) -> Iterator[Trial]:
-    """One click: five random pixels, each alone, and the deepest point of the target."""
+    """One click: five random pixels (one with regions), each alone, and the deepest point of the target."""
     truth = case.target.mask
-    prompts = [Prompt((point,)) for point in case.random_clicks()]
+    prompts = _single_clicks(predictor, case)
     answers = predictor.predict(prompts, "four")
     for row, prompt in enumerate(prompts):
         yield Trial("click, single mask", answers.masks[row, 0], prompt, float(answers.scores[row, 0]))
@@ -179,6 +103,22 @@ def points(predictor: Predictor, case: Case) -> Iterator[Trial]:
     prompt = Prompt(tuple(drawn))
     answers = predictor.predict([prompt])
     yield Trial("20 points", answers.masks[0, 0], prompt, float(answers.scores[0, 0]))
+
+
+def refined(predictor: Predictor, case: Case) -> Iterator[Trial]:
+    """Stones only: the jittered box and the random clicks again, each mask refined as the decoder service does it."""
+    if STONE not in case.target.label.lower() or case.sample.image.ndim != 2:
+        return
+    asked: tuple[tuple[str, list[Prompt], Candidates], ...] = (
+        ("box jittered, refined", [Prompt(box=case.jittered_box())], "single"),
+        ("click, refined", _single_clicks(predictor, case), "three"),
+    )
+    for protocol, prompts, candidates in asked:
+        answers = predictor.predict(prompts, candidates)
+        for row, prompt in enumerate(prompts):
+            first = int(answers.scores[row].argmax())
+            mask = follow_intensities(answers.masks[row, first], prompt.box, case.sample.image)
+            yield Trial(protocol, mask, prompt, float(answers.scores[row, first]))
 
 
 def everything(predictor: Predictor, case: Case) -> Iterator[Trial]:
@@ -226,6 +166,7 @@ GROUPS: dict[str, tuple[Group, frozenset[str]]] = {
     "click": (click, frozenset({"points"})),
     "clicks": (clicks, frozenset({"points"})),
     "points": (points, frozenset({"points"})),
+    "refined": (refined, frozenset({"box", "points"})),
     "baselines": (baselines, frozenset({"box"})),
     "none": (no_prompt, frozenset()),
     "everything": (everything, frozenset({"points"})),
@@ -233,7 +174,7 @@ GROUPS: dict[str, tuple[Group, frozenset[str]]] = {
 
 
 # A region is encoded for nearly every prompt: a series of twenty clicks would cost forty encodings.
-CLOSE_GROUPS = ("box", "click")
+CLOSE_GROUPS = ("box", "click", "refined")
 
 
 def available(predictor: Predictor, group: str) -> bool:
@@ -264,6 +205,12 @@ def click_series(predictor: Predictor, truth: BoolMask, first: Point, count: int
         low_res = answers.low_res[0, 0]
         trials.append(Trial("", answers.masks[0, 0], prompt, float(answers.scores[0, 0])))
     return trials
+
+
+def _single_clicks(predictor: Predictor, case: Case) -> list[Prompt]:
+    """One prompt for each random click; the first only where each costs the encoding of a region."""
+    asked = case.random_clicks()[:1] if predictor.looks_closely else case.random_clicks()
+    return [Prompt((point,)) for point in asked]
 
 
 def _first_and_best(predictor: Predictor, protocol: str, where: Point, truth: BoolMask | None) -> Iterator[Trial]:

@@ -4,15 +4,16 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from modeling.evaluation import studies, tables
+from modeling.evaluation.case import MINIMUM_AREA_PX, SEED
 from modeling.evaluation.difficulty import factor_table
 from modeling.evaluation.evaluate import Findings
 from modeling.evaluation.outcome import Outcome, chosen, macro_mean
 from modeling.evaluation.page import html
-from modeling.evaluation.protocols import MINIMUM_AREA_PX, SEED
 from modeling.evaluation.score import score_table
 from modeling.evaluation.statistics import RESAMPLES
 from modeling.evaluation.tables import Table
@@ -45,7 +46,8 @@ class Setting:
             f"- {findings.small} targets of fewer than {MINIMUM_AREA_PX} px, measured by centre and diameter only",
             f"- seed of prompts {SEED}, {RESAMPLES} resamples of patients",
             f"- fixed-size box at the click: side {self.fixed_side:.0f} px, the median of the {self.fixed_side_from}",
-            f"- prompts refused, or not asked with regions: {'; '.join(refused) or 'none'}",
+            "- with regions one random click a target, not five; prompts refused, or not asked with regions: "
+            f"{'; '.join(refused) or 'none'}",
         ]
 
 
@@ -56,6 +58,8 @@ def all_tables(findings: Findings) -> list[Table]:
         tables.dice_by_source,
         tables.measures_by_protocol,
         tables.differences,
+        tables.conditions,
+        tables.leaving_out,
         tables.clicks_needed,
         tables.boxes_only,
         tables.millimetres,
@@ -77,14 +81,23 @@ def markdown(setting: Setting, findings: Findings, shown: Sequence[Table]) -> st
 
 def figures(outcomes: Sequence[Outcome]) -> dict[str, float]:
     """Flat accuracy_* figures: macro means of Dice (box IoU where no masks are known) by model and protocol."""
+    return _figures("accuracy", outcomes, ("dice", "box_iou", "box_gain", "hit"))
+
+
+def figures_by_source(outcomes: Sequence[Outcome]) -> dict[str, float]:
+    """Flat accuracy_SOURCE_* figures of each source by itself, centre and diameter among them.
+
+    A macro mean over some of the sources would pass for the one over all.
+    """
     found: dict[str, float] = {}
-    for model in tables.models_of(outcomes):
-        for protocol in tables.protocols_of(outcomes):
-            here = chosen(outcomes, model=model, protocol=protocol)
-            for measure in ("dice", "box_iou", "box_gain", "hit"):
-                mean = macro_mean(here, measure)
-                if mean.count:
-                    found[f"accuracy_{_word(protocol)}_{measure}_{_word(model)}"] = mean.value
+    measures = ("dice", "box_iou", "box_gain", "hit", "centre_error_mm", "diameter_error_mm")
+    for source in sorted({it.source for it in outcomes}):
+        here, prefix = chosen(outcomes, source=source), f"accuracy_{_word(source)}"
+        found |= _figures(prefix, here, measures)
+        for protocol, model in product(tables.PLACED, tables.models_of(here)):
+            placed = [it for it in chosen(here, protocol=protocol, model=model) if "touches" in it.values]
+            for name, share in zip(("missed", "false"), tables.missed_and_false(placed), strict=True):
+                found[f"{prefix}_{_word(protocol)}_{name}_{_word(model)}"] = share
     return found
 
 
@@ -110,6 +123,17 @@ def add_figures(path: Path, found: dict[str, float]) -> None:
     known: dict[str, object] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     known |= {name: float(f"{value:.4g}") for name, value in found.items() if math.isfinite(value)}
     path.write_text(json.dumps(dict(sorted(known.items())), indent=2) + "\n", encoding="utf-8")
+
+
+def _figures(prefix: str, outcomes: Sequence[Outcome], measures: Sequence[str]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for model, protocol in product(tables.models_of(outcomes), tables.protocols_of(outcomes)):
+        here = chosen(outcomes, model=model, protocol=protocol)
+        for measure in measures:
+            mean = macro_mean(here, measure)
+            if mean.count:
+                found[f"{prefix}_{_word(protocol)}_{measure}_{_word(model)}"] = mean.value
+    return found
 
 
 def _word(name: str) -> str:

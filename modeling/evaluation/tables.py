@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,10 @@ from modeling.evaluation.outcome import Outcome, chosen, image_mean, macro_mean,
 from modeling.evaluation.protocols import MOST_CLICKS
 from modeling.evaluation.statistics import Interval, clopper_pearson, pooled_interval
 
+# What few clicks are held against, from the least that is expected to the most; then what a full box would give.
+CONDITIONS = ("fixed-size box at the click", "click", "3 clicks", "5 clicks")
+PLACED = ("box", "box jittered", "box jittered, refined", "click", "click, refined", "deepest click")
+LEFT_OUT = ("click", "click, best of three", "box jittered")
 NOT_AVAILABLE = "not available"
 MACRO = "all sources, macro mean"
 
@@ -119,6 +124,46 @@ def differences(outcomes: Sequence[Outcome]) -> Table:
     return Table("Paired comparison", note, header, tuple(rows))
 
 
+def conditions(outcomes: Sequence[Outcome]) -> Table:
+    """Whether more clicks are better, and one better than a box of fixed size around it, by source and model."""
+    rows = []
+    shown = (*CONDITIONS, "filled box")
+    masks = [it for it in _with_masks(outcomes) if it.protocol in shown]
+    for source in [*sorted({it.source for it in masks}), MACRO]:
+        for model in models_of(masks):
+            here = _of(chosen(masks, model=model), source)
+            means = {name: macro_mean(chosen(here, protocol=name), "dice") for name in shown}
+            if all(mean.count for mean in means.values()):
+                pairs = [(less, more) for less, more in pairwise(CONDITIONS) if means[more].value <= means[less].value]
+                verdict = "; ".join(f"no: {more} not above {less}" for less, more in pairs) or "yes"
+                rows.append((source, model, *(f"{mean.value:.3f}" for mean in means.values()), verdict))
+    note = (
+        "Dice, means over images as in the first table; one click is the first choice of three, over all random "
+        "clicks, 3 and 5 clicks go on from the first of them. In order: one click is better than the model's answer to "
+        "a box of fixed size at that click, three clicks better than one, five better than three."
+    )
+    return Table("Few clicks", note, ("source", "model", *shown, "in order"), tuple(rows))
+
+
+def leaving_out(outcomes: Sequence[Outcome]) -> Table:
+    """Macro means of Dice without each source in turn."""
+    rows = []
+    masks = [it for it in _with_masks(outcomes) if it.protocol in LEFT_OUT]
+    sources = sorted({it.source for it in masks})
+    for left_out in ["none", *sources] if len(sources) > 1 else []:
+        for model in models_of(masks):
+            here = chosen(masks, model=model)
+            cells = []
+            for name in LEFT_OUT:
+                with_all = chosen(here, protocol=name)
+                mean = macro_mean([it for it in with_all if it.source != left_out], "dice")
+                change = mean.value - macro_mean(with_all, "dice").value
+                cells.append(f"{_plain(mean)} ({change:+.3f})" if mean.count else NOT_AVAILABLE)
+            rows.append((left_out, model, *cells))
+    note = "Dice, mean over the other sources' means, and its change from the mean over all: what one source carries."
+    return Table("Leaving one source out", note, ("left out", "model", *LEFT_OUT), tuple(rows))
+
+
 def clicks_needed(outcomes: Sequence[Outcome]) -> Table:
     """Clicks to IoU .85 and .90 (NoC), 20 where not reached."""
     rows = []
@@ -156,26 +201,31 @@ def boxes_only(outcomes: Sequence[Outcome]) -> Table:
 
 
 def millimetres(outcomes: Sequence[Outcome]) -> Table:
-    """Errors of centre and longest diameter, and objects missed."""
+    """Errors of centre and longest diameter, objects missed and false ones; refined masks beside the model's."""
     rows = []
     here = [it for it in outcomes if "centre_error_mm" in it.values]
-    for protocol in [name for name in protocols_of(here) if name in ("box", "box jittered", "click", "deepest click")]:
-        for source in sorted({it.source for it in here}):
-            for model in models_of(here):
-                mine = chosen(here, protocol=protocol, model=model, source=source)
-                if mine:
-                    diameters = [abs(it.values["diameter_error_mm"]) for it in mine]
-                    missed = mean_of(it.values["found"] == 0 for it in mine)
-                    false = mean_of(not it.values["touches"] and not it.values["empty"] for it in mine)
-                    figures = (str(image_mean(mine, "centre_error_mm")), str(image_mean(mine, "diameter_error_mm")))
-                    absolute = f"{np.nanmean(diameters):.2f}" if np.isfinite(diameters).any() else "-"
-                    rows.append((protocol, source, model, *figures, absolute, f"{missed:.2f}", f"{false:.2f}"))
+    for source, protocol, model in product(sorted({it.source for it in here}), PLACED, models_of(here)):
+        mine = chosen(here, protocol=protocol, model=model, source=source)
+        if mine:
+            diameters = [abs(it.values["diameter_error_mm"]) for it in mine]
+            means = (str(image_mean(mine, "centre_error_mm")), str(image_mean(mine, "diameter_error_mm")))
+            absolute = f"{np.nanmean(diameters):.2f}" if np.isfinite(diameters).any() else "-"
+            targets = str(len({(it.sample, it.target) for it in mine}))
+            shares = (f"{share:.2f}" for share in missed_and_false(mine))
+            rows.append((source, protocol, model, *means, absolute, *shares, targets))
     note = (
-        "Where the spacing is known; longest (Feret) diameter, signed and absolute; missed: IoU below .5; false: a "
-        "mask that does not touch its target."
+        "Where the spacing is known, targets of fewer than 20 px among them; longest (Feret) diameter, signed and "
+        "absolute; missed: IoU below .5; false: a mask that does not touch its target. Refined: moved to the "
+        "intensities around it as the decoder service does on request; stones only."
     )
-    header = ("protocol", "source", "model", "centre error mm", "diameter error mm", "absolute", "missed", "false")
-    return Table("Centre and diameter", note, header, tuple(rows))
+    header = ("centre error mm", "diameter error mm", "absolute", "missed", "false", "targets")
+    return Table("Centre and diameter", note, ("source", "protocol", "model", *header), tuple(rows))
+
+
+def missed_and_false(outcomes: Sequence[Outcome]) -> tuple[float, float]:
+    """Share of answers with IoU below .5, and of those that have pixels and do not touch their target."""
+    missed = mean_of(it.values["found"] == 0 for it in outcomes)
+    return missed, mean_of(not it.values["touches"] and not it.values["empty"] for it in outcomes)
 
 
 def mean_of(flags: Iterable[bool]) -> float:

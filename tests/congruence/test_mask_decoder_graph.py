@@ -177,7 +177,8 @@ def test_the_rewritten_decoder_trains_the_weights_as_segment_anythings_would(wit
 
     def gradients(masks: Tensor, scores: Tensor) -> dict[str, Tensor]:
         model.zero_grad()
-        (masks.sigmoid().square().mean((0, 2, 3)).sum() + scores.square().sum()).backward()
+        loss = masks.sigmoid().square().mean((0, 2, 3)).sum() + scores.square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return {name: weight.grad.clone() for name, weight in weights.items() if weight.grad is not None}
 
     sparse, dense = model.prompt_encoder((coords, labels), box, mask if with_mask else None)

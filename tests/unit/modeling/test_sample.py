@@ -66,3 +66,10 @@ def test_a_damaged_collection_is_refused_with_its_file(tmp_path: Path, damage: s
         index.write_text(json.dumps(known))
     with pytest.raises(CollectionError, match=r"index\.json"):
         list(read_collection(tmp_path))
+
+
+def test_two_samples_of_one_name_are_refused(tmp_path: Path) -> None:
+    """One would overwrite the other's file: nothing is indexed, and the name is said."""
+    with pytest.raises(CollectionError, match="'a'"):
+        write_collection(tmp_path, [_sample("a"), _sample("a", colour=True)])
+    assert not (tmp_path / "index.json").exists()

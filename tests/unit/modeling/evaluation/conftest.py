@@ -19,11 +19,12 @@ class BoxFiller:
 
     name = "box-filler"
     kinds = PromptKinds(points=True, box=True, mask_input=True)
-    looks_closely = False
     calibration: Mapping[str, ScoreCalibration] = MappingProxyType({})
 
-    def __init__(self, *, refuses: bool = False, kinds: PromptKinds = kinds, name: str = name) -> None:
-        self.name, self.kinds, self.refuses = name, kinds, refuses
+    def __init__(
+        self, *, refuses: bool = False, looks_closely: bool = False, kinds: PromptKinds = kinds, name: str = name
+    ) -> None:
+        self.name, self.kinds, self.refuses, self.looks_closely = name, kinds, refuses, looks_closely
         self.asked: list[Prompt] = []
         self._size = (0, 0)
 

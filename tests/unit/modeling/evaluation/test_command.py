@@ -1,11 +1,13 @@
 """modeling.evaluation.command and detections: what is evaluated, and what is refused in one line."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from hilum.serving.bundle import Bundle
 from hilum.types import Box
 from modeling.evaluation.command import DEFAULT_GROUPS, EvaluationError, Request, run
 from modeling.evaluation.detections import DetectionsError, read_detections
@@ -15,7 +17,7 @@ from modeling.sample import CollectionError, Sample, write_collection
 @pytest.fixture
 def request_for(tmp_path: Path) -> Request:
     return Request(
-        (), tmp_path / "data", "test", "", False, None, DEFAULT_GROUPS, 0, tmp_path / "out", tmp_path / "bench.json"
+        (), tmp_path / "data", "test", (), "", False, None, DEFAULT_GROUPS, 0, tmp_path / "out", tmp_path / "bench.json"
     )
 
 
@@ -28,8 +30,29 @@ def test_what_cannot_be_evaluated_is_said(request_for: Request, sample: Sample) 
         run(replace(request_for, groups=("boxes",)), Console())
     with pytest.raises(EvaluationError, match="no samples with split 'validation'"):
         run(replace(request_for, split="validation"), Console())
+    with pytest.raises(EvaluationError, match="no source drawing with split 'test'; there are: drawings"):
+        run(replace(request_for, sources=("drawing",)), Console())
     with pytest.raises(EvaluationError, match="name a bundle"):
         run(request_for, Console())
+
+
+def test_some_sources_have_figures_of_their_own(
+    request_for: Request, sample: Sample, lite_medsam_bundle: Bundle
+) -> None:
+    """A run on one source evaluates no other, and leaves the figures of the run on all sources as they are."""
+    write_collection(request_for.data, [sample, replace(sample, name="other", source="sketches")])
+    request = replace(request_for, bundles=[str(lite_medsam_bundle.folder)], groups=("box",))
+    run(request, Console(quiet=True))
+    whole = json.loads(request.figures.read_text())
+    assert "accuracy_box_dice_lite_medsam" in whole
+    run(replace(request, sources=("sketches",)), Console(quiet=True))
+    outcomes = json.loads((request.out / "report.json").read_text())["outcomes"]
+    assert {it["source"] for it in outcomes} == {"sketches"}
+    both = json.loads(request.figures.read_text())
+    assert {name: both[name] for name in whole} == whole
+    added = set(both) - set(whole)
+    assert all(name.startswith("accuracy_sketches_") for name in added)
+    assert "accuracy_sketches_box_jittered_missed_lite_medsam" in added
 
 
 def test_everything_mode_is_asked_for_by_name() -> None:

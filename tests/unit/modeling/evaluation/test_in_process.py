@@ -8,6 +8,7 @@ from hilum.types import Box, Identity, Image, Point, Prompt
 from modeling.evaluation import geometry
 from modeling.evaluation.close_looks import CloseLooks
 from modeling.evaluation.in_process import BundlePredictor, open_bundles
+from modeling.evaluation.predictor import Predictor
 from modeling.evaluation.protocols import GROUPS, available
 from modeling.sample import Sample, mask_target
 from services.decoder.mask_decoder import OnnxMaskDecoder
@@ -87,10 +88,25 @@ def test_answers_do_not_depend_on_company(predictor: BundlePredictor, drawn: Sam
         assert np.count_nonzero(single.masks[0, 0] != together.masks[index, 0]) <= 5
 
 
-def test_bundles_of_one_encoder_share_it(lite_medsam_bundle: Bundle) -> None:
-    """Two bundles with the same encoder revision encode an image once."""
-    first, second = open_bundles([lite_medsam_bundle, lite_medsam_bundle])
-    assert first._encoder is second._encoder
+def test_bundles_of_one_encoder_share_it(lite_medsam_bundle: Bundle, drawn: Sample) -> None:
+    """Two bundles with the same encoder revision encode an image, and each of its regions, once."""
+    bundles = open_bundles([lite_medsam_bundle, lite_medsam_bundle])
+    assert bundles[0]._encoder is bundles[1]._encoder
+    models: list[Predictor] = [*bundles, *map(CloseLooks, bundles)]
+    for model in models:
+        model.set_image(drawn)
+        model.predict([Prompt(box=Box(96, 86, 104, 94))])
+    counted = bundles[0]._encoder._encoded.cache_info()
+    assert (counted.misses, counted.hits) == (2, 2)
+    assert counted.maxsize
+
+
+def test_without_an_image_nothing_is_answered(lite_medsam_bundle: Bundle) -> None:
+    """A prompt before any image is a mistake of the caller, and is said to be."""
+    (predictor,) = open_bundles([lite_medsam_bundle])
+    for model in (predictor, CloseLooks(predictor)):
+        with pytest.raises(RuntimeError, match="set_image comes first"):
+            model.predict(PROMPTS[:1])
 
 
 def test_a_small_target_is_looked_at_closely(predictor: BundlePredictor) -> None:
@@ -106,4 +122,4 @@ def test_a_small_target_is_looked_at_closely(predictor: BundlePredictor) -> None
         fits.append(geometry.iou(stone, model.predict([Prompt(box=sample.targets[0].box)]).masks[0, 0]))
     assert fits[1] > fits[0]
     assert CloseLooks(predictor).kinds.mask_input is False
-    assert [name for name in GROUPS if available(CloseLooks(predictor), name)] == ["box", "click"]
+    assert [name for name in GROUPS if available(CloseLooks(predictor), name)] == ["box", "click", "refined"]

@@ -21,6 +21,13 @@ def _square(row: int, column: int, side: int, size: int = 64) -> BoolMask:
     return mask
 
 
+def _placement(mask: BoolMask, spacing: tuple[float, float]) -> dict[str, float]:
+    """Of a mask against a square of 20 px at (20, 20)."""
+    truth = measures.place(_square(20, 20, 20), spacing)
+    assert truth is not None
+    return measures.placement(truth, measures.place(mask, spacing), spacing)
+
+
 @settings(deadline=None)
 @given(MASKS, MASKS)
 def test_measures_of_one_mask_keep_their_relations(truth: BoolMask, mask: BoolMask) -> None:
@@ -84,12 +91,11 @@ def test_surfaces_at_the_image_border() -> None:
 
 def test_placement_in_millimetres() -> None:
     """Centre and diameter errors are in mm of the spacing, x and y each by their own; the diameter's sign is kept."""
-    truth = _square(20, 20, 20)
-    moved = measures.placement(truth, _square(24, 23, 20), (2.0, 0.5))
+    moved = _placement(_square(24, 23, 20), (2.0, 0.5))
     assert moved == {"centre_error_mm": pytest.approx(math.hypot(6, 2)), "diameter_error_mm": pytest.approx(0)}
-    smaller = measures.placement(truth, _square(25, 25, 10), (1.0, 1.0))
+    smaller = _placement(_square(25, 25, 10), (1.0, 1.0))
     assert smaller["diameter_error_px"] < -10
-    assert all(math.isnan(value) for value in measures.placement(truth, truth & False).values())
+    assert all(math.isnan(value) for value in _placement(np.zeros((64, 64), np.bool_), (1.0, 1.0)).values())
 
 
 def test_a_target_known_by_its_box() -> None:

@@ -1,29 +1,36 @@
 """modeling.evaluation.protocols: prompts that are the same for everyone, and what is made of the answers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from hilum.serving.bundle import PromptKinds
 from hilum.types import Point, Prompt
 from modeling.evaluation import geometry
+from modeling.evaluation.case import JITTER_PX, RANDOM_CLICKS, Case, Trial
 from modeling.evaluation.protocols import (
     GROUPS,
-    JITTER_PX,
     MOST_CLICKS,
-    RANDOM_CLICKS,
     SHOWN_CLICKS,
-    Case,
-    Trial,
     available,
     click_series,
 )
-from modeling.sample import Sample
+from modeling.evaluation.refinement import follow_intensities
+from modeling.sample import Sample, mask_target
 from tests.unit.modeling.evaluation.conftest import BoxFiller
 
 
 def _trials(predictor: BoxFiller, case: Case, group: str) -> list[Trial]:
     predictor.set_image(case.sample)
     return list(GROUPS[group][0](predictor, case))
+
+
+def _with_stone(sample: Sample) -> Sample:
+    """The drawn disc, called a stone."""
+    disc = sample.targets[0].mask
+    assert disc is not None
+    return replace(sample, targets=(mask_target("kidney stone", disc),))
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -101,6 +108,40 @@ def test_twenty_points_are_ten_on_the_target_and_ten_around_it(box_filler: BoxFi
     for point in trial.prompt.points:
         assert case.mask[int(point.y), int(point.x)] == point.foreground
         assert geometry.contains(near, (point.x, point.y))
+
+
+def test_where_regions_are_encoded_one_random_click_is_asked(sample: Sample) -> None:
+    """A model that looks closely gets the first of the five random clicks, with and without refinement."""
+    predictor, case = BoxFiller(looks_closely=True), Case(_with_stone(sample), 0, 20.0)
+    first = Prompt((case.random_clicks()[0],))
+    asked = {
+        trial.protocol: trial.prompt
+        for trial in (*_trials(predictor, case, "click"), *_trials(predictor, case, "refined"))
+    }
+    assert asked["click"] == asked["click, single mask"] == asked["click, refined"] == first
+    assert predictor.asked.count(first) == 2
+    assert len([prompt for prompt in predictor.asked if prompt.points]) == 3
+
+
+def test_masks_of_stones_are_refined(box_filler: BoxFiller, sample: Sample) -> None:
+    """The jittered box and the random clicks are asked again, and each mask becomes the bright object it lies on."""
+    case = Case(_with_stone(sample), 0, 20.0)
+    trials = _trials(box_filler, case, "refined")
+    assert [trial.protocol for trial in trials] == ["box jittered, refined"] + ["click, refined"] * RANDOM_CLICKS
+    assert geometry.iou(case.mask, trials[0].mask) > 0.99
+    plain = [*_trials(box_filler, case, "box"), *_trials(box_filler, case, "click")]
+    before = [trial for trial in plain if trial.protocol in {"box jittered", "click"}]
+    assert [trial.prompt for trial in before] == [trial.prompt for trial in trials]
+    for trial, model in zip(trials, before, strict=True):
+        assert trial.score == model.score
+        assert (trial.mask == follow_intensities(model.mask, model.prompt.box, case.sample.image)).all()
+
+
+def test_only_stones_in_grey_images_are_refined(box_filler: BoxFiller, sample: Sample) -> None:
+    """Organs are no bright objects, and colours no intensities: nothing is asked."""
+    assert _trials(box_filler, Case(sample, 0, 20.0), "refined") == []
+    coloured = replace(_with_stone(sample), image=np.repeat(sample.image[..., None], 3, axis=2))
+    assert _trials(box_filler, Case(coloured, 0, 20.0), "refined") == []
 
 
 def test_everything_mode_keeps_the_best_fit(box_filler: BoxFiller, sample: Sample) -> None:
