@@ -125,11 +125,15 @@ def test_ctrl_c_ends_with_130(picture: Path) -> None:
 
 def test_what_fails_while_ctrl_c_is_dealt_with_is_not_reported() -> None:
     """An error that a cut-off call or a closing channel raises after Ctrl-C is part of the interruption."""
-    with pytest.raises(ConnectionError) as failed:
+
+    def cut_off() -> None:
         try:
             raise KeyboardInterrupt
         finally:
             raise ConnectionError("closed")
+
+    with pytest.raises(ConnectionError) as failed:
+        cut_off()
     assert interrupted(failed.value)
     assert not interrupted(ConnectionError("closed"))
 
