@@ -163,14 +163,16 @@ def finetune_command(
         Loss, typer.Option(help="20 focal + dice (SAM), or dice + cross-entropy (SkinSAM).")
     ] = "focal_dice",
     trained: Annotated[Trained, typer.Option(help="The decoder; with LoRA in the encoder; or all.")] = "decoder",
-    steps: Annotated[int, typer.Option(min=1, help="Steps, of one image each.")] = 1600,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of the training.")] = 1600,
+    images: Annotated[int, typer.Option(min=1, help="Images of a step.")] = 1,
+    seen_anew: Annotated[bool, typer.Option("--seen-anew", help="Change images at each step; for GPUs.")] = False,
     head_steps: Annotated[int, typer.Option(min=0, help="Further steps of the head that scores masks.")] = 200,
     variants: Annotated[int, typer.Option(min=1, help="Augmented variants of each image.")] = 1,
     match_loss: Annotated[float, typer.Option(min=0, help="Weight of |Sobel - Sobel| / N.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Decides every draw.")] = 0,
     work: Annotated[Path | None, typer.Option(help="Folder kept between runs; an interrupted one goes on.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="On CPU.")] = 1,
-    device: Annotated[Device, typer.Option(help="cuda runs in bfloat16.")] = "cpu",
+    device: Annotated[Device, typer.Option(help="cuda runs in mixed precision.")] = "cpu",
 ) -> None:
     """Fine-tune an installed bundle on your data, and install the result."""
     # Needs torch, which the other commands do not.
@@ -182,10 +184,12 @@ def finetune_command(
         loss=loss,
         trained=trained,
         steps=steps,
+        images=images,
+        seen_anew=seen_anew,
         head_steps=head_steps,
         match_loss_weight=match_loss,
         seed=seed,
-        precision="bfloat16" if device == "cuda" else "float32",
+        precision="mixed" if device == "cuda" else "float32",
     )
     folder = work or Path("build") / "finetune" / name
     preparation = Preparation(seed=seed, default_variants=variants)

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import nn
 
 from hilum.serving.bundle import Bundle, PromptKinds
 from modeling.bundle_writer import WrittenBundle, write_bundle
@@ -76,11 +77,19 @@ def run(
     prepared = prepare(training, job.base, job.work / "images", job.preparation, on_prepared, threads=job.threads)
     model = load_model(job.base)
 
-    def encoder_input(image: TrainingImage) -> Tensor:
-        return torch.from_numpy(network_input(image.image, job.base.manifest)[0])
+    def encoder_input(image: TrainingImage) -> NDArray[np.float32]:
+        return network_input(image.image, job.base.manifest)[0]
 
     tuned = finetune(
-        model, prepared, job.recipe, job.work, network_input=encoder_input, device=job.device, on_step=on_step
+        model,
+        prepared,
+        job.recipe,
+        job.work,
+        network_input=encoder_input,
+        device=job.device,
+        # Images are drawn ahead beside a GPU; on a processor there is nothing to hide them behind.
+        workers=job.threads if job.device == "cuda" else 0,
+        on_step=on_step,
     )
     draw_curves(job.work / LOG_FILENAME, job.work / CURVES_FILENAME)
     return FineTuned(tuned, _lineage(job, training, prepared))

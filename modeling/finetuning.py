@@ -8,21 +8,22 @@ import copy
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from hilum.errors import HilumError
-from modeling.lesson import PromptedModel, draw_lesson, lesson_loss
+from modeling.batch import Batch, Batches, NetworkInput, batches
+from modeling.lesson import Each, Lesson, PromptedModel, draw_lesson, lesson_loss
 from modeling.lora import add_lora, merge_lora
 from modeling.recipe import Recipe
-from modeling.training_set import TrainingImage, TrainingSet
+from modeling.training_set import TrainingSet
 
 CHECKPOINT_FILENAME = "checkpoint.pt"
 LOG_FILENAME = "steps.jsonl"
@@ -43,7 +44,7 @@ class StepReport:
         step: from 0.
         steps: of the whole run.
         kind: of prompt.
-        source: of the image.
+        source: of the first image.
         loss: of the lesson.
         iou: mean IoU of the first choices.
     """
@@ -57,13 +58,6 @@ class StepReport:
 
 
 OnStep = Callable[[StepReport], None]
-
-
-class Embed(Protocol):
-    """Makes a training image's embedding (1, C, h, w)."""
-
-    def __call__(self, image: TrainingImage) -> Tensor:
-        """Look it up, or compute it with gradient."""
 
 
 @dataclass
@@ -82,8 +76,9 @@ def finetune(
     recipe: Recipe,
     folder: Path,
     *,
-    network_input: Callable[[TrainingImage], Tensor] | None = None,
+    network_input: NetworkInput | None = None,
     device: str = "cpu",
+    workers: int = 0,
     on_step: OnStep | None = None,
 ) -> nn.Module:
     """Fine-tune a model; returns the average of its weights over the last steps, in evaluation mode.
@@ -93,8 +88,9 @@ def finetune(
         training_set: what to learn from.
         recipe: how.
         folder: for checkpoint and log; a run that was interrupted there goes on.
-        network_input: (1, 3, S, S) of a training image; needed where the recipe trains the encoder.
+        network_input: (1, 3, S, S) of a training image; needed where the recipe runs the encoder.
         device: of the computation.
+        workers: processes that draw and change images ahead of the steps.
         on_step: told of every step.
 
     Raises:
@@ -102,15 +98,18 @@ def finetune(
     """
     if not len(training_set):
         raise FineTuningError("the training set is empty: there is nothing to learn from")
+    if recipe.encodes and network_input is None:
+        raise FineTuningError("this recipe runs the encoder, which needs images: give network_input")
     folder.mkdir(parents=True, exist_ok=True)
-    trained = copy.deepcopy(model).to(device)
+    trained = copy.deepcopy(model)
     _freeze(trained, recipe)
-    embed = _embedding_source(trained, recipe, network_input, device)
+    trained.to(device)
+    _derive(trained)
     run = _Run(trained, copy.deepcopy(trained), _optimizer(trained, recipe))
     identity = {"recipe": recipe.to_json(), "data": [path.name for path in training_set.paths]}
     _resume(run, folder, identity)
-    images = ImageDraw(training_set, recipe.seed)
-    for report in _steps(run, model, images, embed, recipe):
+    dataset = Batches(training_set, recipe, network_input if recipe.encodes else None)
+    for report in _steps(run, model, batches(dataset, run.step, workers), recipe):
         _log(folder, report)
         if on_step is not None:
             on_step(report)
@@ -122,52 +121,47 @@ def finetune(
     return run.averaged.cpu().eval()
 
 
-class ImageDraw:
-    """Draws images so that sources take turns by the square root of their size: small ones are not drowned."""
-
-    def __init__(self, training_set: TrainingSet, seed: int) -> None:
-        self._set = training_set
-        self._seed = seed
-        self._indices: dict[str, list[int]] = {}
-        for index, source in enumerate(training_set.sources()):
-            self._indices.setdefault(source, []).append(index)
-        weights = np.sqrt([len(indices) for indices in self._indices.values()])
-        self._shares = weights / weights.sum()
-
-    def __call__(self, step: int) -> tuple[TrainingImage, np.random.Generator]:
-        """A step's image, and its generator for what follows."""
-        random = np.random.default_rng([self._seed, step])
-        indices = list(self._indices.values())[int(random.choice(len(self._shares), p=self._shares))]
-        return self._set[indices[int(random.integers(len(indices)))]], random
-
-
-def _steps(run: _Run, base: nn.Module, images: ImageDraw, embed: Embed, recipe: Recipe) -> Iterator[StepReport]:
+def _steps(run: _Run, base: nn.Module, drawn: Iterable[Batch], recipe: Recipe) -> Iterator[StepReport]:
     steps = recipe.steps + recipe.head_steps
-    while run.step < steps:
-        head_only = run.step >= recipe.steps
-        if run.step == recipe.steps:
-            # The head learns to score the masks that are kept.
-            blend(run.averaged, base, recipe.base_share)
-            run.model.load_state_dict(run.averaged.state_dict())
-        if head_only:
-            _freeze_all_but_head(run.model)
-        image, random = images(run.step)
-        for group in run.optimizer.param_groups:
-            group["lr"] = learning_rate(recipe, run.step)
-        embedding = embed(image)
-        with _autocast(recipe, embedding.device.type):
-            prompted = PromptedModel(run.model.prompt_encoder, run.model.mask_decoder, embedding)
-            lesson = draw_lesson(prompted, list(image.masks), recipe, random)
-            loss, iou = lesson_loss(prompted.answer(lesson.prompts, lesson.mask_input), lesson, recipe)
-        run.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch does not type it
-        parameters = [parameter for parameter in run.model.parameters() if parameter.requires_grad]
-        nn.utils.clip_grad_norm_(parameters, LARGEST_GRADIENT)
-        run.optimizer.step()
-        _average(run, recipe)
-        report = StepReport(run.step, steps, lesson.kind, image.source, float(loss.detach()), iou)
-        run.step += 1
-        yield report
+    with ThreadPoolExecutor(recipe.images) as threads:
+        for batch in drawn:
+            if run.step == recipe.steps:
+                # The head learns to score the masks that are kept.
+                blend(run.averaged, base, recipe.base_share)
+                run.model.load_state_dict(run.averaged.state_dict())
+            if run.step >= recipe.steps:
+                _freeze_all_but_head(run.model)
+            for group in run.optimizer.param_groups:
+                group["lr"] = group["share"] * learning_rate(recipe, run.step)
+            lesson, loss, iou = _lesson(run, batch, recipe, threads.map)
+            run.optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]  # torch does not type it
+            parameters = [parameter for parameter in run.model.parameters() if parameter.requires_grad]
+            nn.utils.clip_grad_norm_(parameters, LARGEST_GRADIENT)
+            run.optimizer.step()
+            _average(run, recipe)
+            report = StepReport(run.step, steps, lesson.kind, batch.sources[0], float(loss.detach()), iou)
+            run.step += 1
+            yield report
+
+
+def _lesson(run: _Run, batch: Batch, recipe: Recipe, each: Each) -> tuple[Lesson, Tensor, float]:
+    """A step's lesson, its loss, and the mean IoU of the first choices."""
+    model: Any = run.model
+    device = next(model.parameters()).device
+    embeddings = torch.from_numpy(batch.images).to(device)
+    products = "high" if recipe.precision == "mixed" else "highest"
+    torch.set_float32_matmul_precision(products)
+    if recipe.encodes:
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "mixed"):
+            embeddings = model.image_encoder(embeddings)
+        embeddings = embeddings.float()
+    prompted = PromptedModel(model.prompt_encoder, model.mask_decoder, embeddings, recipe.prompts)
+    # Another stream than the one that drew the batch, in a process of its own perhaps.
+    random = np.random.default_rng([recipe.seed, run.step, 1])
+    lesson = draw_lesson(prompted, batch.masks, recipe, random, each)
+    loss, iou = lesson_loss(prompted.answer(lesson.prompts, lesson.mask_input), lesson, recipe)
+    return lesson, loss, iou
 
 
 @torch.no_grad()
@@ -197,10 +191,18 @@ def _freeze(model: nn.Module, recipe: Recipe) -> None:
     model.train()
     encoder: Any = model.image_encoder
     encoder.requires_grad_(recipe.trained == "all")
-    if recipe.trained == "lora" and not add_lora(encoder, recipe.lora_rank, float(recipe.lora_rank)):
+    if recipe.trained == "lora" and not add_lora(encoder, recipe.lora_rank, float(recipe.lora_rank), seed=recipe.seed):
         raise FineTuningError("this image encoder has no attention layers that LoRA could adapt")
-    # Statistics of batch normalisation stay the pretrained ones: a step sees one image.
-    encoder.eval()
+
+
+def _derive(model: nn.Module) -> None:
+    """Leave the encoder in evaluation mode, with what it derives from weights made of them where they are now."""
+    encoder: Any = model.image_encoder
+    encoder.train()
+    # Statistics of batch normalisation stay the pretrained ones: a step sees few images. On eval() TinyViT derives its
+    # attention biases, which stay as they are.
+    with torch.no_grad():
+        encoder.eval()
 
 
 def _freeze_all_but_head(model: nn.Module) -> None:
@@ -210,30 +212,16 @@ def _freeze_all_but_head(model: nn.Module) -> None:
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return torch.optim.AdamW(trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-
-
-def _embedding_source(
-    model: nn.Module, recipe: Recipe, network_input: Callable[[TrainingImage], Tensor] | None, device: str
-) -> Embed:
-    if recipe.trained == "decoder":
-        return lambda image: torch.from_numpy(image.embedding).float().to(device)
-    if network_input is None:
-        raise FineTuningError("training the encoder needs images: give network_input")
-
     encoder: Any = model.image_encoder
-
-    def encode(image: TrainingImage) -> Tensor:
-        with _autocast(recipe, device):
-            embedding: Tensor = encoder(network_input(image).to(device))
-        return embedding.float()
-
-    return encode
-
-
-def _autocast(recipe: Recipe, device: str) -> Any:
-    return torch.autocast(device, torch.bfloat16) if recipe.precision == "bfloat16" else nullcontext()
+    # LoRA's additions begin at nothing and learn like the decoder; the encoder's own weights know much already.
+    share = recipe.encoder_rate if recipe.trained == "all" else 1.0
+    of_encoder = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
+    known = {id(parameter) for parameter in of_encoder}
+    others = [parameter for parameter in model.parameters() if parameter.requires_grad and id(parameter) not in known]
+    groups: list[dict[str, Any]] = [{"params": others, "share": 1.0}]
+    if of_encoder:
+        groups.append({"params": of_encoder, "share": share})
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
 
 
 @torch.no_grad()

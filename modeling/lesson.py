@@ -1,11 +1,12 @@
-"""One step's lesson: some prompts on one image, the masks they mean, and what a model's answers cost."""
+"""One step's lesson: prompts on some images, the masks they mean, and what a model's answers cost."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hilum.types import BoolMask
@@ -18,7 +19,7 @@ from modeling.losses import (
     match_loss,
     ranking_loss,
 )
-from modeling.mask_decoder import MaskDecoder
+from modeling.mask_decoder import MaskDecoder, PreparedImage
 from modeling.recipe import Recipe
 from modeling.simulated_prompts import (
     PromptKind,
@@ -32,7 +33,8 @@ from modeling.simulated_prompts import (
 FOCAL_WEIGHT = 20.0
 # Share of the loss that the three masks of a click get from prompts that leave no doubt, so that they stay usable.
 OTHER_OUTPUT = 0.2
-DECIDING_CLICKS = 1
+# Maps a function over the prompts of a lesson: in turn, or with an executor's threads.
+Each = Callable[..., Iterable[Any]]
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Answer:
     """A model's answer to B prompts.
 
     Attributes:
-        logits: (B, 4, S, S); mask 0 for prompts that leave no doubt, 1 to 3 for one click.
+        logits: (B, 4, S, S); mask 0 is the likeliest meaning, 1 to 3 are what one click may mean.
         scores: (B, 4), predicted IoU.
     """
 
@@ -49,18 +51,22 @@ class Answer:
 
 
 class PromptedModel:
-    """A prompt encoder and mask decoder with the weights of one step, answering simulated prompts on one image.
+    """A prompt encoder and mask decoder with the weights of one step, answering simulated prompts on I images.
 
     Args:
         prompt_encoder: segment-anything's.
         mask_decoder: segment-anything's.
-        embedding: (1, C, h, w) of the image.
+        embeddings: (I, C, h, w) of the images.
+        prompts: P of each image, an image's one after the other; with one image, any number.
     """
 
-    def __init__(self, prompt_encoder: Any, mask_decoder: Any, embedding: Tensor) -> None:
+    def __init__(self, prompt_encoder: Any, mask_decoder: Any, embeddings: Tensor, prompts: int = 1) -> None:
         self._decoder = MaskDecoder(prompt_encoder, mask_decoder)
-        self._prepared = self._decoder.prepare(embedding)
-        self.device = embedding.device
+        prepared = self._decoder.prepare(embeddings)
+        if len(embeddings) > 1:
+            prepared = PreparedImage(*(part.repeat_interleave(prompts, 0) for part in prepared))
+        self._prepared = prepared
+        self.device = embeddings.device
 
     def answer(self, prompts: Sequence[SimulatedPrompt], mask_input: Tensor | None = None) -> Answer:
         """Answer prompts that have equally many points, all or none a box.
@@ -95,57 +101,58 @@ class Lesson:
     mask_input: Tensor | None = None
 
 
-def draw_lesson(model: PromptedModel, masks: Sequence[BoolMask], recipe: Recipe, random: np.random.Generator) -> Lesson:
-    """Draw a kind of prompt, masks, and prompts for them; the model's own answers say where later clicks fall."""
+def draw_lesson(
+    model: PromptedModel, masks: NDArray[np.bool_], recipe: Recipe, random: np.random.Generator, each: Each = map
+) -> Lesson:
+    """Draw a kind of prompt, and prompts for masks (B, S, S); the model's answers say where later clicks fall."""
     kinds = list(recipe.shares)
     shares = np.array([recipe.shares[kind] for kind in kinds])
     kind = kinds[int(random.choice(len(kinds), p=shares / shares.sum()))]
-    chosen = [masks[int(i)] for i in random.choice(len(masks), recipe.prompts, replace=len(masks) < recipe.prompts)]
-    truth = torch.from_numpy(np.stack(chosen)[:, None].astype(np.float32)).to(model.device)
+    truth = torch.from_numpy(masks[:, None].astype(np.float32)).to(model.device)
     if kind == "box":
-        return Lesson(kind, tuple(jittered_box(mask, random, recipe.jitter) for mask in chosen), truth)
+        return Lesson(kind, tuple(jittered_box(mask, random, recipe.jitter) for mask in masks), truth)
     if kind == "ground":
-        return Lesson(kind, tuple(ground_box(mask, random) for mask in chosen), truth)
-    first = tuple(random_click(mask, random) for mask in chosen)
+        return Lesson(kind, tuple(ground_box(mask, random) for mask in masks), truth)
+    first = tuple(random_click(mask, random) for mask in masks)
     if kind == "click":
         return Lesson(kind, first, truth)
-    return _corrected(model, Lesson(kind, first, truth), recipe, random)
+    if kind == "again":
+        return Lesson(kind, first, truth, _answered(model, first, None))
+    return _corrected(model, Lesson(kind, first, truth), recipe, random, each)
 
 
-def _corrected(model: PromptedModel, lesson: Lesson, recipe: Recipe, random: np.random.Generator) -> Lesson:
+def _corrected(model: PromptedModel, lesson: Lesson, recipe: Recipe, random: np.random.Generator, each: Each) -> Lesson:
     """Clicks in what the model's answers leave wrong, in one to three rounds of one or two clicks each."""
     masks = (lesson.masks[:, 0] > 0).cpu().numpy()
     clicks = int(random.integers(2, recipe.most_clicks + 1))
-    prompts, mask_input = list(lesson.prompts), None
+    prompts, mask_input = lesson.prompts, None
     feedback = bool(random.random() < recipe.mask_feedback)
     while len(prompts[0].points) < clicks:
-        with torch.no_grad():
-            answer = model.answer(prompts, mask_input)
-        logits = first_choice(answer, len(prompts[0].points))
+        logits = _answered(model, prompts, mask_input)
         found = (logits[:, 0] > 0).cpu().numpy()
         for _ in range(min(int(random.integers(1, 3)), clicks - len(prompts[0].points))):
-            prompts = [
-                prompt.with_click(_next_click(prompt, inside, mask, random))
-                for prompt, inside, mask in zip(prompts, found, masks, strict=True)
-            ]
+            prompts = tuple(each(_with_next_click, prompts, found, masks, random.spawn(len(prompts))))
         mask_input = logits if feedback else None
-    return Lesson(lesson.kind, tuple(prompts), lesson.masks, mask_input)
+    return Lesson(lesson.kind, prompts, lesson.masks, mask_input)
 
 
-def _next_click(
+@torch.no_grad()
+def _answered(model: PromptedModel, prompts: Sequence[SimulatedPrompt], mask_input: Tensor | None) -> Tensor:
+    """(B, 1, S, S) logits."""
+    return first_choice(model.answer(prompts, mask_input))
+
+
+def _with_next_click(
     prompt: SimulatedPrompt, found: BoolMask, mask: BoolMask, random: np.random.Generator
-) -> tuple[float, float, bool]:
+) -> SimulatedPrompt:
     """In the largest error, half the time at its deepest point; the first click again where nothing is wrong."""
     click = correcting_click(found, mask, random if random.random() < 0.5 else None)
-    return click or (float(prompt.points[0, 0]), float(prompt.points[0, 1]), True)
+    return prompt.with_click(click or (float(prompt.points[0, 0]), float(prompt.points[0, 1]), True))
 
 
-def first_choice(answer: Answer, clicks: int) -> Tensor:
-    """(B, 1, S, S): of one click the best scored of three masks, of more mask 0, as segment-anything advises."""
-    if clicks > DECIDING_CLICKS:
-        return answer.logits[:, :1]
-    best = 1 + answer.scores[:, 1:].argmax(1)
-    return answer.logits[torch.arange(len(best), device=best.device), best][:, None]
+def first_choice(answer: Answer) -> Tensor:
+    """(B, 1, S, S): mask 0, which segment-anything advises for several prompts, and which learns one click here."""
+    return answer.logits[:, :1]
 
 
 def lesson_loss(answer: Answer, lesson: Lesson, recipe: Recipe) -> tuple[Tensor, float]:
@@ -160,8 +167,7 @@ def lesson_loss(answer: Answer, lesson: Lesson, recipe: Recipe) -> tuple[Tensor,
     if ambiguous:
         ranking = ranking_loss(answer.scores[:, 1:], answer.logits[:, 1:], masks[:, 1:])
         loss = loss + recipe.ranking_weight * ranking.mean()
-    chosen = first_choice(answer, 1 if ambiguous else 2)
-    return loss, float(mask_iou(chosen, lesson.masks).mean())
+    return loss, float(mask_iou(first_choice(answer), lesson.masks).mean())
 
 
 def _mask_loss(logits: Tensor, masks: Tensor, recipe: Recipe) -> Tensor:

@@ -17,15 +17,16 @@ class LoraLinear(nn.Module):
         linear: the layer; it is frozen.
         rank: r, columns of A.
         scale: s.
+        generator: draws A.
     """
 
-    def __init__(self, linear: nn.Linear, rank: int, scale: float) -> None:
+    def __init__(self, linear: nn.Linear, rank: int, scale: float, generator: torch.Generator) -> None:
         super().__init__()
         self.linear = linear.requires_grad_(False)
         self.scale = scale / rank
         self.down = nn.Parameter(torch.empty(rank, linear.in_features))
         self.up = nn.Parameter(torch.zeros(linear.out_features, rank))
-        nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
+        nn.init.kaiming_uniform_(self.down, a=math.sqrt(5), generator=generator)
 
     def forward(self, values: Tensor) -> Tensor:
         """(..., in) -> (..., out)."""
@@ -41,12 +42,16 @@ class LoraLinear(nn.Module):
         return linear
 
 
-def add_lora(module: nn.Module, rank: int, scale: float, *, suffixes: tuple[str, ...] = ("qkv", "proj")) -> int:
-    """Replace a module's linear layers whose names end so by `LoraLinear`; returns how many."""
-    replaced = 0
+# Attention and perceptrons of TinyViT and of segment-anything's ViT.
+ADAPTED = ("qkv", "proj", "fc1", "fc2", "lin1", "lin2")
+
+
+def add_lora(module: nn.Module, rank: int, scale: float, *, seed: int = 0, suffixes: tuple[str, ...] = ADAPTED) -> int:
+    """Replace a module's linear layers whose names end so by `LoraLinear`, drawn from a seed; returns how many."""
+    replaced, generator = 0, torch.Generator().manual_seed(seed)
     for name, parent, layer in _linears(module, nn.Linear):
         if name.endswith(suffixes):
-            setattr(parent, name.rsplit(".", 1)[-1], LoraLinear(layer, rank, scale))
+            setattr(parent, name.rsplit(".", 1)[-1], LoraLinear(layer, rank, scale, generator))
             replaced += 1
     return replaced
 

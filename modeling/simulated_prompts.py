@@ -13,7 +13,7 @@ from hilum.types import BoolMask, Box
 from modeling.evaluation import geometry
 from modeling.sample import tight_box
 
-PromptKind: TypeAlias = Literal["box", "ground", "click", "clicks"]
+PromptKind: TypeAlias = Literal["box", "ground", "click", "again", "clicks"]
 # Canvas pixels by which BreastSAM's ground prompt widens a box, and shifts it at most; its image is about 512 wide.
 GROUND_MARGIN, GROUND_SHIFT, GROUND_SCALE = 10.0, 15.0, 0.1
 

@@ -166,7 +166,7 @@ class _Preparer:
         self._teacher.set_image(replace(sample, image=image, targets=(), spacing_mm=None))
         input_size = encoded.input_size
         placed = [on_canvas(mask, input_size, self._side) for mask in masks if mask.any()]
-        labels = [mask for mask in placed if mask.sum() >= SMALLEST_MASK_PX and not _fills(mask, input_size)]
+        labels = [mask for mask in placed if mask.sum() >= SMALLEST_MASK_PX and not fills(mask, input_size)]
         random.shuffle(labels)
         labels = labels[: self._preparation.masks]
         room = self._preparation.masks - len(labels)
@@ -211,7 +211,7 @@ def _known_masks(sample: Sample) -> Iterator[BoolMask]:
         yield bright_part(np.asarray(grey, np.uint8), target.box) if target.mask is None else target.mask
 
 
-def _fills(mask: BoolMask, input_size: tuple[int, int]) -> bool:
+def fills(mask: BoolMask, input_size: tuple[int, int]) -> bool:
     """Whether a mask is nearly all of the image: then nothing tells it from its ground."""
     box = tight_box(mask)
     return bool(mask.sum() > 0.85 * input_size[0] * input_size[1]) or box.x_max - box.x_min < 1

@@ -20,7 +20,7 @@ def _drawn(kind: Any, feedback: float = 0.5, seed: int = 0) -> Lesson:
     model: Any = tiny_sam()
     recipe = Recipe(shares={kind: 1.0}, prompts=4, mask_feedback=feedback)
     prompted = PromptedModel(model.prompt_encoder, model.mask_decoder, torch.zeros(1, CHANNELS, GRID, GRID))
-    return draw_lesson(prompted, list(MASKS), recipe, np.random.default_rng(seed))
+    return draw_lesson(prompted, MASKS[[0, 1, 2, 0]], recipe, np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize(("kind", "points", "box"), [("box", 0, True), ("ground", 0, True), ("click", 1, False)])
@@ -44,12 +44,33 @@ def test_several_clicks_correct_what_the_model_answers(seed: int) -> None:
     assert _drawn("clicks", feedback=0.0, seed=seed).mask_input is None
 
 
-def test_the_first_choice_of_one_click_is_the_best_scored_of_three() -> None:
-    """Mask 0 is for prompts that leave no doubt: it is taken after the second click."""
-    logits = torch.arange(4.0).reshape(1, 4, 1, 1).expand(1, 4, 2, 2)
-    answer = Answer(logits, torch.tensor([[0.99, 0.1, 0.8, 0.3]]))
-    assert first_choice(answer, 1).flatten().tolist() == [2.0] * 4
-    assert first_choice(answer, 2).flatten().tolist() == [0.0] * 4
+def test_a_click_may_come_again_with_its_own_answer() -> None:
+    """The mask that comes with the click is the model's first choice for the click alone."""
+    lesson = _drawn("again")
+    model: Any = tiny_sam()
+    prompted = PromptedModel(model.prompt_encoder, model.mask_decoder, torch.zeros(1, CHANNELS, GRID, GRID))
+    with torch.no_grad():
+        answer = prompted.answer(lesson.prompts)
+    assert lesson.mask_input is not None
+    torch.testing.assert_close(lesson.mask_input, first_choice(answer))
+
+
+def test_prompts_on_several_images_are_answered_as_on_each() -> None:
+    """Two images with two prompts each give the answers of the images alone."""
+    model: Any = tiny_sam()
+    embeddings = torch.randn(2, CHANNELS, GRID, GRID, generator=torch.Generator().manual_seed(1))
+    prompts = [random_click(MASKS[number % 3], np.random.default_rng(number)) for number in range(4)]
+    parts = model.prompt_encoder, model.mask_decoder
+    with torch.no_grad():
+        together = PromptedModel(*parts, embeddings, 2).answer(prompts)
+        mask_input = first_choice(together)
+        again = PromptedModel(*parts, embeddings, 2).answer(prompts, mask_input)
+        for image in (0, 1):
+            alone = PromptedModel(*parts, embeddings[image : image + 1])
+            own = slice(2 * image, 2 * image + 2)
+            torch.testing.assert_close(alone.answer(prompts[own]).logits, together.logits[own], rtol=1e-4, atol=1e-5)
+            fed_back = alone.answer(prompts[own], mask_input[own]).logits
+            torch.testing.assert_close(fed_back, again.logits[own], rtol=1e-4, atol=1e-5)
 
 
 def test_one_good_candidate_is_enough_for_a_click_but_not_for_a_box() -> None:
@@ -60,7 +81,7 @@ def test_one_good_candidate_is_enough_for_a_click_but_not_for_a_box() -> None:
     prompt = (random_click(MASKS[0], np.random.default_rng(0)),)
     third_right = Answer(torch.cat([wrong, wrong, wrong, right], 1), scores)
     first_right = Answer(torch.cat([right, wrong, wrong, wrong], 1), scores)
-    recipe = replace(Recipe(), score_weight=0.0, ranking_weight=0.0)
+    recipe = replace(Recipe(), score_weight=0.0, ranking_weight=0.0, single_weight=0.2)
     click, box = Lesson("click", prompt, truth), Lesson("box", prompt, truth)
     assert lesson_loss(third_right, click, recipe)[0] < 0.5 * lesson_loss(first_right, click, recipe)[0]
     assert lesson_loss(first_right, box, recipe)[0] < 0.5 * lesson_loss(third_right, box, recipe)[0]

@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hilum.types import BoolMask
@@ -48,9 +50,12 @@ def tiny_sam(seed: int = 0) -> nn.Module:
     return model
 
 
-def network_input(image: TrainingImage) -> Tensor:
-    """(1, 3, S, S), the grey picture in three channels."""
-    return torch.from_numpy(np.repeat(image.image[None, None].astype(np.float32) / 255, 3, axis=1))
+def network_input(image: TrainingImage) -> NDArray[np.float32]:
+    """(1, 3, S, S), the grey picture in three channels, at the top left of the canvas."""
+    height, width = image.input_size
+    planes = np.zeros((1, 3, SIDE, SIDE), np.float32)
+    planes[..., :height, :width] = cv2.resize(image.image, (width, height)).astype(np.float32) / 255
+    return planes
 
 
 def write_discs(model: nn.Module, folder: Path, count: int = 12) -> TrainingSet:
@@ -68,7 +73,7 @@ def write_discs(model: nn.Module, folder: Path, count: int = 12) -> TrainingSet:
             picture, np.zeros(0, np.float16), np.stack(masks), np.ones(2, np.bool_), (SIDE, SIDE), "discs"
         )
         with torch.no_grad():
-            embedding = encoder(network_input(image)).numpy().astype(np.float16)
+            embedding = encoder(torch.from_numpy(network_input(image))).numpy().astype(np.float16)
         path = folder / f"{number:02d}.npz"
         np.savez(
             path,

@@ -1,0 +1,51 @@
+"""A training image seen anew: with the encoder at hand, each step may see another crop, turn and contrast."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from hilum.types import BoolMask
+from modeling.augmentation import Strength, augment
+from modeling.evaluation.in_process import input_size
+from modeling.sample import tight_box
+from modeling.training_set import SMALLEST_MASK_PX, TrainingImage, fills, on_canvas
+
+# Weaker than what the stored variants went through: the two add up.
+STRENGTH = Strength(zoom_on_target=0.1, crop=0.35, intensity=0.2)
+
+
+def varied(image: TrainingImage, random: np.random.Generator, strength: Strength = STRENGTH) -> TrainingImage:
+    """The image, changed, with the masks that it still shows; as it was where it would show none.
+
+    The embedding is left out: it is of what was.
+    """
+    side = image.masks.shape[-1]
+    height, width = image.input_size
+    masks: list[BoolMask] = list(image.masks[:, :height, :width])
+    boxes = [tight_box(mask) for mask in masks]
+    picture, turned = augment(_at_size(image.image, (width, height)), masks, boxes, random, strength)
+    size = input_size(picture.shape[:2], 1.0, side)
+    placed = np.stack([on_canvas(mask, size, side) for mask in turned])
+    kept = np.array([mask.sum() >= SMALLEST_MASK_PX and not fills(mask, size) for mask in placed])
+    if not kept.any():
+        return replace(image, embedding=NOTHING)
+    return replace(
+        image,
+        image=picture,
+        embedding=NOTHING,
+        masks=placed[kept],
+        labelled=image.labelled[kept],
+        input_size=size,
+    )
+
+
+NOTHING: NDArray[np.float16] = np.zeros(0, np.float16)
+
+
+def _at_size(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """(width, height) of the canvas, where the masks are."""
+    if (picture.shape[1], picture.shape[0]) == size:
+        return picture
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
