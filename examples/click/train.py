@@ -21,6 +21,7 @@ from examples.click.recipe import BASE, NAME, PREPARATION, RECIPE
 from hilum.serving.bundle import find_bundle
 from modeling.finetune import FineTuned, Job, run
 from modeling.finetuning import StepReport
+from modeling.models import load_model
 from modeling.sample import INDEX_FILENAME, read_collection
 from modeling.shipped import ship
 
@@ -56,7 +57,7 @@ def main() -> None:
         collect(COLLECTION, SHARED_DATA, console)
     job = Job(find_bundle(BASE), NAME, PREPARATION, RECIPE, WORK, options.threads, options.device)
     tuned = train(job, console)
-    for path in ship(NAME, tuned.model, lineage=tuned.lineage, calibration={}):
+    for path in ship(NAME, tuned.model, load_model(job.base), lineage=tuned.lineage, calibration={}):
         console.print(f"wrote {path}", soft_wrap=True)
 
 
