@@ -32,6 +32,7 @@ class Question:
         mapping: How values become grey levels; the image's own default where None.
         model: Name of the model; "" for the server's default.
         multimask_output: As `AsyncClient.predict`.
+        three_for_clicks: Whether clicks are answered by three masks, of which the first choice counts.
         refine_bright: As `AsyncClient.predict`.
         return_low_res_masks: As `AsyncClient.predict`.
     """
@@ -40,6 +41,7 @@ class Question:
     mapping: IntensityMapping | None
     model: str
     multimask_output: bool | None
+    three_for_clicks: bool
     refine_bright: bool
     return_low_res_masks: bool
 
@@ -162,7 +164,7 @@ class Looks:
 
     def _multimask(self, prompt: Prompt) -> bool:
         asked = self._question.multimask_output
-        return is_click(prompt) if asked is None else asked
+        return is_click(prompt) and self._question.three_for_clicks if asked is None else asked
 
 
 def _renumbered(error: HilumError, indices: Sequence[int]) -> HilumError:

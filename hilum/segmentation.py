@@ -51,6 +51,7 @@ class Model:
         decoder_revision: Hex.
         image_size_px: Side of its square input.
         prompts: Kinds of prompts it was trained on: "points", "box", "mask_input".
+        single_click: Whether the single mask answers one click best; otherwise the best scored of three does.
         licence: SPDX licence of the weights.
         backend: "onnx" or "triton".
         compute_precision: Precision class.
@@ -61,6 +62,7 @@ class Model:
     decoder_revision: str
     image_size_px: int
     prompts: frozenset[str]
+    single_click: bool
     licence: str
     backend: str
     compute_precision: str
@@ -226,8 +228,9 @@ class SegmentationCalls:
             model: Name of the model; "" for the server's default.
             region: "auto" for the documented rule, None for the whole image, or a region. With mask_input pass the
                 one that the mask came from, of the prediction's `regions`.
-            multimask_output: True for three masks per prompt, False for the model's single mask. None for one mask: of
-                three the first choice for clicks (points without box and mask_input), else the single one.
+            multimask_output: True for three masks per prompt, False for the model's single mask. None for one mask:
+                for clicks (points without box and mask_input) the model's first choice, which is the best scored of
+                three or the single one (`Model.single_click`), else the single one.
             refine_bright: Adjust masks of bright targets to the intensities around them.
             return_low_res_masks: Return logits, to be sent back as mask_input.
 
@@ -236,10 +239,19 @@ class SegmentationCalls:
         """
         if not prompts:
             raise InvalidField("is empty: give at least one prompt", field="prompts")
-        question = Question(image, mapping, model, multimask_output, refine_bright, return_low_res_masks)
+        served = await self._served(model)
+        question = Question(
+            image=image,
+            mapping=mapping,
+            model=model,
+            multimask_output=multimask_output,
+            three_for_clicks=not served.single_click,
+            refine_bright=refine_bright,
+            return_low_res_masks=return_low_res_masks,
+        )
         looks = Looks(question, prompts, self._predict)
         if region == "auto":
-            await looks.by_rule(await self._model_side(model))
+            await looks.by_rule(served.image_size_px)
         else:
             await looks.at(region)
         return looks.prediction()
@@ -286,12 +298,12 @@ class SegmentationCalls:
             self._decoder.PredictMasks(request, timeout=self._segmentation_timeout_s, metadata=metadata)
         )
 
-    async def _model_side(self, model: str) -> int:
+    async def _served(self, model: str) -> Model:
         models = await self.models()
         served = next((entry for entry in models if model in ("", entry.name)), None)
         if served is None:
             raise ModelNotFound(f"{model!r} is not served; served: {', '.join(entry.name for entry in models)}")
-        return served.image_size_px
+        return served
 
 
 def _model(info: encoder_pb.ModelInfo) -> Model:
@@ -302,6 +314,7 @@ def _model(info: encoder_pb.ModelInfo) -> Model:
         decoder_revision=info.decoder_revision,
         image_size_px=info.image_size_px,
         prompts=frozenset(kind for kind, supported in kinds.items() if supported),
+        single_click=info.single_mask_for_click,
         licence=info.licence,
         backend=info.backend,
         compute_precision=info.compute_precision,

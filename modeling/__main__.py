@@ -26,6 +26,7 @@ console = Console()
 Precision = Literal["float32", "bfloat16"]
 Loss = Literal["focal_dice", "dice_ce"]
 Trained = Literal["decoder", "lora", "all"]
+Variation = Literal["none", "mild", "strong"]
 Device = Literal["cpu", "cuda"]
 Split = Literal["train", "validation", "test"]
 Kind = Literal["auto", "collection", "folder", "dicom", "nifti", "coco"]
@@ -165,7 +166,7 @@ def finetune_command(
     trained: Annotated[Trained, typer.Option(help="The decoder; with LoRA in the encoder; or all.")] = "decoder",
     steps: Annotated[int, typer.Option(min=1, help="Steps of the training.")] = 1600,
     images: Annotated[int, typer.Option(min=1, help="Images of a step.")] = 1,
-    seen_anew: Annotated[bool, typer.Option("--seen-anew", help="Change images at each step; for GPUs.")] = False,
+    variation: Annotated[Variation, typer.Option(help="How images change at each step; for GPUs.")] = "none",
     head_steps: Annotated[int, typer.Option(min=0, help="Further steps of the head that scores masks.")] = 200,
     variants: Annotated[int, typer.Option(min=1, help="Augmented variants of each image.")] = 1,
     match_loss: Annotated[float, typer.Option(min=0, help="Weight of |Sobel - Sobel| / N.")] = 0.0,
@@ -185,7 +186,7 @@ def finetune_command(
         trained=trained,
         steps=steps,
         images=images,
-        seen_anew=seen_anew,
+        variation=variation,
         head_steps=head_steps,
         match_loss_weight=match_loss,
         seed=seed,

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from modeling.recipe import Recipe
 from modeling.training_set import TrainingImage, TrainingSet
-from modeling.variation import varied
+from modeling.variation import STRENGTHS, varied
 
 # Makes an encoder's input (1, 3, S, S) float32 of a training image.
 NetworkInput = Callable[[TrainingImage], NDArray[np.float32]]
@@ -68,7 +68,8 @@ class Batches(Dataset[Batch]):
     def _draw(self, random: np.random.Generator) -> TrainingImage:
         indices = list(self._indices.values())[int(random.choice(len(self._shares), p=self._shares))]
         image = self._set[indices[int(random.integers(len(indices)))]]
-        return varied(image, random) if self._recipe.seen_anew else image
+        strength = STRENGTHS.get(self._recipe.variation)
+        return image if strength is None else varied(image, random, strength)
 
     def _pixels(self, image: TrainingImage) -> NDArray[np.float32]:
         if self._network_input is None:

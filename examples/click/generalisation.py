@@ -2,8 +2,8 @@
 
     python -m examples.click.generalisation [--steps 1500] [--threads 2] [--groups mr stones ...] [--limit 0]
 
-Uses the training images that `python -m examples.click.train` prepared, and a shorter version of its recipe. What is
-interrupted goes on where it was; after preparing anew, remove the work folder. Writes
+Uses the training images that `python -m examples.click.train` prepared, and a shorter version of its recipe for
+processors. What is interrupted goes on where it was; after preparing anew, remove the work folder. Writes
 build/evaluation/generalisation.md and .json.
 """
 
@@ -35,7 +35,7 @@ from torch import nn
 from examples.click.collect import COLLECTION
 from examples.click.comparison import figures, tables
 from examples.click.groups import GROUPS, NOTHING, REDRAWN, Group, prepared_without
-from examples.click.recipe import BASE, PREPARATION, RECIPE
+from examples.click.recipe import BASE, ON_PROCESSOR, PREPARATION
 from examples.click.train import WORK
 from hilum.serving.bundle import Bundle, find_bundle
 from modeling.evaluation.command import TERMINAL_WIDTH
@@ -219,7 +219,7 @@ def main() -> None:
         preparation=PREPARATION,
         images=WORK / "images",
         groups=groups,
-        recipe=shortened(RECIPE, options.steps),
+        recipe=shortened(ON_PROCESSOR, options.steps),
         work=options.work,
         threads=options.threads,
         limit=options.limit,

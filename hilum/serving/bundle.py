@@ -46,11 +46,20 @@ class Normalisation:
 
 @dataclass(frozen=True)
 class PromptKinds:
-    """The kinds of prompt the weights were trained on; a decoder refuses the others with a reason."""
+    """The kinds of prompt the weights were trained on; a decoder refuses the others with a reason.
+
+    Attributes:
+        points: points, without or with a box.
+        box: a box.
+        mask_input: logits of an earlier answer.
+        single_click: mask 0 learnt what one click most likely means, so that it is the first choice; without, as with
+            segment-anything's own weights, that is the best scored of masks 1 to 3.
+    """
 
     points: bool
     box: bool
     mask_input: bool
+    single_click: bool = False
 
 
 @dataclass(frozen=True)

@@ -128,6 +128,7 @@ class FakeEncoder(Fake, encoder_service_pb2_grpc.EncoderServiceServicer):
                 licence="Apache-2.0",
                 compute_precision=COMPUTE_PRECISION,
                 backend="fake",
+                single_mask_for_click=model.single_click,
             )
             for model in self.models
         ]

@@ -22,6 +22,7 @@ class FakeModel:
         points: Whether points are accepted.
         box: Whether boxes are.
         mask_input: Whether mask inputs are.
+        single_click: Whether the single mask is said to answer one click best.
         calibrated: DICOM modalities on which it knows what its scores are worth: .1 less than they say.
         abstain_below: Expected IoU below which it abstains.
     """
@@ -31,6 +32,7 @@ class FakeModel:
     points: bool = True
     box: bool = True
     mask_input: bool = True
+    single_click: bool = False
     calibrated: frozenset[str] = frozenset({"CT"})
     abstain_below: float = 0.65
 

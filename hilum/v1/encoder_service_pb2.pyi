@@ -372,6 +372,7 @@ class ModelInfo(_message.Message):
     LICENCE_FIELD_NUMBER: _builtins.int
     COMPUTE_PRECISION_FIELD_NUMBER: _builtins.int
     BACKEND_FIELD_NUMBER: _builtins.int
+    SINGLE_MASK_FOR_CLICK_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name to use in EncodingOptions.model."""
     encoder_revision: _builtins.str
@@ -392,6 +393,8 @@ class ModelInfo(_message.Message):
     """Precision class of the computation, part of the embedding's identity, e.g. "float32"."""
     backend: _builtins.str
     """"onnx" (in process) or "triton"."""
+    single_mask_for_click: _builtins.bool
+    """One click is answered best by the single mask (multimask_output off); otherwise by the best scored of three."""
     def __init__(
         self,
         *,
@@ -405,10 +408,11 @@ class ModelInfo(_message.Message):
         licence: _builtins.str = ...,
         compute_precision: _builtins.str = ...,
         backend: _builtins.str = ...,
+        single_mask_for_click: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "compute_precision", b"compute_precision", "decoder_revision", b"decoder_revision", "encoder_revision", b"encoder_revision", "image_size_px", b"image_size_px", "licence", b"licence", "name", b"name", "supports_box", b"supports_box", "supports_mask_input", b"supports_mask_input", "supports_points", b"supports_points"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "compute_precision", b"compute_precision", "decoder_revision", b"decoder_revision", "encoder_revision", b"encoder_revision", "image_size_px", b"image_size_px", "licence", b"licence", "name", b"name", "single_mask_for_click", b"single_mask_for_click", "supports_box", b"supports_box", "supports_mask_input", b"supports_mask_input", "supports_points", b"supports_points"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

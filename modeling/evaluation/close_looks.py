@@ -11,7 +11,7 @@ from hilum.serving.bundle import PromptKinds
 from hilum.serving.calibration import ScoreCalibration
 from hilum.types import Box, Point, PredictedMask, Prompt
 from modeling.evaluation.in_process import BundlePredictor, slices
-from modeling.evaluation.predictor import Answers, Candidates, pixel_aspect
+from modeling.evaluation.predictor import Answers, Candidates, first_choice, pixel_aspect
 from modeling.sample import Sample
 
 
@@ -68,12 +68,12 @@ class CloseLooks:
             return self._look(
                 sample, choose_region(prompt, sample.size, side, pixel_aspect(sample)), prompt, candidates
             )
-        # The choice is made of three masks, whatever is asked for.
+        # The first choice decides, whatever is asked for.
         first = self._look(sample, None, prompt, "four")
-        look = second_look(prompt, _choice(first), side, pixel_aspect(sample))
+        look = second_look(prompt, self._choice(first), side, pixel_aspect(sample))
         if look is not None:
             second = self._look(sample, look.region, look.prompt, "four")
-            first = second if second_counts(look, _choice(first), _choice(second)) else first
+            first = second if second_counts(look, self._choice(first), self._choice(second)) else first
         kept = {"single": slice(0, 1), "three": slice(1, 4), "four": slice(0, 4)}[candidates]
         return Answers(first.masks[:, kept], first.scores[:, kept], first.low_res[:, kept])
 
@@ -87,6 +87,13 @@ class CloseLooks:
         masks[..., rows, columns] = found.masks
         return replace(found, masks=masks)
 
+    def _choice(self, answers: Answers) -> PredictedMask:
+        """Of the four masks of one prompt the model's first choice."""
+        best = first_choice(self._bundle.kinds, answers.scores[0])
+        mask = answers.masks[0, best]
+        area = int(np.count_nonzero(mask))
+        return PredictedMask(mask, mask, float(answers.scores[0, best]), 1.0, area, bounding_box(mask))
+
 
 def _moved(prompt: Prompt, region: Region) -> Prompt:
     """The prompt in pixels of a region."""
@@ -95,11 +102,3 @@ def _moved(prompt: Prompt, region: Region) -> Prompt:
     if box is not None:
         box = Box(box.x_min - region.x, box.y_min - region.y, box.x_max - region.x, box.y_max - region.y)
     return replace(prompt, points=points, box=box)
-
-
-def _choice(answers: Answers) -> PredictedMask:
-    """Of the three masks of one prompt's four the one of highest score."""
-    best = 1 + int(answers.scores[0, 1:].argmax())
-    mask = answers.masks[0, best]
-    area = int(np.count_nonzero(mask))
-    return PredictedMask(mask, mask, float(answers.scores[0, best]), 1.0, area, bounding_box(mask))

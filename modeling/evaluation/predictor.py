@@ -29,6 +29,16 @@ class Answers:
     scores: NDArray[np.float64]
     low_res: NDArray[np.float32]
 
+    def of(self, prompt: int) -> "Answers":
+        """The answers to one prompt, n = 1."""
+        only = slice(prompt, prompt + 1)
+        return Answers(self.masks[only], self.scores[only], self.low_res[only])
+
+
+def first_choice(kinds: PromptKinds, scores: NDArray[np.float64]) -> int:
+    """Which of one click's four masks, by their scores (4,), is the model's answer; see `PromptKinds.single_click`."""
+    return 0 if kinds.single_click else 1 + int(scores[1:].argmax())
+
 
 class Predictor(Protocol):
     """A model under evaluation.

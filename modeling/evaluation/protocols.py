@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hilum.serving.bundle import PromptKinds
 from hilum.types import BoolMask, Point, Prompt
 from modeling.evaluation import geometry
 from modeling.evaluation.case import Case, Trial
-from modeling.evaluation.predictor import Candidates, Predictor
+from modeling.evaluation.predictor import Answers, Candidates, Predictor, first_choice
 from modeling.evaluation.refinement import follow_intensities
 
 GROUND_MARGIN_PX, GROUND_SHIFT_PX, GROUND_SCALE = 20.0, 30.0, 0.10
@@ -39,7 +39,7 @@ def boxes(predictor: Predictor, case: Case) -> Iterator[Trial]:
 
 
 def ground(predictor: Predictor, case: Case) -> Iterator[Trial]:
-    """BreastSAM's prompts: a loose box, and a random point of the target (first choice of three masks)."""
+    """BreastSAM's prompts: a loose box, and a random point of the target (first choice)."""
     random = case.random("ground box")
     box = geometry.loosened(
         case.target.box,
@@ -63,8 +63,12 @@ def click(predictor: Predictor, case: Case) -> Iterator[Trial]:
     prompts = _single_clicks(predictor, case)
     answers = predictor.predict(prompts, "four")
     for row, prompt in enumerate(prompts):
-        yield Trial("click, single mask", answers.masks[row, 0], prompt, float(answers.scores[row, 0]))
-        yield from _of_three("click", prompt, answers.masks[row, 1:], answers.scores[row, 1:], truth)
+        four = answers.of(row)
+        masks, scores = four.masks[0], four.scores[0]
+        scored = 1 + int(scores[1:].argmax())
+        yield Trial("click, single mask", masks[0], prompt, float(scores[0]))
+        yield Trial("click, best scored of three", masks[scored], prompt, float(scores[scored]))
+        yield from _chosen(predictor.kinds, "click", prompt, four, truth)
     if truth is not None:
         yield from _first_and_best(predictor, "deepest click", geometry.deepest(truth), truth)
 
@@ -111,12 +115,12 @@ def refined(predictor: Predictor, case: Case) -> Iterator[Trial]:
         return
     asked: tuple[tuple[str, list[Prompt], Candidates], ...] = (
         ("box jittered, refined", [Prompt(box=case.jittered_box())], "single"),
-        ("click, refined", _single_clicks(predictor, case), "three"),
+        ("click, refined", _single_clicks(predictor, case), "four"),
     )
     for protocol, prompts, candidates in asked:
         answers = predictor.predict(prompts, candidates)
         for row, prompt in enumerate(prompts):
-            first = int(answers.scores[row].argmax())
+            first = 0 if candidates == "single" else first_choice(predictor.kinds, answers.scores[row])
             mask = follow_intensities(answers.masks[row, first], prompt.box, case.sample.image)
             yield Trial(protocol, mask, prompt, float(answers.scores[row, first]))
 
@@ -187,12 +191,12 @@ def available(predictor: Predictor, group: str) -> bool:
 def click_series(predictor: Predictor, truth: BoolMask, first: Point, count: int) -> list[Trial]:
     """Answers after 1, 2 ... `count` clicks, each in the deepest point of the largest error component.
 
-    The first answer is the first choice of three; later ones are the single mask, with the answer before fed back
+    The first answer is the model's first choice; later ones are the single mask, with the answer before fed back
     where the model was trained on that, as segment-anything's own evaluation does. A perfect mask gets no more clicks.
     """
     placed = [first]
-    answers = predictor.predict([Prompt((first,))], "three")
-    choice = int(answers.scores[0].argmax())
+    answers = predictor.predict([Prompt((first,))], "four")
+    choice = first_choice(predictor.kinds, answers.scores[0])
     trials = [Trial("", answers.masks[0, choice], Prompt((first,)), float(answers.scores[0, choice]))]
     low_res = answers.low_res[0, choice]
     while len(trials) < count:
@@ -215,18 +219,19 @@ def _single_clicks(predictor: Predictor, case: Case) -> list[Prompt]:
 
 def _first_and_best(predictor: Predictor, protocol: str, where: Point, truth: BoolMask | None) -> Iterator[Trial]:
     prompt = Prompt((where,))
-    answers = predictor.predict([prompt], "three")
-    yield from _of_three(protocol, prompt, answers.masks[0], answers.scores[0], truth)
+    answers = predictor.predict([prompt], "four")
+    yield from _chosen(predictor.kinds, protocol, prompt, answers, truth)
 
 
-def _of_three(
-    protocol: str, prompt: Prompt, masks: NDArray[np.bool_], scores: NDArray[np.float64], truth: BoolMask | None
+def _chosen(
+    kinds: PromptKinds, protocol: str, prompt: Prompt, four: Answers, truth: BoolMask | None
 ) -> Iterator[Trial]:
-    """The mask of highest score, and with a truth the best of three."""
-    first = int(scores.argmax())
+    """Of a click's four masks the first choice, and with a truth the best of the three that it may mean."""
+    masks, scores = four.masks[0], four.scores[0]
+    first = first_choice(kinds, scores)
     yield Trial(protocol, masks[first], prompt, float(scores[first]))
     if truth is not None:
-        best = int(np.argmax([geometry.iou(truth, mask) for mask in masks]))
+        best = 1 + int(np.argmax([geometry.iou(truth, mask) for mask in masks[1:]]))
         yield Trial(f"{protocol}, best of three", masks[best], prompt, float(scores[best]))
 
 

@@ -51,7 +51,9 @@ class ServicesPredictor:
         """What the encoder lists."""
         kinds = self._model.prompts
         fed_back = "mask_input" in kinds and not self._regions
-        return PromptKinds(points="points" in kinds, box="box" in kinds, mask_input=fed_back)
+        return PromptKinds(
+            points="points" in kinds, box="box" in kinds, mask_input=fed_back, single_click=self._model.single_click
+        )
 
     @property
     def refuses(self) -> bool:

@@ -126,6 +126,7 @@ class EncoderServicer(encoder_service_pb2_grpc.EncoderServiceServicer):
                 licence=manifest.licence,
                 compute_precision=model.encoder.compute_precision,
                 backend=model.encoder.name,
+                single_mask_for_click=manifest.prompts.single_click,
             )
         return response
 

@@ -19,13 +19,15 @@ def sam_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The bundle of a small random SAM, calibrated on CT as the fake is."""
     folder = tmp_path_factory.mktemp("bundles") / RANDOM_SAM_SPEC.name
     curve = ScoreCalibration((-10.0, 10.0), (0.0, 1.0), abstain_below=0.5, patients=1, answers=1)
-    return write_bundle(random_sam(), replace(RANDOM_SAM_SPEC, calibration={"CT": curve}), folder).bundle
+    kinds = replace(RANDOM_SAM_SPEC.prompts, single_click=True)
+    spec = replace(RANDOM_SAM_SPEC, calibration={"CT": curve}, prompts=kinds)
+    return write_bundle(random_sam(), spec, folder).bundle
 
 
 @pytest.fixture(scope="session")
 def fake_services() -> Iterator[Served]:
     """The fakes that Hilum ships."""
-    models = (FakeModel(), FakeModel("fake-box-only", points=False, mask_input=False))
+    models = (FakeModel(single_click=True), FakeModel("fake-box-only", points=False, mask_input=False))
     encoder = FakeEncoder(models, max_image_pixels=MAX_IMAGE_PIXELS)
     decoder = FakeDecoder(encoder, max_image_pixels=MAX_IMAGE_PIXELS)
     fusion = FakeFusion(models, max_image_pixels=MAX_IMAGE_PIXELS, max_volume_bytes=MAX_VOLUME_BYTES)

@@ -152,6 +152,7 @@ def test_capabilities(caller: Caller) -> None:
     first, second = response.models
     assert [first.name, second.name] == [caller.served.model, caller.served.box_model]
     assert (first.supports_points, first.supports_box, first.supports_mask_input) == (True, True, True)
+    assert (first.single_mask_for_click, second.single_mask_for_click) == (True, False)
     assert (second.supports_points, second.supports_box, second.supports_mask_input) == (False, True, False)
     for model in response.models:
         assert len(bytes.fromhex(model.encoder_revision)) == len(bytes.fromhex(model.decoder_revision)) == 32

@@ -12,7 +12,7 @@ from hilum import AsyncClient, Box, Image, Point, Prompt, Region, Window
 from hilum.errors import OutsideImage, PromptNotSupported
 from hilum.region import choose_region
 from hilum.testing import FakeDecoder, FakeEncoder, FakeModel, serve_in_process
-from hilum.types import PredictedMask
+from hilum.types import PredictedMask, first_choice
 
 WINDOW = Window(500, 1000)
 SIZE = (400, 480)
@@ -61,6 +61,23 @@ async def test_a_click_on_a_large_target_keeps_the_look_at_the_whole_image() -> 
     assert prediction.regions == (None,)
     assert widths(prediction.masks[0]) == [181]
     assert encoder.encoder_runs == 2
+
+
+@pytest.mark.parametrize(("single_click", "candidates"), [(True, 1), (False, 3)])
+async def test_a_click_is_answered_as_the_model_learnt_it(single_click: bool, candidates: int) -> None:
+    """The model says whether its single mask or the best scored of three answers a click; asked for, three come."""
+    encoder = FakeEncoder((FakeModel(single_click=single_click),))
+    decoder = FakeDecoder(encoder, radius_px=7)
+    async with serve_in_process(encoder, decoder) as endpoints, AsyncClient(endpoints) as client:
+        chosen = await client.predict(image(), [click(CLICK)], mapping=WINDOW)
+        asked = [
+            await client.predict(image(), [click(CLICK)], mapping=WINDOW, multimask_output=m) for m in (False, True)
+        ]
+    single, three = (prediction.masks[0] for prediction in asked)
+    assert (len(chosen.masks[0]), len(single), len(three)) == (1, 1, 3)
+    expected = single[0] if candidates == 1 else first_choice(three)
+    assert chosen.masks[0][0].model_score == expected.model_score
+    assert np.array_equal(chosen.masks[0][0].mask, expected.mask)
 
 
 async def test_clicks_that_share_a_region_share_it() -> None:

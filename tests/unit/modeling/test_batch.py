@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from modeling.batch import Batches, batches
-from modeling.recipe import Recipe
+from modeling.recipe import Recipe, Variation
 from modeling.training_set import TrainingSet
 from tests.unit.modeling.tiny_task import CHANNELS, GRID, SIDE, network_input, tiny_sam, write_discs
 
@@ -22,13 +22,13 @@ def test_a_batch_has_images_and_masks_of_each(discs: TrainingSet) -> None:
     assert stored.images.shape == (3, CHANNELS, GRID, GRID)
     assert stored.masks.shape == (12, SIDE, SIDE)
     assert all(len({mask.tobytes() for mask in stored.masks[4 * i : 4 * i + 4]}) == 2 for i in range(3))
-    seen = Batches(discs, Recipe(steps=5, images=2, seen_anew=True), network_input)[0]
+    seen = Batches(discs, Recipe(steps=5, images=2, variation="mild"), network_input)[0]
     assert seen.images.shape == (2, 3, SIDE, SIDE)
 
 
 def test_batches_depend_on_seed_and_step_alone(discs: TrainingSet) -> None:
     """Begun at any step, in processes or without, the batches are the same."""
-    recipe = Recipe(steps=5, head_steps=1, images=2, seen_anew=True)
+    recipe = Recipe(steps=5, head_steps=1, images=2, variation="mild")
     dataset = Batches(discs, recipe, network_input)
     whole = list(batches(dataset, 0, 0))
     assert len(whole) == 6
@@ -41,7 +41,8 @@ def test_batches_depend_on_seed_and_step_alone(discs: TrainingSet) -> None:
 
 def test_pictures_are_seen_anew_only_where_the_recipe_says_so(discs: TrainingSet) -> None:
     """Without it, an image's input is always the same; with it, hardly ever."""
-    for seen_anew, distinct in ((False, 12), (True, 40)):
-        recipe = Recipe(steps=60, head_steps=0, trained="lora", seen_anew=seen_anew)
+    kinds: tuple[tuple[Variation, int, int], ...] = (("none", 0, 12), ("mild", 40, 60), ("strong", 40, 60))
+    for variation, fewest, most in kinds:
+        recipe = Recipe(steps=60, head_steps=0, trained="lora", variation=variation)
         inputs = {batch.images.tobytes() for batch in batches(Batches(discs, recipe, network_input), 0, 0)}
-        assert (len(inputs) <= distinct) != seen_anew
+        assert fewest <= len(inputs) <= most

@@ -54,7 +54,7 @@ def test_a_click_is_learnt_from_pictures_seen_anew(discs: TrainingSet, tmp_path:
     """Several images a step, changed at each, teach the same with an encoder that stays as it is."""
     model = tiny_sam()
     recipe = Recipe(
-        steps=350, head_steps=10, images=2, prompts=2, seen_anew=True, learning_rate=3e-3, checkpoint_every=1000
+        steps=350, head_steps=10, images=2, prompts=2, variation="mild", learning_rate=3e-3, checkpoint_every=1000
     )
     tuned = finetune(model, discs, replace(recipe, average=0.95), tmp_path, network_input=network_input)
     assert _click_iou(tuned, discs) > 0.6
@@ -62,7 +62,7 @@ def test_a_click_is_learnt_from_pictures_seen_anew(discs: TrainingSet, tmp_path:
         assert not name.startswith("image_encoder.") or torch.equal(weight, model.get_parameter(name))
 
 
-@pytest.mark.parametrize("recipe", [RECIPE, replace(RECIPE, images=2, seen_anew=True, trained="lora")])
+@pytest.mark.parametrize("recipe", [RECIPE, replace(RECIPE, images=2, variation="mild", trained="lora")])
 def test_a_resumed_run_equals_an_uninterrupted_one(discs: TrainingSet, tmp_path: Path, recipe: Recipe) -> None:
     """A run that is stopped between checkpoints and started again ends with the same weights and the same log."""
     whole = finetune(tiny_sam(), discs, recipe, tmp_path / "whole", network_input=network_input)

@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modeling.training_set import SMALLEST_MASK_PX, TrainingImage
-from modeling.variation import varied
+from modeling.variation import STRENGTHS, varied
 
 SIDE = 64
+STRENGTH = STRENGTHS["strong"]
 
 
 def _image(height: int, width: int) -> TrainingImage:
@@ -24,7 +25,7 @@ def _image(height: int, width: int) -> TrainingImage:
 @given(st.integers(24, SIDE), st.integers(0, 2**32 - 1))
 def test_the_masks_follow_the_picture(height: int, seed: int) -> None:
     """Whatever crop, turn and mirroring, one mask remains, large enough, and inside the picture."""
-    found = varied(_image(height, SIDE), np.random.default_rng(seed))
+    found = varied(_image(height, SIDE), np.random.default_rng(seed), STRENGTH)
     rows, columns = found.input_size
     assert max(rows, columns) == SIDE
     assert not found.masks[:, rows:].any()
@@ -37,7 +38,7 @@ def test_bright_blocks_stay_in_their_masks() -> None:
     """Over many draws the picture is, on average, far brighter inside the mask than outside."""
     inside, outside = [], []
     for seed in range(40):
-        found = varied(_image(48, SIDE), np.random.default_rng(seed))
+        found = varied(_image(48, SIDE), np.random.default_rng(seed), STRENGTH)
         rows, columns = found.input_size
         shown = found.masks[0, :rows, :columns]
         picture = cv2.resize(found.image, (columns, rows))
@@ -49,7 +50,7 @@ def test_bright_blocks_stay_in_their_masks() -> None:
 def test_draws_differ_and_repeat() -> None:
     """Two seeds give two pictures, one seed the same; the stored embedding, which is of another picture, is gone."""
     image = _image(48, SIDE)
-    one, again, other = (varied(image, np.random.default_rng(seed)) for seed in (5, 5, 7))
+    one, again, other = (varied(image, np.random.default_rng(seed), STRENGTH) for seed in (5, 5, 7))
     assert np.array_equal(one.image, again.image)
     assert np.array_equal(one.masks, again.masks)
     assert one.image.shape != other.image.shape or not np.array_equal(one.image, other.image)

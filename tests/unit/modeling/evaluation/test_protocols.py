@@ -73,6 +73,21 @@ def test_first_choice_follows_the_score_and_best_of_three_the_truth(box_filler: 
     assert sum(trial.protocol == "click" for trial in trials) == RANDOM_CLICKS
 
 
+def test_the_first_choice_of_a_click_is_the_models(sample: Sample) -> None:
+    """A model whose mask 0 learnt clicks is judged by it, in single clicks and as a series begins."""
+    predictor = BoxFiller(kinds=PromptKinds(points=True, box=True, mask_input=True, single_click=True))
+    case = Case(sample, 0, 20.0)
+    trials = _trials(predictor, case, "click")
+    areas = {trial.protocol: int(trial.mask.sum()) for trial in trials if trial.protocol.startswith("deepest")}
+    assert areas["deepest click"] == 21 * 21
+    assert areas["deepest click, best of three"] > 2 * areas["deepest click"]
+    for single, chosen in zip(
+        *([it.mask for it in trials if it.protocol == name] for name in ("click, single mask", "click")), strict=True
+    ):
+        assert np.array_equal(single, chosen)
+    assert np.array_equal(click_series(predictor, case.mask, Point(60, 50), 1)[0].mask, trials[-2].mask)
+
+
 def test_clicks_that_never_reach_the_goal_count_as_twenty(box_filler: BoxFiller, sample: Sample) -> None:
     """The filler never gets better: 20 clicks are counted, each series is asked once, and its masks are fed back."""
     trials = _trials(box_filler, Case(sample, 0, 20.0), "clicks")
@@ -165,7 +180,8 @@ def test_targets_without_masks_get_only_what_can_be_measured(box_filler: BoxFill
     """A target known by its box gets boxes and random clicks in it, no click series and no best of three."""
     case = Case(sample, 1, 20.0)
     assert _trials(box_filler, case, "clicks") == []
-    assert {trial.protocol for trial in _trials(box_filler, case, "click")} == {"click", "click, single mask"}
+    protocols = {trial.protocol for trial in _trials(box_filler, case, "click")}
+    assert protocols == {"click", "click, single mask", "click, best scored of three"}
 
 
 def test_models_that_refuse_are_not_asked(sample: Sample) -> None:
