@@ -30,7 +30,6 @@ LOG_FILENAME = "steps.jsonl"
 WARM_UP = 0.1
 LARGEST_GRADIENT = 1.0
 HEAD_LEARNING_RATE = 2e-4
-SCORING_HEAD = ("mask_decoder.iou_prediction_head.",)
 
 
 class FineTuningError(HilumError):
@@ -166,14 +165,14 @@ def _lesson(run: _Run, batch: Batch, recipe: Recipe, each: Each) -> tuple[Lesson
 
 
 @torch.no_grad()
-def blend(tuned: nn.Module, base: nn.Module, base_share: float, *, but: tuple[str, ...] = ()) -> None:
+def blend(tuned: nn.Module, base: nn.Module, base_share: float) -> None:
     """Move a fine-tuned model's weights towards its base's, in place; shares of 0 and 1 are the two models.
 
-    LoRA's additions have no counterpart in the base and stay, as do weights whose names begin with one of `but`.
+    LoRA's additions have no counterpart in the base and stay.
     """
     before = dict(base.named_parameters())
     for name, kept in tuned.named_parameters():
-        if name in before and not name.startswith(but):
+        if name in before:
             kept.lerp_(before[name].to(kept.device), base_share)
 
 

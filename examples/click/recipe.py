@@ -41,6 +41,6 @@ _LEARNING = Recipe(
 RECIPES = (replace(_LEARNING, variation="mild"), replace(_LEARNING, variation="strong"))
 # Of each model, before they are averaged.
 SCORING = replace(_LEARNING, trained="decoder", steps=0, head_steps=100, average=0.98)
-BASE_SHARE = 0.15
+BASE_SHARE = 0.25
 # The encoder frozen, for two cores and an hour.
 ON_PROCESSOR = Recipe(steps=4500, head_steps=500, prompts=4, base_share=0.25, checkpoint_every=200)

@@ -24,7 +24,7 @@ from examples.click.collect import COLLECTION, SHARED_DATA, collect
 from examples.click.recipe import BASE, BASE_SHARE, NAME, ON_PROCESSOR, PREPARATION, RECIPES, SCORING
 from hilum.serving.bundle import find_bundle
 from modeling.finetune import FineTuned, Job, run
-from modeling.finetuning import SCORING_HEAD, StepReport, blend
+from modeling.finetuning import StepReport, blend
 from modeling.models import load_model
 from modeling.recipe import Recipe
 from modeling.sample import INDEX_FILENAME, Sample, read_collection
@@ -61,7 +61,7 @@ def averaged(job: Job, samples: Sequence[Sample], console: Console) -> FineTuned
         models.append(learnt(scored, samples, console, masks.model).model)
         lineage = masks.lineage
     model = soup(models)
-    blend(model, load_model(job.base), BASE_SHARE, but=SCORING_HEAD)
+    blend(model, load_model(job.base), BASE_SHARE)
     return FineTuned(model, described(lineage))
 
 
