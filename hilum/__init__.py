@@ -6,6 +6,7 @@ writing results needs the extra `hilum[images]`, the command line `hilum[cli]`.
 
 from hilum.client import AsyncClient, Client
 from hilum.connection import Endpoints
+from hilum.fusion_style import AlphaBlend, BaseRule, Checkerboard, ColourOverlay, Flicker, PyramidFusion
 from hilum.generation import GenerationParameters
 from hilum.geometry import ImageGeometry
 from hilum.region import Region, choose_region
@@ -41,10 +42,15 @@ __all__ = [
     "CT_LUNG",
     "CT_SOFT_TISSUE",
     "CT_STONE",
+    "AlphaBlend",
     "AsyncClient",
+    "BaseRule",
     "Box",
+    "Checkerboard",
     "Client",
+    "ColourOverlay",
     "Endpoints",
+    "Flicker",
     "GenerationParameters",
     "Identity",
     "Image",
@@ -55,6 +61,7 @@ __all__ = [
     "ProjectionAxis",
     "ProjectionMethod",
     "Prompt",
+    "PyramidFusion",
     "Region",
     "TargetPair",
     "Transform",

@@ -333,15 +333,32 @@ class RegistrationProgress:
 
 
 @dataclass(frozen=True)
-class Fusion:
-    """A fused image on the fixed grid.
+class TargetContrast:
+    """How visible a target is: |mean inside - mean around| / standard deviation around it, 2 to 10 px outside.
 
     Attributes:
-        fused: (height, width) uint8.
+        fixed: In the fixed image.
+        moving: In the moving image.
+        fused: In the fused picture.
+    """
+
+    fixed: float
+    moving: float
+    fused: float
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """Two images as one, on the fixed grid.
+
+    Attributes:
+        fused: uint8 (height, width); of ColourOverlay (height, width, 3), RGB; of Flicker (2, height, width), the fixed
+            and the moving frame.
         fixed: The fixed image's grey levels, uint8.
         moving: The moving image's grey levels on the fixed grid, uint8.
         coverage: Where the moving image has pixels.
         burned_flags: Flags drawn into `fused`.
+        target_contrast: How visible the target is, where one was given.
     """
 
     fused: NDArray[np.uint8]
@@ -349,3 +366,4 @@ class Fusion:
     moving: NDArray[np.uint8]
     coverage: BoolMask
     burned_flags: tuple[str, ...]
+    target_contrast: TargetContrast | None = None

@@ -18,11 +18,14 @@ from hilum.cli.fuse import fuse
 from hilum.cli.register import register
 from hilum.cli.segment import segment
 from hilum.cli.session import Session
+from hilum.cli.transform import transform
 from hilum.client import DEFAULT_TIMEOUT_S
 from hilum.connection import Endpoints
 
 # Set to anything, Python's own traceback is shown instead of one line.
 TRACEBACK_VARIABLE = "HILUM_TRACEBACK"
+# As shells say it of a command that SIGINT ended.
+INTERRUPTED = 130
 
 _LOOPBACK = Endpoints()
 
@@ -35,6 +38,7 @@ app = typer.Typer(
 )
 for command in (segment, register, fuse, encode, doctor):
     app.command()(command)
+app.add_typer(transform, name="transform")
 
 
 def _version(asked: bool) -> None:
@@ -83,7 +87,17 @@ def run(arguments: Sequence[str] | None = None) -> None:
     try:
         app(args=arguments)
     except Exception as error:  # a fault of this program is one line, too
+        if interrupted(error):
+            sys.exit(INTERRUPTED)
         if os.environ.get(TRACEBACK_VARIABLE):
             raise
         show_error(error)
         sys.exit(1)
+
+
+def interrupted(error: BaseException) -> bool:
+    """Whether an error came up while Ctrl-C was being dealt with, as when a call is cut off: then it is not news."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, KeyboardInterrupt):
+        cause = cause.__cause__ or cause.__context__
+    return cause is not None

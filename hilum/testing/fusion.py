@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 import numpy as np
 
 from hilum.codec.fusion import MappedImage, Outline, image_from_message, targets_from_message
+from hilum.codec.fusion_styles import answer_bytes, fusion_target, style_from_request, target_contrast_to_message
 from hilum.codec.images import geometry_to_message
 from hilum.codec.masks import mask_to_message
 from hilum.codec.points import points_from_message, transformed
@@ -17,19 +18,20 @@ from hilum.codec.transforms import flags_from_message, flags_to_message, referen
 from hilum.codec.volumes import VolumeRequest
 from hilum.connection import MAX_MESSAGE_BYTES
 from hilum.errors import InvalidField, ModelNotFound, NoContent, TransformFlagged, TransformNotFound
+from hilum.fusion_style import Flicker
 from hilum.geometry import Float
 from hilum.intensity import grey_levels, valid_pixels
 from hilum.testing.alignment import dice, edge_difference, project, resample, shift_between
 from hilum.testing.drawing import View, mask
 from hilum.testing.fake import Context, Fake, answering, streaming, tenant_of
 from hilum.testing.model import FakeModel, check_kinds
+from hilum.testing.styles import shown, target_contrast
 from hilum.transform import Transform
 from hilum.types import BoolMask, ProjectionAxis, Prompt, Registration, StageReport, TargetReport, ViewRelation
 from hilum.v1 import fusion_service_pb2 as pb
 from hilum.v1 import fusion_service_pb2_grpc
 
 ALGORITHM = "fake-shift-1"
-MAX_LEVELS = 6
 _ARRAY_AXIS = {ProjectionAxis.DEPTH: 0, ProjectionAxis.HEIGHT: 1, ProjectionAxis.WIDTH: 2}
 
 
@@ -111,18 +113,16 @@ class FakeFusion(Fake, fusion_service_pb2_grpc.FusionServiceServicer):
 
     @answering
     async def FuseImages(self, request: pb.FuseImagesRequest, context: Context) -> pb.FuseImagesResponse:  # noqa: N802
-        """Takes the brighter of both images at every pixel; each flag burns one white row at the bottom."""
+        """Shows both, the pyramid as the brighter at every pixel; each flag burns one white row at the bottom."""
         limit = self._max_image_pixels
         fixed = image_from_message(request.fixed, "fixed", max_pixels=limit, mapping_required=True)
         moving = image_from_message(request.moving, "moving", max_pixels=limit, mapping_required=True)
-        if request.levels > MAX_LEVELS:
-            raise InvalidField(f"must lie between 1 and {MAX_LEVELS}; 0 means 3", field="levels")
-        if request.base_rule not in pb.BaseRule.values():
-            raise InvalidField("is not known here", field="base_rule")
+        style = style_from_request(request)
+        target = fusion_target(request, fixed.image.size)
         transform = self._accepted(request.transform, request.accepted_flags, tenant_of(context))
         _require_size(transform.fixed_size, fixed.image.size, "fixed")
         _require_size(transform.moving_size, moving.image.size, "moving")
-        check_answer_bytes(3 * math.prod(transform.fixed_size), "fixed.pixels", max_bytes=MAX_MESSAGE_BYTES)
+        check_answer_bytes(answer_bytes(style, transform.fixed_size), "fixed.pixels", max_bytes=MAX_MESSAGE_BYTES)
         fixed_grey = grey_levels(fixed.image, fixed.mapping)
         moving_grey, covered = resample(
             grey_levels(moving.image, moving.mapping),
@@ -130,14 +130,17 @@ class FakeFusion(Fake, fusion_service_pb2_grpc.FusionServiceServicer):
             transform.fixed_size,
             valid=valid_pixels(moving.image),
         )
-        fused = np.maximum(fixed_grey, moving_grey)
-        fused[max(0, len(fused) - len(transform.flags)) :] = 255
+        fused = shown(style, fixed_grey, moving_grey, covered)
+        contrast = None if target is None else target_contrast(fixed_grey, moving_grey, fused, target)
+        frames = fused if isinstance(style, Flicker) else fused[None]
+        frames[:, max(0, frames.shape[1] - len(transform.flags)) :] = 255
         return pb.FuseImagesResponse(
             fused=tensor_to_message(fused),
             fixed=tensor_to_message(fixed_grey),
             moving=tensor_to_message(moving_grey),
             moving_coverage=mask_to_message(covered),
             burned_flags=flags_to_message(transform.flags),
+            target_contrast=target_contrast_to_message(contrast),
         )
 
     @answering

@@ -151,22 +151,62 @@ class _BaseRule:
 class _BaseRuleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BaseRule.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     BASE_RULE_UNSPECIFIED: _BaseRule.ValueType  # 0
-    """Means MAXIMUM."""
+    """Means LOCAL_ENERGY."""
     BASE_RULE_MAXIMUM: _BaseRule.ValueType  # 1
-    """The larger value, zero where both are background."""
+    """The larger value."""
     BASE_RULE_AVERAGE: _BaseRule.ValueType  # 2
     """The mean of both."""
+    BASE_RULE_LOCAL_ENERGY: _BaseRule.ValueType  # 3
+    """Of what stands out from a wide mean, the mean weighted by local energy; of the wide means, the mean."""
 
 class BaseRule(_BaseRule, metaclass=_BaseRuleEnumTypeWrapper):
-    """How the base bands (the coarsest level) are combined."""
+    """How the base bands (what is left when all details are taken out) are combined."""
 
 BASE_RULE_UNSPECIFIED: BaseRule.ValueType  # 0
-"""Means MAXIMUM."""
+"""Means LOCAL_ENERGY."""
 BASE_RULE_MAXIMUM: BaseRule.ValueType  # 1
-"""The larger value, zero where both are background."""
+"""The larger value."""
 BASE_RULE_AVERAGE: BaseRule.ValueType  # 2
 """The mean of both."""
+BASE_RULE_LOCAL_ENERGY: BaseRule.ValueType  # 3
+"""Of what stands out from a wide mean, the mean weighted by local energy; of the wide means, the mean."""
 Global___BaseRule: _TypeAlias = BaseRule  # noqa: Y015
+
+class _FusionStyle:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FusionStyleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FusionStyle.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FUSION_STYLE_UNSPECIFIED: _FusionStyle.ValueType  # 0
+    """Means PYRAMID."""
+    FUSION_STYLE_PYRAMID: _FusionStyle.ValueType  # 1
+    """One grey picture with the details of both, by a Laplacian pyramid."""
+    FUSION_STYLE_COLOUR_OVERLAY: _FusionStyle.ValueType  # 2
+    """The fixed image in grey under the moving image in amber."""
+    FUSION_STYLE_ALPHA_BLEND: _FusionStyle.ValueType  # 3
+    """The weighted mean of both."""
+    FUSION_STYLE_CHECKERBOARD: _FusionStyle.ValueType  # 4
+    """Tiles of both in turn; the first is of the fixed image."""
+    FUSION_STYLE_FLICKER: _FusionStyle.ValueType  # 5
+    """Two frames to be shown in turn: fixed, then moving."""
+
+class FusionStyle(_FusionStyle, metaclass=_FusionStyleEnumTypeWrapper):
+    """How two images are shown as one."""
+
+FUSION_STYLE_UNSPECIFIED: FusionStyle.ValueType  # 0
+"""Means PYRAMID."""
+FUSION_STYLE_PYRAMID: FusionStyle.ValueType  # 1
+"""One grey picture with the details of both, by a Laplacian pyramid."""
+FUSION_STYLE_COLOUR_OVERLAY: FusionStyle.ValueType  # 2
+"""The fixed image in grey under the moving image in amber."""
+FUSION_STYLE_ALPHA_BLEND: FusionStyle.ValueType  # 3
+"""The weighted mean of both."""
+FUSION_STYLE_CHECKERBOARD: FusionStyle.ValueType  # 4
+"""Tiles of both in turn; the first is of the fixed image."""
+FUSION_STYLE_FLICKER: FusionStyle.ValueType  # 5
+"""Two frames to be shown in turn: fixed, then moving."""
+Global___FusionStyle: _TypeAlias = FusionStyle  # noqa: Y015
 
 class _Interpolation:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -225,12 +265,12 @@ class _PointUnitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PointUnit.V
     POINT_UNIT_UNSPECIFIED: _PointUnit.ValueType  # 0
     """Refused."""
     POINT_UNIT_PX: _PointUnit.ValueType  # 1
-    """Pixels, (x, y), centres at integers."""
+    """Pixels, (x, y), centres at integers; between volumes (x, y, slice)."""
     POINT_UNIT_PLANE_MM: _PointUnit.ValueType  # 2
     """Millimetres in the image plane, (x, y) from the centre of the first pixel. Both images need spacing."""
     POINT_UNIT_PATIENT_LPS_MM: _PointUnit.ValueType  # 3
-    """Millimetres in the patient, LPS, (x, y, z). Both images must be PATIENT_LPS, and given points must lie in the
-    image plane within half a slice, or 1 mm where the thickness is unknown.
+    """Millimetres in the patient, LPS, (x, y, z). Both images must be PATIENT_LPS. Points of an image, but not of a
+    volume, must lie in its plane within half a slice, or 1 mm where the thickness is unknown.
     """
 
 class PointUnit(_PointUnit, metaclass=_PointUnitEnumTypeWrapper):
@@ -239,12 +279,12 @@ class PointUnit(_PointUnit, metaclass=_PointUnitEnumTypeWrapper):
 POINT_UNIT_UNSPECIFIED: PointUnit.ValueType  # 0
 """Refused."""
 POINT_UNIT_PX: PointUnit.ValueType  # 1
-"""Pixels, (x, y), centres at integers."""
+"""Pixels, (x, y), centres at integers; between volumes (x, y, slice)."""
 POINT_UNIT_PLANE_MM: PointUnit.ValueType  # 2
 """Millimetres in the image plane, (x, y) from the centre of the first pixel. Both images need spacing."""
 POINT_UNIT_PATIENT_LPS_MM: PointUnit.ValueType  # 3
-"""Millimetres in the patient, LPS, (x, y, z). Both images must be PATIENT_LPS, and given points must lie in the
-image plane within half a slice, or 1 mm where the thickness is unknown.
+"""Millimetres in the patient, LPS, (x, y, z). Both images must be PATIENT_LPS. Points of an image, but not of a
+volume, must lie in its plane within half a slice, or 1 mm where the thickness is unknown.
 """
 Global___PointUnit: _TypeAlias = PointUnit  # noqa: Y015
 
@@ -546,8 +586,46 @@ class RegisterImagesRequest(_message.Message):
 Global___RegisterImagesRequest: _TypeAlias = RegisterImagesRequest  # noqa: Y015
 
 @_typing.final
+class DisplacementField(_message.Message):
+    """Displacements at the points of a regular grid, multilinear between them. Up to half a grid step beyond the outermost
+    points the field continues with their values; further out there is no displacement (as ITK has it).
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    GRID_MATRIX_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def values(self) -> _image_pb2.Tensor:
+        """FLOAT32 (2, height, width) between images, (3, depth, height, width) between volumes: in fixed pixels, component 0
+        along x, 1 along y, 2 along the slice index. Finite, within +-1e9.
+        """
+
+    @_builtins.property
+    def grid_matrix(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Homogeneous matrix, row-major: indices (x, y[, z]) of the grid to fixed pixels; nine numbers, or sixteen between
+        volumes. Empty: the grid points are the fixed image's pixels.
+        """
+
+    def __init__(
+        self,
+        *,
+        values: _image_pb2.Tensor | None = ...,
+        grid_matrix: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grid_matrix", b"grid_matrix", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisplacementField: _TypeAlias = DisplacementField  # noqa: Y015
+
+@_typing.final
 class Transform(_message.Message):
-    """A mapping of points of fixed space to moving space (ITK's direction)."""
+    """A mapping of points of fixed space to moving space (ITK's direction): a fixed pixel p goes to
+    pixel_matrix * (p + displacement_field(p)).
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -559,21 +637,30 @@ class Transform(_message.Message):
     MOVING_GEOMETRY_FIELD_NUMBER: _builtins.int
     FLAGS_FIELD_NUMBER: _builtins.int
     ALGORITHM_FIELD_NUMBER: _builtins.int
+    DISPLACEMENT_FIELD_FIELD_NUMBER: _builtins.int
+    FIXED_SLICES_FIELD_NUMBER: _builtins.int
+    MOVING_SLICES_FIELD_NUMBER: _builtins.int
     transform_id: _builtins.bytes
     """SHA-256 of the transform's content, 32 bytes."""
     algorithm: _builtins.str
     """Version of the algorithm that made it."""
+    fixed_slices: _builtins.int
+    """Number of slices of the fixed volume. 0: a transform between two images."""
+    moving_slices: _builtins.int
+    """Number of slices of the moving volume. 0: a transform between two images."""
     @_builtins.property
     def pixel_matrix(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """3 x 3 homogeneous matrix, row-major, on (x, y, 1) in pixels: fixed to moving. Nine numbers."""
+        """Homogeneous matrix, row-major, in pixels, fixed to moving: 3 x 3 on (x, y, 1), nine numbers; between volumes 4 x 4
+        on (x, y, slice, 1), sixteen.
+        """
 
     @_builtins.property
     def fixed_size(self) -> _image_pb2.ImageSize:
-        """Size of the fixed image."""
+        """Size of the fixed image, or of one slice of the fixed volume."""
 
     @_builtins.property
     def moving_size(self) -> _image_pb2.ImageSize:
-        """Size of the moving image."""
+        """Size of the moving image, or of one slice of the moving volume."""
 
     @_builtins.property
     def fixed_geometry(self) -> _image_pb2.ImageGeometry:
@@ -587,6 +674,10 @@ class Transform(_message.Message):
     def flags(self) -> _containers.RepeatedScalarFieldContainer[Global___TransformFlag.ValueType]:
         """Quality flags."""
 
+    @_builtins.property
+    def displacement_field(self) -> Global___DisplacementField:
+        """Displacements before pixel_matrix. Absent: the transform is affine."""
+
     def __init__(
         self,
         *,
@@ -598,10 +689,13 @@ class Transform(_message.Message):
         moving_geometry: _image_pb2.ImageGeometry | None = ...,
         flags: _abc.Iterable[Global___TransformFlag.ValueType] | None = ...,
         algorithm: _builtins.str = ...,
+        displacement_field: Global___DisplacementField | None = ...,
+        fixed_slices: _builtins.int = ...,
+        moving_slices: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["fixed_geometry", b"fixed_geometry", "fixed_size", b"fixed_size", "moving_geometry", b"moving_geometry", "moving_size", b"moving_size"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["displacement_field", b"displacement_field", "fixed_geometry", b"fixed_geometry", "fixed_size", b"fixed_size", "moving_geometry", b"moving_geometry", "moving_size", b"moving_size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "fixed_geometry", b"fixed_geometry", "fixed_size", b"fixed_size", "flags", b"flags", "moving_geometry", b"moving_geometry", "moving_size", b"moving_size", "pixel_matrix", b"pixel_matrix", "transform_id", b"transform_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "displacement_field", b"displacement_field", "fixed_geometry", b"fixed_geometry", "fixed_size", b"fixed_size", "fixed_slices", b"fixed_slices", "flags", b"flags", "moving_geometry", b"moving_geometry", "moving_size", b"moving_size", "moving_slices", b"moving_slices", "pixel_matrix", b"pixel_matrix", "transform_id", b"transform_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -825,7 +919,7 @@ Global___TransformReference: _TypeAlias = TransformReference  # noqa: Y015
 
 @_typing.final
 class FuseImagesRequest(_message.Message):
-    """Two images and the transform between them."""
+    """Two images and the transform between them. An option of another style than the one asked for is refused."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -835,10 +929,46 @@ class FuseImagesRequest(_message.Message):
     ACCEPTED_FLAGS_FIELD_NUMBER: _builtins.int
     LEVELS_FIELD_NUMBER: _builtins.int
     BASE_RULE_FIELD_NUMBER: _builtins.int
+    STYLE_FIELD_NUMBER: _builtins.int
+    WINDOW_PX_FIELD_NUMBER: _builtins.int
+    MATCH_THRESHOLD_FIELD_NUMBER: _builtins.int
+    ENERGY_RATIO_FIELD_NUMBER: _builtins.int
+    NOISE_FLOOR_FIELD_NUMBER: _builtins.int
+    BACKGROUND_FIELD_NUMBER: _builtins.int
+    GRADIENT_FIDELITY_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    OPACITY_FIELD_NUMBER: _builtins.int
+    TILE_PX_FIELD_NUMBER: _builtins.int
     levels: _builtins.int
-    """Pyramid levels, 1 to 6; 0 means 3."""
+    """PYRAMID: levels, 1 to 6; 0 means 3."""
     base_rule: Global___BaseRule.ValueType
-    """How base bands are combined."""
+    """PYRAMID: how base bands are combined."""
+    style: Global___FusionStyle.ValueType
+    """What is drawn."""
+    window_px: _builtins.int
+    """PYRAMID: side in pixels of the window over which energy and match are taken, odd, 1 to 15; 0 means 5."""
+    match_threshold: _builtins.float
+    """PYRAMID: in [-1, 1). Where the match of both images' details is no larger, the stronger detail is taken alone; up
+    to a match of 1 it turns into the mean. Absent: 0.
+    """
+    energy_ratio: _builtins.float
+    """PYRAMID: the stronger detail has this many times the other's local energy; nearer to 1 it turns into the mean. At
+    least 1, where it never does, at most 100. Absent: 2.
+    """
+    noise_floor: _builtins.float
+    """PYRAMID: share of the grey range, in [0, 1]; details much weaker than it are averaged, never chosen. Absent: 0.04."""
+    background: _builtins.float
+    """PYRAMID: share of the grey range, in [0, 1]; where both images are no brighter, nothing is drawn into them.
+    Absent: 0.
+    """
+    gradient_fidelity: _builtins.float
+    """PYRAMID: present, the picture is rebuilt from both images' gradients, weighted by their energy. Above 0, at most
+    1000; the smaller, the wider structures are rebuilt; at 1 only the finest.
+    """
+    opacity: _builtins.float
+    """COLOUR_OVERLAY: opacity of the moving image's white. ALPHA_BLEND: the moving image's weight. In [0, 1]; absent: 0.5."""
+    tile_px: _builtins.int
+    """CHECKERBOARD: side of a tile in pixels, at most 4096; 0 means an eighth of the longer side."""
     @_builtins.property
     def fixed(self) -> Global___FusionImage:
         """The image whose grid the result has; intensity_mapping required."""
@@ -855,6 +985,12 @@ class FuseImagesRequest(_message.Message):
     def accepted_flags(self) -> _containers.RepeatedScalarFieldContainer[Global___TransformFlag.ValueType]:
         """Flags that the caller accepts; a flagged transform is refused otherwise, and its flags are drawn into the picture."""
 
+    @_builtins.property
+    def target(self) -> _image_pb2.Mask:
+        """PYRAMID: a target of the fixed image's size. It and what lies up to 10 px around it are taken from the image in
+        which it has more contrast to noise; further out that image turns softly into the fused one.
+        """
+
     def __init__(
         self,
         *,
@@ -864,14 +1000,79 @@ class FuseImagesRequest(_message.Message):
         accepted_flags: _abc.Iterable[Global___TransformFlag.ValueType] | None = ...,
         levels: _builtins.int = ...,
         base_rule: Global___BaseRule.ValueType = ...,
+        style: Global___FusionStyle.ValueType = ...,
+        window_px: _builtins.int = ...,
+        match_threshold: _builtins.float | None = ...,
+        energy_ratio: _builtins.float | None = ...,
+        noise_floor: _builtins.float | None = ...,
+        background: _builtins.float | None = ...,
+        gradient_fidelity: _builtins.float | None = ...,
+        target: _image_pb2.Mask | None = ...,
+        opacity: _builtins.float | None = ...,
+        tile_px: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["fixed", b"fixed", "moving", b"moving", "transform", b"transform"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_background", b"_background", "_energy_ratio", b"_energy_ratio", "_gradient_fidelity", b"_gradient_fidelity", "_match_threshold", b"_match_threshold", "_noise_floor", b"_noise_floor", "_opacity", b"_opacity", "background", b"background", "energy_ratio", b"energy_ratio", "fixed", b"fixed", "gradient_fidelity", b"gradient_fidelity", "match_threshold", b"match_threshold", "moving", b"moving", "noise_floor", b"noise_floor", "opacity", b"opacity", "target", b"target", "transform", b"transform"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_flags", b"accepted_flags", "base_rule", b"base_rule", "fixed", b"fixed", "levels", b"levels", "moving", b"moving", "transform", b"transform"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_background", b"_background", "_energy_ratio", b"_energy_ratio", "_gradient_fidelity", b"_gradient_fidelity", "_match_threshold", b"_match_threshold", "_noise_floor", b"_noise_floor", "_opacity", b"_opacity", "accepted_flags", b"accepted_flags", "background", b"background", "base_rule", b"base_rule", "energy_ratio", b"energy_ratio", "fixed", b"fixed", "gradient_fidelity", b"gradient_fidelity", "levels", b"levels", "match_threshold", b"match_threshold", "moving", b"moving", "noise_floor", b"noise_floor", "opacity", b"opacity", "style", b"style", "target", b"target", "tile_px", b"tile_px", "transform", b"transform", "window_px", b"window_px"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__background: _TypeAlias = _typing.Literal["background"]  # noqa: Y015
+    _WhichOneofArgType__background: _TypeAlias = _typing.Literal["_background", b"_background"]  # noqa: Y015
+    _WhichOneofReturnType__energy_ratio: _TypeAlias = _typing.Literal["energy_ratio"]  # noqa: Y015
+    _WhichOneofArgType__energy_ratio: _TypeAlias = _typing.Literal["_energy_ratio", b"_energy_ratio"]  # noqa: Y015
+    _WhichOneofReturnType__gradient_fidelity: _TypeAlias = _typing.Literal["gradient_fidelity"]  # noqa: Y015
+    _WhichOneofArgType__gradient_fidelity: _TypeAlias = _typing.Literal["_gradient_fidelity", b"_gradient_fidelity"]  # noqa: Y015
+    _WhichOneofReturnType__match_threshold: _TypeAlias = _typing.Literal["match_threshold"]  # noqa: Y015
+    _WhichOneofArgType__match_threshold: _TypeAlias = _typing.Literal["_match_threshold", b"_match_threshold"]  # noqa: Y015
+    _WhichOneofReturnType__noise_floor: _TypeAlias = _typing.Literal["noise_floor"]  # noqa: Y015
+    _WhichOneofArgType__noise_floor: _TypeAlias = _typing.Literal["_noise_floor", b"_noise_floor"]  # noqa: Y015
+    _WhichOneofReturnType__opacity: _TypeAlias = _typing.Literal["opacity"]  # noqa: Y015
+    _WhichOneofArgType__opacity: _TypeAlias = _typing.Literal["_opacity", b"_opacity"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__background) -> _WhichOneofReturnType__background | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__energy_ratio) -> _WhichOneofReturnType__energy_ratio | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__gradient_fidelity) -> _WhichOneofReturnType__gradient_fidelity | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__match_threshold) -> _WhichOneofReturnType__match_threshold | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__noise_floor) -> _WhichOneofReturnType__noise_floor | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__opacity) -> _WhichOneofReturnType__opacity | None: ...
+
+Global___FuseImagesRequest: _TypeAlias = FuseImagesRequest  # noqa: Y015
+
+@_typing.final
+class TargetContrast(_message.Message):
+    """How visible a target is: |mean inside - mean around| / standard deviation around it, 2 to 10 px outside of it, in grey
+    levels. Infinite where the surroundings are flat.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIXED_FIELD_NUMBER: _builtins.int
+    MOVING_FIELD_NUMBER: _builtins.int
+    FUSED_FIELD_NUMBER: _builtins.int
+    fixed: _builtins.float
+    """In the fixed image."""
+    moving: _builtins.float
+    """In the moving image on the fixed grid."""
+    fused: _builtins.float
+    """In the fused picture, before flags are drawn."""
+    def __init__(
+        self,
+        *,
+        fixed: _builtins.float = ...,
+        moving: _builtins.float = ...,
+        fused: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fixed", b"fixed", "fused", b"fused", "moving", b"moving"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___FuseImagesRequest: _TypeAlias = FuseImagesRequest  # noqa: Y015
+Global___TargetContrast: _TypeAlias = TargetContrast  # noqa: Y015
 
 @_typing.final
 class FuseImagesResponse(_message.Message):
@@ -884,9 +1085,10 @@ class FuseImagesResponse(_message.Message):
     MOVING_FIELD_NUMBER: _builtins.int
     MOVING_COVERAGE_FIELD_NUMBER: _builtins.int
     BURNED_FLAGS_FIELD_NUMBER: _builtins.int
+    TARGET_CONTRAST_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def fused(self) -> _image_pb2.Tensor:
-        """UINT8 (height, width) of the fixed image."""
+        """UINT8 (height, width) of the fixed image; COLOUR_OVERLAY: (height, width, 3), RGB; FLICKER: (2, height, width)."""
 
     @_builtins.property
     def fixed(self) -> _image_pb2.Tensor:
@@ -904,6 +1106,10 @@ class FuseImagesResponse(_message.Message):
     def burned_flags(self) -> _containers.RepeatedScalarFieldContainer[Global___TransformFlag.ValueType]:
         """Flags drawn into the picture."""
 
+    @_builtins.property
+    def target_contrast(self) -> Global___TargetContrast:
+        """How visible the target is, where the request has one."""
+
     def __init__(
         self,
         *,
@@ -912,10 +1118,11 @@ class FuseImagesResponse(_message.Message):
         moving: _image_pb2.Tensor | None = ...,
         moving_coverage: _image_pb2.Mask | None = ...,
         burned_flags: _abc.Iterable[Global___TransformFlag.ValueType] | None = ...,
+        target_contrast: Global___TargetContrast | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["fixed", b"fixed", "fused", b"fused", "moving", b"moving", "moving_coverage", b"moving_coverage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fixed", b"fixed", "fused", b"fused", "moving", b"moving", "moving_coverage", b"moving_coverage", "target_contrast", b"target_contrast"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["burned_flags", b"burned_flags", "fixed", b"fixed", "fused", b"fused", "moving", b"moving", "moving_coverage", b"moving_coverage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["burned_flags", b"burned_flags", "fixed", b"fixed", "fused", b"fused", "moving", b"moving", "moving_coverage", b"moving_coverage", "target_contrast", b"target_contrast"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -86,10 +86,15 @@ def square_at(point: Point, side: float, size: tuple[int, int]) -> Box:
 
 
 def deepest(mask: BoolMask) -> Point:
-    """The mask's pixel farthest from the background, the image's border being background; the first of several."""
-    depth = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
-    y, x = np.unravel_index(int(depth.argmax()), mask.shape)
-    return Point(float(x), float(y))
+    """The pixel of a mask, not empty, farthest from the background, the image's border being background; the first."""
+    rows, columns = _window(mask)
+    inside = np.pad(mask[rows, columns], 1).astype(np.uint8)
+    depth = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    # Squares of distances are whole numbers. OpenCV's roots of them differ in the last digit from one call to the next
+    # in small images and on one thread, and with them the first of several.
+    squared = np.rint(np.square(depth, dtype=np.float64))
+    y, x = np.unravel_index(int(squared.argmax()), depth.shape)
+    return Point(float(x + columns.start), float(y + rows.start))
 
 
 def largest_error(truth: BoolMask, mask: BoolMask) -> tuple[BoolMask, bool] | None:
@@ -97,14 +102,19 @@ def largest_error(truth: BoolMask, mask: BoolMask) -> tuple[BoolMask, bool] | No
 
     Of equally large ones what is lacking comes first.
     """
-    best: tuple[BoolMask, bool] | None = None
-    best_area = 0
-    for error, is_missing in ((truth & ~mask, True), (mask & ~truth, False)):
+    wrong = truth ^ mask
+    if not wrong.any():
+        return None
+    window = _window(wrong)
+    best, best_area, best_is_missing = wrong[window], 0, True
+    for error, is_missing in (((wrong & truth)[window], True), ((wrong & mask)[window], False)):
         _, labels, stats, _ = cv2.connectedComponentsWithStats(error.astype(np.uint8), connectivity=8)
         sizes = stats[1:, cv2.CC_STAT_AREA]
         if sizes.size and int(sizes.max()) > best_area:
-            best_area, best = int(sizes.max()), (labels == 1 + int(sizes.argmax()), is_missing)
-    return best
+            best_area, best, best_is_missing = int(sizes.max()), labels == 1 + int(sizes.argmax()), is_missing
+    component = np.zeros(truth.shape, np.bool_)
+    component[window] = best
+    return component, best_is_missing
 
 
 def next_click(truth: BoolMask, mask: BoolMask) -> Point | None:
@@ -119,6 +129,15 @@ def next_click(truth: BoolMask, mask: BoolMask) -> Point | None:
 def edges(box: Box) -> NDArray[np.float64]:
     """(x_min, y_min, x_max, y_max)."""
     return np.array([box.x_min, box.y_min, box.x_max, box.y_max], np.float64)
+
+
+def _window(mask: BoolMask) -> tuple[slice, slice]:
+    """Rows and columns of a mask's pixels, from even ones on: OpenCV numbers components by an image's 2 x 2 blocks."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return (
+        slice(int(rows[0]) // 2 * 2, int(rows[-1]) + 1),
+        slice(int(columns[0]) // 2 * 2, int(columns[-1]) + 1),
+    )
 
 
 def _inside(low: float, high: float, length: int) -> slice:

@@ -134,9 +134,9 @@ def conditions(outcomes: Sequence[Outcome]) -> Table:
             here = _of(chosen(masks, model=model), source)
             means = {name: macro_mean(chosen(here, protocol=name), "dice") for name in shown}
             if all(mean.count for mean in means.values()):
-                pairs = [(less, more) for less, more in pairwise(CONDITIONS) if means[more].value <= means[less].value]
-                verdict = "; ".join(f"no: {more} not above {less}" for less, more in pairs) or "yes"
-                rows.append((source, model, *(f"{mean.value:.3f}" for mean in means.values()), verdict))
+                wrong = [pair for pair in pairwise(CONDITIONS) if means[pair[1]].value <= means[pair[0]].value]
+                verdict = f"no: {', '.join(f'{more} not above {less}' for less, more in wrong)}" if wrong else "yes"
+                rows.append((source, model, *map(_plain, means.values()), verdict))
     note = (
         "Dice, means over images as in the first table; one click is the first choice of three, over all random "
         "clicks, 3 and 5 clicks go on from the first of them. In order: one click is better than the model's answer to "

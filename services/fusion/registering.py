@@ -16,6 +16,10 @@ from services.fusion.registration import ALGORITHM, RegistrationImage, Registrat
 from services.fusion.registration import Registration as RegistrationCore
 from services.fusion.targets import TargetSegmenter
 
+# MASKS_REJECTED and FOLDING are not in the contract yet.
+_KNOWN_FLAGS = frozenset(
+    {"VIEWS_DIFFER", "LOW_OVERLAP", "LARGE_DEFORMATION", "MASKS_DISAGREE", "NO_IMPROVEMENT"},
+)
 # Rough share of the whole that encoder and decoder take, for progress.
 _SEGMENT_SHARE = 0.3
 
@@ -138,7 +142,7 @@ def _result(
         moving.size,
         fixed_geometry=fixed.geometry,
         moving_geometry=moving.geometry,
-        flags=outcome.flags,
+        flags=tuple(flag for flag in outcome.flags if flag in _KNOWN_FLAGS),
         algorithm=ALGORITHM,
     )
     dice = zip(outcome.before.target_dice, outcome.after.target_dice, masks, strict=True)

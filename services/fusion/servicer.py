@@ -9,6 +9,7 @@ from contextlib import aclosing
 import grpc
 
 from hilum.codec.fusion import image_from_message, targets_from_message
+from hilum.codec.fusion_styles import answer_bytes, fusion_target, style_from_request, target_contrast_to_message
 from hilum.codec.images import geometry_to_message
 from hilum.codec.masks import mask_to_message
 from hilum.codec.points import points_from_message, transformed
@@ -27,17 +28,10 @@ from hilum.v1 import fusion_service_pb2 as pb
 from hilum.v1 import fusion_service_pb2_grpc
 from services.fusion.fusing import fuse
 from services.fusion.projection import project_volume
-from services.fusion.pyramid import MAX_LEVELS, BaseRule, FusionRule
 from services.fusion.registering import Registering, RegistrationTask
 from services.fusion.resampling import resample
 from services.fusion.transforms import TransformStore
 
-DEFAULT_LEVELS = 3
-_BASE_RULES = {
-    pb.BASE_RULE_UNSPECIFIED: BaseRule.MAXIMUM,
-    pb.BASE_RULE_MAXIMUM: BaseRule.MAXIMUM,
-    pb.BASE_RULE_AVERAGE: BaseRule.AVERAGE,
-}
 _NEAREST = {
     pb.INTERPOLATION_UNSPECIFIED: False,
     pb.INTERPOLATION_LINEAR: False,
@@ -131,28 +125,21 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         limit = self._max_image_pixels
         fixed = image_from_message(request.fixed, "fixed", max_pixels=limit, mapping_required=True)
         moving = image_from_message(request.moving, "moving", max_pixels=limit, mapping_required=True)
-        if not 0 <= request.levels <= MAX_LEVELS:
-            raise InvalidField(f"must lie between 1 and {MAX_LEVELS}; 0 means {DEFAULT_LEVELS}", field="levels")
-        if request.base_rule not in _BASE_RULES:
-            raise InvalidField("is not known here", field="base_rule")
+        style = style_from_request(request)
+        target = fusion_target(request, fixed.image.size)
         transform = await self._transform(request.transform, request.accepted_flags)
         _require_size(transform.fixed_size, fixed.image.size, "fixed")
         _require_size(transform.moving_size, moving.image.size, "moving")
-        check_answer_bytes(3 * math.prod(transform.fixed_size), "fixed.pixels", max_bytes=self._max_message_bytes)
+        check_answer_bytes(answer_bytes(style, transform.fixed_size), "fixed.pixels", max_bytes=self._max_message_bytes)
         async with self._permits.acquire():
-            fused = await self._pool.run(
-                fuse,
-                fixed,
-                moving,
-                transform,
-                FusionRule(levels=request.levels or DEFAULT_LEVELS, base_rule=_BASE_RULES[request.base_rule]),
-            )
+            fused = await self._pool.run(fuse, fixed, moving, transform, style, target)
         return pb.FuseImagesResponse(
             fused=tensor_to_message(fused.fused),
             fixed=tensor_to_message(fused.fixed),
             moving=tensor_to_message(fused.moving),
             moving_coverage=mask_to_message(fused.coverage),
             burned_flags=flags_to_message(transform.flags),
+            target_contrast=target_contrast_to_message(fused.target_contrast),
         )
 
     async def ResampleImage(  # noqa: N802

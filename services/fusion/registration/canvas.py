@@ -47,6 +47,12 @@ class RegistrationImage:
         return np.asarray(finite if self.valid is None else finite & self.valid, np.bool_)
 
     @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        height, width = self.pixels.shape
+        return height, width
+
+    @property
     def extent(self) -> tuple[float, float]:
         """Width and height in mm, or in pixels without spacing."""
         height, width = self.pixels.shape
@@ -111,14 +117,15 @@ class Canvas:
 
     def halved(self) -> Canvas:
         """The same canvas at half the resolution; pixels are means of the usable ones they cover."""
-        weight = _halve(self.valid[None])[0]
-        means = _halve(torch.stack([self.pixels * self.valid, self.pixels]))
+        weight = halve(self.valid[None])[0]
+        means = halve(torch.stack([self.pixels * self.valid, self.pixels]))
         pixels = torch.where(weight > 0, means[0] / weight.clamp(min=1e-6), means[1])
-        distances = _halve(self.distances) if len(self.distances) else self.distances.new_zeros(0, *weight.shape)
+        distances = halve(self.distances) if len(self.distances) else self.distances.new_zeros(0, *weight.shape)
         return Canvas(pixels, (weight > 0.5).float(), distances)
 
 
-def _halve(channels: Tensor) -> Tensor:
+def halve(channels: Tensor) -> Tensor:
+    """Channels (c, n, n) at half the resolution, means of four pixels."""
     return F.avg_pool2d(channels[None], 2)[0]
 
 
@@ -158,16 +165,8 @@ def draw(image: RegistrationImage, canvas_extent: float, size: int) -> Canvas:
         low, high = image.pixels[usable].min(), image.pixels[usable].max()
     scaled = (np.where(usable, image.pixels, low).astype(np.float32) - low) / (high - low)
 
-    # OpenCV wants the image's pixels of canvas pixels.
-    step = 2.0 / size
-    working_from_canvas = np.array([[step, 0.0, step / 2 - 1], [0.0, step, step / 2 - 1], [0.0, 0.0, 1.0]])
-    pixel_from_canvas = (np.linalg.inv(working_from_pixel(image, canvas_extent)) @ working_from_canvas)[:2]
-
     def place(array: NDArray[np.float32], border: int) -> NDArray[np.float32]:
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        averaged, matrix = _averaged(array, pixel_from_canvas)
-        smooth = _low_pass(averaged, (matrix[0, 0], matrix[1, 1]))
-        return np.asarray(cv2.warpAffine(smooth, matrix, (size, size), flags=flags, borderMode=border), np.float32)
+        return _place(array, image, canvas_extent, size, border)
 
     weight = place(usable.astype(np.float32), cv2.BORDER_REPLICATE)
     inside = place(np.ones(usable.shape, np.float32), cv2.BORDER_CONSTANT) > 0.5
@@ -178,6 +177,25 @@ def draw(image: RegistrationImage, canvas_extent: float, size: int) -> Canvas:
         torch.from_numpy((inside & (weight > 0.5)).astype(np.float32)),
         torch.stack([_signed_distance(target) for target in targets]) if targets else torch.zeros(0, size, size),
     )
+
+
+def draw_mask(mask: NDArray[np.bool_], image: RegistrationImage, canvas_extent: float, size: int) -> Tensor:
+    """Draw a mask of an image onto a canvas: float32 (size, size), the share of each canvas pixel that it covers."""
+    return torch.from_numpy(_place(mask.astype(np.float32), image, canvas_extent, size, cv2.BORDER_CONSTANT))
+
+
+def _place(
+    array: NDArray[np.float32], image: RegistrationImage, canvas_extent: float, size: int, border: int
+) -> NDArray[np.float32]:
+    """An array of the image's shape on the canvas, low-pass filtered; beyond it the border repeats or is zero."""
+    # OpenCV wants the image's pixels of canvas pixels.
+    step = 2.0 / size
+    working_from_canvas = np.array([[step, 0.0, step / 2 - 1], [0.0, step, step / 2 - 1], [0.0, 0.0, 1.0]])
+    pixel_from_canvas = (np.linalg.inv(working_from_pixel(image, canvas_extent)) @ working_from_canvas)[:2]
+    averaged, matrix = _averaged(array, pixel_from_canvas)
+    smooth = _low_pass(averaged, (matrix[0, 0], matrix[1, 1]))
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(smooth, matrix, (size, size), flags=flags, borderMode=border), np.float32)
 
 
 def _averaged(

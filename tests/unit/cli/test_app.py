@@ -119,7 +119,7 @@ def test_ctrl_c_ends_with_130(picture: Path) -> None:
             with connection:
                 run.send_signal(signal.SIGINT)
                 _, err = run.communicate(timeout=TIMEOUT_S)
-    assert run.returncode == 130
+    assert run.returncode == 130, err
     assert "Traceback" not in err
 
 

@@ -1,10 +1,12 @@
 """modeling.evaluation.geometry: where clicks go and what boxes become."""
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from scipy.ndimage import distance_transform_edt
 
 from hilum.types import BoolMask, Box, Point
 from modeling.evaluation import geometry
@@ -20,6 +22,13 @@ def _rectangle(rows: slice, columns: slice) -> BoolMask:
     mask = np.zeros(SIZE, np.bool_)
     mask[rows, columns] = True
     return mask
+
+
+def _deepest(mask: BoolMask) -> Point:
+    """By SciPy's exact distances in the whole image."""
+    squared = np.rint(distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1] ** 2)
+    row, column = np.unravel_index(int(squared.argmax()), mask.shape)
+    return Point(float(column), float(row))
 
 
 def test_the_deepest_point_of_a_rectangle_lies_on_its_middle_line() -> None:
@@ -62,6 +71,34 @@ def test_the_next_click_is_always_in_the_error(truth: BoolMask, mask: BoolMask) 
         row, column = int(click.y), int(click.x)
         assert truth[row, column] != mask[row, column]
         assert click.foreground == truth[row, column]
+
+
+@settings(deadline=None)
+@given(MASKS, MASKS, st.integers(0, 7), st.integers(0, 7))
+def test_the_next_click_is_that_of_the_whole_image(truth: BoolMask, mask: BoolMask, down: int, right: int) -> None:
+    """Looking at the errors' surroundings only changes nothing, wherever in an image they lie, also among equals."""
+    around = ((down, 3), (right, 5))
+    whole_truth, whole_mask = np.pad(truth, around), np.pad(mask, around)
+    sizes, clicks = [], []
+    for error in (whole_truth & ~whole_mask, whole_mask & ~whole_truth):
+        _, labels, stats, _ = cv2.connectedComponentsWithStats(error.astype(np.uint8), connectivity=8)
+        largest = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax()) if len(stats) > 1 else 1
+        sizes.append(int(np.count_nonzero(labels == largest)))
+        clicks.append(_deepest(labels == largest))
+    missing = sizes[0] >= sizes[1]
+    point = clicks[0 if missing else 1]
+    expected = Point(point.x, point.y, missing) if any(sizes) else None
+    assert geometry.next_click(whole_truth, whole_mask) == expected
+
+
+@settings(deadline=None)
+@given(SEEDS, st.integers(60, 200), st.integers(60, 200))
+def test_the_deepest_point_is_the_first_of_equals(seed: int, height: int, width: int) -> None:
+    """Of pixels exactly equally far from the background the first is taken, row by row, in images small and large."""
+    noise = np.random.default_rng(seed).normal(size=(height, width)).astype(np.float32)
+    blobs = cv2.GaussianBlur(noise, (0, 0), 9) > 0
+    if blobs.any():
+        assert geometry.deepest(blobs) == _deepest(blobs)
 
 
 @settings(deadline=None)

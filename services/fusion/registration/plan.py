@@ -1,0 +1,100 @@
+"""Which stages a registration goes through, and their settings.
+
+The settings were chosen on the development pairs of `benchmarks/deformable.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hilum.types import ViewRelation
+from services.fusion.registration.affine import AFFINE_DEGREES, RIGID_DEGREES, SIMILARITY_DEGREES, AffineLevel
+from services.fusion.registration.comparison import (
+    Compare,
+    compare_edge_strength,
+    compare_gradients,
+    compare_information,
+    compare_mind,
+    compare_structure,
+)
+from services.fusion.registration.free_form import FreeFormLevel
+from services.fusion.registration.options import DrivingMeasure, RegistrationOptions, TransformModel
+from services.fusion.registration.search import SearchGrid
+from services.fusion.registration.stages import AffineStage, FreeFormStage, SearchStage, Stage
+
+COARSEST, JUDGED, FINEST = 64, 128, 256
+
+_DEGREES = {
+    TransformModel.RIGID: RIGID_DEGREES,
+    TransformModel.SIMILARITY: SIMILARITY_DEGREES,
+    TransformModel.AFFINE: AFFINE_DEGREES,
+    TransformModel.DEFORMABLE: AFFINE_DEGREES,
+}
+# What is climbed at coarse and middle resolution, and at the finest.
+_MEASURES: dict[DrivingMeasure, tuple[Compare, Compare]] = {
+    DrivingMeasure.STRUCTURE: (compare_structure, compare_gradients),
+    DrivingMeasure.MUTUAL_INFORMATION: (compare_information, compare_information),
+    DrivingMeasure.MATCH_LOSS: (compare_edge_strength, compare_edge_strength),
+}
+
+
+def image_stages(views: ViewRelation, options: RegistrationOptions, grid: SearchGrid) -> tuple[Stage, ...]:
+    """What finds an alignment from image content, an initial transform and landmarks; targets play no part.
+
+    A slab and a projection share few outlines: they end at a similarity.
+    """
+    degrees = _DEGREES[options.model]
+    comparable = views is ViewRelation.COMPARABLE
+    if not comparable:
+        degrees = min(degrees, SIMILARITY_DEGREES)
+    stages: list[Stage] = []
+    coarse, fine = _MEASURES[options.measure]
+    if options.initial is None:
+        if degrees == RIGID_DEGREES:
+            grid = replace(grid, scales=(1.0,))
+        stages.append(SearchStage(COARSEST, grid, AffineLevel(COARSEST, 5, coarse, degrees, landmark_weight=1.0)))
+    levels = [
+        AffineLevel(COARSEST, 8, coarse, degrees, landmark_weight=1.0),
+        AffineLevel(JUDGED, 8, coarse, degrees, landmark_weight=0.3),
+    ]
+    if comparable:
+        levels.append(AffineLevel(FINEST, 6, fine, degrees, landmark_weight=0.1))
+    stages.append(AffineStage(tuple(levels)))
+    if comparable and options.model is TransformModel.DEFORMABLE:
+        stages.append(FreeFormStage(_free_form_levels(options.measure, targets=False)))
+    return tuple(stages)
+
+
+def target_stages(options: RegistrationOptions, grid: SearchGrid) -> tuple[Stage, ...]:
+    """What improves an alignment of comparable views by targets: they lead the way but not the end."""
+    degrees = _DEGREES[options.model]
+    coarse, fine = _MEASURES[options.measure]
+    if degrees == RIGID_DEGREES:
+        grid = replace(grid, scales=(1.0,))
+    brief = AffineLevel(COARSEST, 5, coarse, degrees, target_weight=1.0, landmark_weight=1.0)
+    stages: list[Stage] = [
+        SearchStage(COARSEST, grid, brief, freely=False, from_targets=True, from_landmarks=False, from_start=True),
+        AffineStage(
+            (
+                AffineLevel(COARSEST, 8, coarse, degrees, target_weight=1.0, landmark_weight=1.0),
+                AffineLevel(JUDGED, 8, coarse, degrees, target_weight=0.3, landmark_weight=0.3),
+                AffineLevel(FINEST, 6, fine, degrees, landmark_weight=0.1),
+            )
+        ),
+    ]
+    if options.model is TransformModel.DEFORMABLE:
+        stages.append(FreeFormStage(_free_form_levels(options.measure, targets=True)))
+    return tuple(stages)
+
+
+def _free_form_levels(measure: DrivingMeasure, *, targets: bool) -> tuple[FreeFormLevel, ...]:
+    """MIND finds the way, gradients the place; bending is allowed more and more, known structures pull less and less."""
+    _, fine = _MEASURES[measure]
+    coarse = compare_mind if measure is DrivingMeasure.STRUCTURE else fine
+    pull = 1.0 if targets else 0.0
+    return (
+        FreeFormLevel(COARSEST, 8, 20, coarse, 3e-3, 1.0 * pull, 1.0, 1.0),
+        FreeFormLevel(JUDGED, 16, 10, coarse, 3e-3, 0.3 * pull, 0.3, 1.0),
+        FreeFormLevel(JUDGED, 16, 10, fine, 1e-3, 0.1 * pull, 0.1, 1.0),
+        FreeFormLevel(FINEST, 16, 10, fine, 5e-4, 0.0, 0.1, 1.0),
+    )
