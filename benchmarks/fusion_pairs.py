@@ -124,7 +124,7 @@ class _Projections:
             projection_of(volume, ProjectionMethod.ATTENUATION),
             lambda seed: simulate_xray(volume, paths, grid, KnownMotion.from_seed(seed), seed),
             projected_body(volume, grid),
-            {"lungs": lungs[0] | lungs[1], "stones": np.asarray(grid.resample(stones.any(axis=0)) >= 0.5)},
+            {"lungs": lungs[0] | lungs[1], "stones": np.asarray(grid.resample(np.asarray(stones.any(axis=0))) >= 0.5)},
         )
 
     def pair(self, seed: int, *, registered: bool) -> Pair:
@@ -149,9 +149,9 @@ def stone_mask(volume: CtVolume) -> BoolMask:
         mask = np.pad(volume.mask((kidney,)), 1)
         depth = ndimage.distance_transform_edt(mask, sampling=volume.spacing_mm)[1:-1, 1:-1, 1:-1]
         middle = np.unravel_index(depth.argmax(), depth.shape)
-        offsets = np.ogrid[tuple(slice(0, side) for side in stones.shape)]
-        squares = (((axis - at) * step) ** 2 for axis, at, step in zip(offsets, middle, volume.spacing_mm, strict=True))
-        stones |= sum(squares) <= (STONE_MM / 2) ** 2
+        offset_mm = (np.indices(stones.shape, sparse=True)[axis] - middle[axis] for axis in range(3))
+        squares = [(offset * step) ** 2 for offset, step in zip(offset_mm, volume.spacing_mm, strict=True)]
+        stones |= squares[0] + squares[1] + squares[2] <= (STONE_MM / 2) ** 2
     return stones
 
 
@@ -174,7 +174,8 @@ def _diffusion_pairs(*, registered: bool) -> Iterator[tuple[int, Pair]]:
     folder, case = DATA / "mr_prostate_adc_hbv", "10000_1000000"
     adc, hbv = (itk.ReadImage(str(folder / f"{case}_{name}.mha")) for name in ("adc", "hbv"))
     outlined = itk.ReadImage(str(folder / f"{case}_prostate_seg.nii.gz"))
-    outlined = itk.Resample(outlined, adc, itk.Transform(), itk.sitkNearestNeighbor)
+    identity = itk.Transform()  # type: ignore[no-untyped-call]  # SimpleITK ships no types
+    outlined = itk.Resample(outlined, adc, identity, itk.sitkNearestNeighbor)
     arrays = (itk.GetArrayFromImage(image) for image in (adc, hbv, outlined))
     for number, (fixed, moving, prostate) in enumerate(zip(*arrays, strict=True)):
         if not prostate.any():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -10,15 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.fusion_pairs import Pair
-from examples.demo.pictures import Panel, write
 from services.fusion.blend import alpha_blend
 from services.fusion.checkerboard import checkerboard
 from services.fusion.overlay import colour_overlay
 
 Grey = NDArray[np.uint8]
+Colour = NDArray[np.uint8]
 
 HEIGHT_PX = 300
 _BAND_PX = 22
+_NOTE = "not for diagnosis"
 _TITLES = {"maximum": "pixel maximum", "paper": "paper's rule", "hilum": "default", "gradients": "with gradients"}
 
 
@@ -33,12 +34,8 @@ def write_picture(path: Path, shown: Sequence[tuple[str, Pair, dict[str, Grey]]]
     for title, pair, fused in shown:
         tiles = {f"({pair.name}) fixed": pair.fixed, "moving": pair.moving}
         tiles |= {_TITLES.get(name, name): picture for name, picture in fused.items() if name != "target"}
-        row = np.hstack([_tile(name, picture) for name, picture in tiles.items()])
-        rows.append(np.vstack([_words(f"{title}; not for diagnosis", row.shape[1]), row]))
-    width = max(row.shape[1] for row in rows)
-    page = np.vstack([np.pad(row, ((0, 0), (0, width - row.shape[1]))) for row in rows])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), page)
+        rows.append(_titled(f"{title}; {_NOTE}", _row(tiles)))
+    _write(path, rows)
 
 
 def write_styles(path: Path, pair: Pair, fused: dict[str, Grey]) -> None:
@@ -46,31 +43,45 @@ def write_styles(path: Path, pair: Pair, fused: dict[str, Grey]) -> None:
 
     Args:
         path: where to; its folder is made.
-        pair: a CT projection and a simulated X-ray.
+        pair: a CT projection and a simulated X-ray, the patient's right on the left.
         fused: fused pictures by rule.
     """
     both, everywhere = (pair.fixed, pair.moving), np.ones(pair.fixed.shape, np.bool_)
-    panels = [
-        Panel("CT projection", pair.fixed),
-        Panel("simulated X-ray", pair.moving),
-        Panel("average", fused["average"]),
-        Panel("the founding paper's rule", fused["paper"]),
-        Panel("Hilum's pyramid", fused["hilum"]),
-        Panel("colour overlay", colour_overlay(*both, 0.8)),
-        Panel("alpha blend", alpha_blend(*both, everywhere, 0.5)),
-        Panel("checkerboard", checkerboard(*both, everywhere)),
-    ]
-    write(path, panels, 4)
+    images = {
+        "R   CT projection": pair.fixed,
+        "simulated X-ray": pair.moving,
+        "average": fused["average"],
+        "the founding paper's rule": fused["paper"],
+    }
+    styles = {
+        "R   Hilum's pyramid": fused["hilum"],
+        "colour overlay": colour_overlay(*both, 0.5),
+        "alpha blend": alpha_blend(*both, everywhere, 0.5),
+        "checkerboard": checkerboard(*both, everywhere),
+    }
+    _write(path, [_row(images), _titled(_NOTE, _row(styles))])
 
 
-def _tile(name: str, picture: Grey) -> Grey:
-    height, width = picture.shape
+def _write(path: Path, rows: Sequence[Colour]) -> None:
+    width = max(row.shape[1] for row in rows)
+    page = np.vstack([np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # OpenCV's order is blue, green, red.
+    cv2.imwrite(str(path), page[..., ::-1])
+
+
+def _row(tiles: Mapping[str, Grey]) -> Colour:
+    return np.hstack([_titled(name, _tile(picture)) for name, picture in tiles.items()])
+
+
+def _tile(picture: Grey) -> Colour:
+    height, width = picture.shape[:2]
     size = (round(width * HEIGHT_PX / height), HEIGHT_PX)
     tile = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC), np.uint8)
-    return np.vstack([_words(name, tile.shape[1]), tile])
+    return tile if tile.ndim == 3 else np.repeat(tile[..., None], 3, axis=2)
 
 
-def _words(text: str, width: int) -> Grey:
-    band = np.zeros((_BAND_PX, width), np.uint8)
-    cv2.putText(band, text, (4, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255,), 1, cv2.LINE_AA)
-    return band
+def _titled(text: str, tile: Colour) -> Colour:
+    band = np.zeros((_BAND_PX, tile.shape[1], 3), np.uint8)
+    cv2.putText(band, text, (4, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1, cv2.LINE_AA)
+    return np.vstack([band, tile])

@@ -54,7 +54,7 @@ def speed(with_gradients: PyramidFusion) -> dict[str, float]:
 def _structures(seed: int) -> NDArray[np.float32]:
     noise = np.random.default_rng(seed).random((SIDE_PX, SIDE_PX), np.float32)
     blurred = np.asarray(cv2.GaussianBlur(noise, (0, 0), 3.0), np.float32)
-    return np.clip(3.0 * blurred - 1.0, 0.0, 1.0).astype(np.float32)
+    return np.asarray(np.clip(3.0 * blurred - 1.0, 0.0, 1.0), np.float32)
 
 
 @contextmanager

@@ -21,4 +21,4 @@ def alpha_blend(
     """
     weight = np.where(coverage, np.float32(opacity), np.float32(0))
     below = fixed.astype(np.float32)
-    return np.rint(below + weight * (moving - below)).astype(np.uint8)
+    return np.asarray(np.rint(below + weight * (moving - below)), np.uint8)

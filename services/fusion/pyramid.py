@@ -98,7 +98,7 @@ def fuse_images(fixed: Band, moving: Band, rule: PyramidFusion | None = None, em
 def _deserved(mean: Band, half: Band, rule: PyramidFusion, emphasis: Emphasis | None) -> Band:
     """What is added to the mean image: in every band, at every place, the share of the half difference."""
     count = depth(mean.shape, rule.levels)
-    deserved = []
+    deserved: list[Band] = []
     for common, difference in zip(bands(mean, count), bands(half, count), strict=True):
         combine = _detail if len(deserved) < count else _base
         band = combine(common, difference, rule)
