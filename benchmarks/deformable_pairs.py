@@ -141,10 +141,15 @@ class RadiographedVolume:
         fixed = RegistrationImage(on_grid.astype(np.float32), spacing)
         return cls(name, volume, grid, material_paths(volume), fixed, projected_body(volume, grid))
 
-    def pair(self, seed: int) -> KnownPair:
-        """The projection and a simulated X-ray of the body after the warp of this seed; noise has the same seed."""
+    def pair(self, seed: int, *, hard: bool = False) -> KnownPair:
+        """The projection and a simulated X-ray of the body after the warp of this seed; noise has the same seed.
+
+        Args:
+            seed: of the warp and of the detector's noise.
+            hard: twice the rotation and shift, the beam collimated to the middle, a tenth of the signal in noise.
+        """
         size = (self.grid.height, self.grid.width)
-        warp = KnownWarp.from_seed(seed, size)
+        warp = KnownWarp.from_seed(seed, size, reach=2.0 if hard else 1.0)
         # Bend and stretch act on the path lengths in the volume's own pixels, the motion where the X-ray is
         # simulated, both before the detector: nothing that the detector adds is interpolated.
         grid_from_native = np.linalg.inv(self.grid.native_from_grid)
@@ -154,10 +159,26 @@ class RadiographedVolume:
         x, y = warp.shift_px
         motion = KnownMotion(warp.rotation_deg, warp.scale, (x * self.grid.spacing_mm, y * self.grid.spacing_mm))
         xray = simulate_xray(self.volume, MaterialPaths(soft, bone), self.grid, motion, seed)
+        pixels, exposed = xray.pixels.astype(np.float32), xray.exposed
+        if hard:
+            pixels, exposed = _collimated_low_dose(pixels, exposed, seed)
         spacing = (self.grid.spacing_mm, self.grid.spacing_mm)
-        moving = RegistrationImage(xray.pixels.astype(np.float32), spacing, xray.exposed)
+        moving = RegistrationImage(pixels, spacing, exposed)
         truth = warp.fixed_to_moving(pixel_grid(size))
         return KnownPair(f"{self.name} X-ray {seed}", self.projection, moving, self.body, truth)
+
+
+def _collimated_low_dose(
+    pixels: NDArray[np.float32], exposed: NDArray[np.bool_], seed: int
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Three quarters of the width and of the height, in the middle, with noise of a tenth of the range."""
+    random = np.random.default_rng((seed, 2))
+    height, width = pixels.shape
+    open_field = np.zeros(pixels.shape, np.bool_)
+    open_field[height // 8 : -(height // 8), width // 8 : -(width // 8)] = True
+    noisy = pixels + random.normal(0, 0.1 * float(np.ptp(pixels)), pixels.shape)
+    exposed = exposed & open_field
+    return np.where(exposed, noisy, 0).astype(np.float32), exposed
 
 
 def radiographed_abdomen(data: Path) -> RadiographedVolume:

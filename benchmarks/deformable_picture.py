@@ -38,7 +38,7 @@ def _lines(places: NDArray[np.float64]) -> list[NDArray[np.int32]]:
     """The fixed image's grid lines in the moving image, zoomed."""
     zoomed = np.rint((places + 0.5) * _ZOOM - 0.5).astype(np.int32)
     rows = [zoomed[row] for row in range(0, places.shape[0], _GRID_PX)]
-    return rows + [zoomed[:, column] for column in range(0, places.shape[1], _GRID_PX)]
+    return rows + [np.ascontiguousarray(zoomed[:, column]) for column in range(0, places.shape[1], _GRID_PX)]
 
 
 def _labelled(picture: _GREY, label: str, lines: list[NDArray[np.int32]] | None = None) -> _GREY:

@@ -12,9 +12,10 @@ from services.fusion.registration.alignment import Alignment, Candidate, warp
 from services.fusion.registration.comparison import Compare, Comparison, compare_distances
 from services.fusion.registration.gauss_newton import Descent, climb, normal_fields
 from services.fusion.registration.similarity import overlap_weight
-from services.fusion.registration.spline import pixel_centres
+from services.fusion.registration.spline import pixel_grid
 from services.fusion.registration.workspace import CanvasPair
 
+_DAMPING = 1e-4
 RIGID_DEGREES = 3
 SIMILARITY_DEGREES = 4
 AFFINE_DEGREES = 6
@@ -94,17 +95,17 @@ class _AffineProblem:
         self.pair, self.level = pair, level
         self.compare = level.compare(pair.fixed.pixels, pair.fixed.valid)
         self.compare_targets = compare_distances(pair.fixed.distances)
-        y, x = torch.meshgrid(pixel_centres(pair.size), pixel_centres(pair.size), indexing="ij")
+        x, y = pixel_grid(pair.size)
         self.motions = motions(x, y, level.degrees).float()
 
     def look(self, alignment: Alignment) -> _AffineStanding:
         pair, level = self.pair, self.level
         grid = alignment.sampling_grid(pair.size)
-        image = warp(pair.moving.pixels[None], grid)[0]
-        images = self.compare(image, overlap_weight(pair, grid))
+        weight = overlap_weight(pair, grid)
+        images = self.compare(warp(pair.moving.pixels[None], grid)[0], weight)
         compared, objective = [(1.0, images)], images.similarity
         if level.target_weight > 0 and pair.has_targets:
-            targets = self.compare_targets(warp(pair.moving.distances, grid))
+            targets = self.compare_targets(warp(pair.moving.distances, grid), weight)
             compared.append((level.target_weight, targets))
             objective += level.target_weight * targets.similarity
         objective -= level.landmark_weight * pair.landmarks.energy(alignment)
@@ -124,7 +125,13 @@ class _AffineStanding:
     similarity: float
     compared: list[tuple[float, Comparison]]
 
-    def equations(self) -> tuple[Tensor, Tensor]:
+    def step(self) -> Tensor | None:
+        matrix, force = self._equations()
+        matrix.diagonal().add_(_DAMPING * matrix.diagonal().mean() + 1e-12)
+        factor, failed = torch.linalg.cholesky_ex(matrix)
+        return None if failed else torch.cholesky_solve(force[:, None], factor)[:, 0]
+
+    def _equations(self) -> tuple[Tensor, Tensor]:
         fields = self.problem.motions.flatten(2)
         matrix, force = torch.zeros(len(fields), len(fields)), torch.zeros(len(fields))
         for weight, comparison in self.compared:

@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from services.fusion.registration.alignment import Alignment, warp
 from services.fusion.registration.similarity import information_measure, overlap_weight, structure_measure
@@ -43,7 +44,7 @@ class Agreement:
         """The agreement, in [0, 1], with targets or landmarks up to .3 more for each; higher is better."""
         agreement = self.of_images(alignment)
         if self._with_targets:
-            agreement += _TARGET_WEIGHT * self._dice(alignment)
+            agreement += _TARGET_WEIGHT * float(self.target_dice(alignment).mean())
         if len(self._pair.landmarks):
             agreement += _LANDMARK_WEIGHT * self._meeting(alignment)
         return agreement
@@ -83,12 +84,13 @@ class Agreement:
                 return 0.0
             return float(self._structure(warp(self._pair.moving.pixels[None], grid)[0], weight))
 
-    def _dice(self, alignment: Alignment) -> float:
+    def target_dice(self, alignment: Alignment) -> Tensor:
+        """(targets,): Dice of each target."""
         with torch.no_grad():
             fixed = self._pair.fixed.distances > 0
             moving = warp(self._pair.moving.distances, alignment.sampling_grid(self._pair.size)) > 0
         both = (fixed & moving).sum(dim=(1, 2))
-        return float((2.0 * both / (fixed.sum(dim=(1, 2)) + moving.sum(dim=(1, 2))).clamp(min=1)).mean())
+        return 2.0 * both / (fixed.sum(dim=(1, 2)) + moving.sum(dim=(1, 2))).clamp(min=1)
 
     def _meeting(self, alignment: Alignment) -> float:
         squared = self._pair.landmarks.missing(alignment).square().sum(dim=1)

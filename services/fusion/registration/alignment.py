@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from services.fusion.registration.deformation import Deformation
-from services.fusion.registration.spline import pixel_centres
+from services.fusion.registration.spline import pixel_grid
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,13 +37,11 @@ class Alignment:
         """float32 (size, size, 2): where on the moving canvas each pixel of a fixed canvas lies."""
         if self.deformation is None:
             return affine_grid(self.matrix, size)
-        return through(self.matrix, self.displaced(size)).float()
+        return through(self.matrix, self.displaced(size))
 
     def displaced(self, size: int) -> Tensor:
         """float64 (2, size, size): x + u(x) for each pixel of a fixed canvas."""
-        centres = pixel_centres(size)
-        y, x = torch.meshgrid(centres, centres, indexing="ij")
-        place = torch.stack([x, y])
+        place = pixel_grid(size)
         return place if self.deformation is None else place + self.deformation.on_canvas(size)
 
     def apply(self, points: Tensor) -> Tensor:
@@ -61,13 +59,15 @@ class Candidate:
 
 
 def through(matrix: Tensor, points: Tensor) -> Tensor:
-    """Points (2, height, width) through a matrix (3, 3), as a sampling grid (height, width, 2)."""
-    return torch.einsum("ij,jyx->yxi", matrix[:2, :2], points) + matrix[:2, 2]
+    """Points (2, height, width) through a matrix (3, 3), as a sampling grid, float32 (height, width, 2)."""
+    x, y = points.float()
+    (a, b, c), (d, e, f) = matrix[:2].tolist()
+    return torch.stack([a * x + b * y + c, d * x + e * y + f], dim=-1)
 
 
 def affine_grid(matrix: Tensor, size: int) -> Tensor:
     """float32 (size, size, 2): where a matrix (3, 3) takes each pixel of a canvas."""
-    return F.affine_grid(matrix[None, :2].float(), [1, 1, size, size], align_corners=False)[0]
+    return through(matrix, pixel_grid(size))
 
 
 def warp(channels: Tensor, grid: Tensor, padding: str = "border") -> Tensor:

@@ -171,11 +171,13 @@ def draw(image: RegistrationImage, canvas_extent: float, size: int) -> Canvas:
     weight = place(usable.astype(np.float32), cv2.BORDER_REPLICATE)
     inside = place(np.ones(usable.shape, np.float32), cv2.BORDER_CONSTANT) > 0.5
     pixels = place((scaled * usable).astype(np.float32), cv2.BORDER_REPLICATE) / np.maximum(weight, 1e-3)
+    valid = inside & (weight > 0.5)
     targets = [place(target.astype(np.float32), cv2.BORDER_CONSTANT) for target in image.targets]
+    distances = [_signed_distance(target, valid) for target in targets]
     return Canvas(
         torch.from_numpy(pixels),
-        torch.from_numpy((inside & (weight > 0.5)).astype(np.float32)),
-        torch.stack([_signed_distance(target) for target in targets]) if targets else torch.zeros(0, size, size),
+        torch.from_numpy(valid.astype(np.float32)),
+        torch.stack(distances) if distances else torch.zeros(0, size, size),
     )
 
 
@@ -224,10 +226,12 @@ def _low_pass(array: NDArray[np.float32], step: tuple[float, float]) -> NDArray[
     return np.asarray(cv2.GaussianBlur(array, (0, 0), max(sigma_x, 0.01), sigmaY=max(sigma_y, 0.01)), np.float32)
 
 
-def _signed_distance(coverage: NDArray[np.float32]) -> Tensor:
+def _signed_distance(coverage: NDArray[np.float32], valid: NDArray[np.bool_]) -> Tensor:
     # A target smaller than a canvas pixel still has its brightest pixel.
     mask = coverage >= min(0.5, float(coverage.max()))
-    inside = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)
+    # Where the image ends the target may go on: that is no outline.
+    inside = cv2.distanceTransform((mask | ~valid).astype(np.uint8), cv2.DIST_L2, 5)
+    inside[~mask] = 0
     outside = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
     distance = (inside - outside) * (2.0 / mask.shape[0])
     return torch.from_numpy(np.clip(distance / _DISTANCE_CAP, -1, 1).astype(np.float32))

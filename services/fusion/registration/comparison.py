@@ -43,12 +43,14 @@ class Comparison:
         channels: of the warped moving image.
         residual: by how much each channel should rise.
         weight: if the channels rise by d, the similarity rises by about sum(weight (residual² - (residual - d)²)).
+        halfway: whether the channels' slopes are best taken halfway between what they are and what they should be.
     """
 
     similarity: float
     channels: Tensor
     residual: Tensor
     weight: Tensor
+    halfway: bool = True
 
 
 Comparer: TypeAlias = Callable[[Tensor, Tensor], Comparison]
@@ -100,25 +102,25 @@ def compare_information(fixed: Tensor, valid: Tensor) -> Comparer:
         variance = spread.clamp(min=BINS**-2.0)[bin_of].reshape(moving.shape)
         share = weight / (weight.sum() + _EPSILON) / (2.0 * variance)
         residual = slope / (2.0 * share + _EPSILON)
-        return Comparison(float(shared.detach()), moving[None], residual[None], share)
+        return Comparison(float(shared.detach()), moving[None], residual[None], share, halfway=False)
 
     return compare
 
 
-def compare_distances(fixed: Tensor) -> Callable[[Tensor], Comparison]:
+def compare_distances(fixed: Tensor) -> Comparer:
     """Signed distances of targets where either is near its target.
 
     Args:
         fixed: (targets, n, n), see `Canvas.distances`.
 
     Returns:
-        What compares the warped distances of the moving image's targets. The similarity is 0 where outlines agree and
-        below where they do not.
+        What compares the warped distances of the moving image's targets, (targets, n, n). The similarity is 0 where
+        outlines agree and below where they do not.
     """
 
-    def compare(moving: Tensor) -> Comparison:
+    def compare(moving: Tensor, weight: Tensor) -> Comparison:
         residual = fixed - moving
-        near = ((fixed > -1) | (moving > -1)).float()
+        near = ((fixed > -1) | (moving > -1)).float() * weight
         weight = near / near.sum().clamp(min=1.0)
         return Comparison(-float((weight * residual.square()).sum()), moving, residual, weight)
 

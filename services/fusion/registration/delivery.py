@@ -15,6 +15,7 @@ from services.fusion.registration.alignment import Alignment, warp
 from services.fusion.registration.deformation import corner_determinants
 from services.fusion.registration.workspace import Workspace
 
+_LARGEST_SIDE = 1024
 _INVERSE_STEPS = 30
 _INVERSE_ENOUGH_PX = 1e-3
 
@@ -24,13 +25,14 @@ class DeliveredField:
     """The deformable part of a map between pixels: p goes to fixed_to_moving (p + u(p)).
 
     Attributes:
-        displacements: u on the fixed image's pixels, in fixed pixels.
-        inverse: v on the moving image's pixels, in moving pixels: q comes from inv(fixed_to_moving) (q + v(q)).
-        inverse_residual_px: the largest distance, in moving pixels, between a moving pixel that comes from within the
-            fixed image and where the map takes it back to.
-        folding_fraction: share of the fixed pixels' cells that have a place where the map folds.
+        displacements: u on the fixed image's pixels, in fixed pixels; on every second, third ... pixel where the image
+            is longer than 1024 pixels, for the splines that u is made of are far wider than that.
+        inverse: v on the moving image's pixels, likewise, in moving pixels: q comes from inv(fixed_to_moving) (q + v).
+        inverse_residual_px: the largest distance, in moving pixels, between a point of the inverse's grid that comes
+            from within the fixed image and where the map takes its origin.
+        folding_fraction: share of the cells of the displacements' grid that have a place where the map folds.
         jacobian_range: least and largest Jacobian determinant of p + u(p), over all cells' corners.
-        bending_energy: mean of the squared second derivatives of u, where the longer side of the field is 2.
+        bending_energy: mean of the squared second derivatives of u, in lengths of which the longer side has 2.
     """
 
     displacements: DisplacementField
@@ -39,6 +41,62 @@ class DeliveredField:
     folding_fraction: float
     jacobian_range: tuple[float, float]
     bending_energy: float
+
+
+@dataclass(frozen=True)
+class PixelGrid:
+    """Points of an image, `step` pixels apart, the outermost half a step within its edge.
+
+    Attributes:
+        size: (height, width) of the image in pixels.
+        step: pixels between points.
+    """
+
+    size: tuple[int, int]
+    step: int
+
+    @classmethod
+    def over(cls, size: tuple[int, int]) -> PixelGrid:
+        """The finest grid of at most 1024 points along the longer side."""
+        return cls(size, -(-max(size) // _LARGEST_SIDE))
+
+    @property
+    def matrix(self) -> NDArray[np.float64]:
+        """(3, 3): indices (x, y, 1) of the grid to pixels."""
+        offset = (self.step - 1) / 2
+        return np.array([[self.step, 0.0, offset], [0.0, self.step, offset], [0.0, 0.0, 1.0]])
+
+    @property
+    def rows(self) -> Tensor:
+        """float64 (h,): y of the points in pixels."""
+        return self._along(self.size[0])
+
+    @property
+    def columns(self) -> Tensor:
+        """float64 (w,): x of the points in pixels."""
+        return self._along(self.size[1])
+
+    @property
+    def points(self) -> Tensor:
+        """float32 (2, h, w): x and y of the points in pixels."""
+        y, x = torch.meshgrid(self.rows, self.columns, indexing="ij")
+        return torch.stack([x, y]).float()
+
+    def sampled(self, values: Tensor, points: Tensor) -> Tensor:
+        """Values (2, h, w) on the grid at points (2, ...) in pixels, linear, continued beyond the edge."""
+        count = torch.tensor([values.shape[2], values.shape[1]], dtype=points.dtype)[:, None, None]
+        index = (points - (self.step - 1) / 2) / self.step
+        return warp(values, ((2.0 * index + 1.0) / count - 1.0).permute(1, 2, 0))
+
+    def within(self, points: Tensor) -> Tensor:
+        """bool: which points (2, ...) lie between the outermost points of the grid."""
+        x, y = points
+        columns, rows = self.columns, self.rows
+        return (x >= columns[0]) & (x <= columns[-1]) & (y >= rows[0]) & (y <= rows[-1])
+
+    def _along(self, count: int) -> Tensor:
+        points = torch.arange(-(-count // self.step), dtype=torch.float64)
+        return points * self.step + (self.step - 1) / 2
 
 
 def deliver(
@@ -52,56 +110,54 @@ def deliver(
         fixed_size: (height, width).
         moving_size: (height, width).
     """
-    deformation = alignment.deformation
-    if deformation is None:
+    if alignment.deformation is None:
         return None
-    displacements = torch.from_numpy(workspace.displacements_px(alignment, fixed_size)).float()
+    grid, inverse_grid = PixelGrid.over(fixed_size), PixelGrid.over(moving_size)
+    displacements = torch.from_numpy(workspace.displacements_px(alignment, grid.columns, grid.rows)).float()
     yield
-    rows, columns = torch.meshgrid(*(torch.arange(n, dtype=torch.float32) for n in fixed_size), indexing="ij")
-    determinants = corner_determinants(torch.stack([columns, rows]) + displacements)
+    determinants = corner_determinants((grid.points + displacements) / grid.step)
+    yield
+    folding = float((determinants <= 0).any(dim=0).double().mean())
+    jacobian_range = float(determinants.min()), float(determinants.max())
     yield
     matrix = workspace.fixed_to_moving_px(alignment)
-    inverse, residual = yield from _inverted(displacements, matrix, moving_size)
+    inverse, residual = yield from _inverted(displacements, grid, inverse_grid, matrix)
     return DeliveredField(
-        DisplacementField(displacements.numpy()),
-        DisplacementField(inverse.numpy()),
+        DisplacementField(displacements.numpy(), grid.matrix),
+        DisplacementField(inverse.numpy(), inverse_grid.matrix),
         residual,
-        float((determinants <= 0).any(dim=0).double().mean()),
-        (float(determinants.min()), float(determinants.max())),
-        deformation.bending_energy,
+        folding,
+        jacobian_range,
+        alignment.deformation.bending_energy,
     )
 
 
 def _inverted(
-    displacements: Tensor, matrix: NDArray[np.float64], moving_size: tuple[int, int]
+    displacements: Tensor, grid: PixelGrid, inverse_grid: PixelGrid, matrix: NDArray[np.float64]
 ) -> Generator[None, None, tuple[Tensor, float]]:
-    """The inverse's displacements (2, height, width) on the moving grid, and its residual in moving pixels.
+    """The inverse's displacements (2, h, w) on the moving grid, and its residual in moving pixels.
 
     With q' = inv(matrix) q, the origin p of q solves p = q' - u(p): a fixed point, found by repetition. Where u falls
     steeply that swings; then half of each step is taken.
     """
-    forth = torch.from_numpy(matrix[:2, :2]).float()
-    back = torch.from_numpy(np.linalg.inv(matrix)).float()
-    rows, columns = torch.meshgrid(*(torch.arange(n, dtype=torch.float32) for n in moving_size), indexing="ij")
-    moving = torch.stack([columns, rows])
-    wanted = torch.einsum("ij,jyx->iyx", back[:2, :2], moving) + back[:2, 2, None, None]
-    found = wanted - _sampled(displacements, wanted)
+    moving = inverse_grid.points
+    wanted = _mapped(np.linalg.inv(matrix), moving)
+    yield
+    found = wanted - grid.sampled(displacements, wanted)
     for step in range(_INVERSE_STEPS):
-        missing = wanted - found - _sampled(displacements, found)
+        missing = wanted - found - grid.sampled(displacements, found)
         yield
         if float(missing.abs().max()) < _INVERSE_ENOUGH_PX:
             break
         found = found + missing * (1.0 if step < _INVERSE_STEPS // 2 else 0.5)
-    height, width = displacements.shape[1:]
-    within = (found[0] >= 0) & (found[0] <= width - 1) & (found[1] >= 0) & (found[1] <= height - 1)
-    missing = torch.einsum("ij,jyx->iyx", forth, wanted - found - _sampled(displacements, found))
-    residual = float((missing.norm(dim=0) * within).max())
-    inverse = torch.einsum("ij,jyx->iyx", forth, found - wanted)
-    return inverse, residual
+    inverse = _mapped(matrix, found) - moving
+    yield
+    missed = _mapped(matrix, found + grid.sampled(displacements, found)) - moving
+    return inverse, float((missed.norm(dim=0) * grid.within(found)).max())
 
 
-def _sampled(displacements: Tensor, points: Tensor) -> Tensor:
-    """Displacements (2, h, w) at points (2, height, width) in its pixels, linear, continued beyond its edge."""
-    height, width = displacements.shape[1:]
-    side = torch.tensor([width, height], dtype=points.dtype)[:, None, None]
-    return warp(displacements, ((2.0 * points + 1.0) / side - 1.0).permute(1, 2, 0))
+def _mapped(matrix: NDArray[np.floating], points: Tensor) -> Tensor:
+    """Points (2, ...) through an affine matrix (3, 3)."""
+    (a, b, c), (d, e, f) = matrix[:2].tolist()
+    x, y = points
+    return torch.stack([a * x + b * y + c, d * x + e * y + f])

@@ -26,7 +26,7 @@ _LEAST_JACOBIAN, _LARGEST_JACOBIAN = 0.2, 5.0
 _LARGEST_DISPLACEMENT = 0.25
 # Comparable views of one body reached .11 to .25, of different bodies at most .05; slabs that were registered right
 # .039 to .059, wrong at most .027.
-_MIN_DISTINCTNESS = {ViewRelation.COMPARABLE: 0.08, ViewRelation.SLAB_AND_PROJECTION: 0.035}
+MIN_DISTINCTNESS = {ViewRelation.COMPARABLE: 0.08, ViewRelation.SLAB_AND_PROJECTION: 0.035}
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +113,7 @@ def doubts(after: Fit, distinctness: float, views: ViewRelation) -> set[str]:
         raised.add("LOW_OVERLAP")
     if views is ViewRelation.COMPARABLE and any(dice < _MIN_DICE for dice in after.target_dice):
         raised.add("MASKS_DISAGREE")
-    if distinctness < _MIN_DISTINCTNESS[views]:
+    if distinctness < MIN_DISTINCTNESS[views]:
         raised.add("NO_IMPROVEMENT")
     return raised
 

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from services.fusion.registration.alignment import Alignment, Candidate, warp
+from services.fusion.registration.alignment import Alignment, Candidate, through, warp
 from services.fusion.registration.comparison import Compare, Comparison, compare_distances
 from services.fusion.registration.deformation import Deformation, smallest_determinant
 from services.fusion.registration.gauss_newton import Descent, climb, normal_fields
 from services.fusion.registration.lattice import Lattice
 from services.fusion.registration.rigidity import Rigidity
 from services.fusion.registration.similarity import overlap_weight
-from services.fusion.registration.spline import spline_basis
 from services.fusion.registration.workspace import CanvasPair
 
 LEAST_DETERMINANT = 0.1
@@ -73,15 +72,18 @@ class _FreeFormProblem:
         self.lattice = Lattice(pair.size, level.intervals)
         self.compare = level.compare(pair.fixed.pixels, pair.fixed.valid)
         self.compare_targets = compare_distances(pair.fixed.distances)
+        # Where the last proposal displaces each pixel to: it is needed twice.
+        self.displaced: tuple[Alignment, Tensor] | None = None
         self.rigidity = None if pair.rigid is None or level.rigid_weight <= 0 else Rigidity(self.lattice, pair.rigid)
 
     def look(self, alignment: Alignment) -> _FreeFormStanding:
         pair, level = self.pair, self.level
-        grid = alignment.sampling_grid(pair.size)
-        images = self.compare(warp(pair.moving.pixels[None], grid)[0], overlap_weight(pair, grid))
+        grid = through(alignment.matrix, self._displaced(alignment))
+        weight = overlap_weight(pair, grid)
+        images = self.compare(warp(pair.moving.pixels[None], grid)[0], weight)
         compared, objective = [(1.0, images)], images.similarity
         if level.target_weight > 0 and pair.has_targets:
-            targets = self.compare_targets(warp(pair.moving.distances, grid))
+            targets = self.compare_targets(warp(pair.moving.distances, grid), weight)
             compared.append((level.target_weight, targets))
             objective += level.target_weight * targets.similarity
         control = _control(alignment).flatten(1)
@@ -93,12 +95,16 @@ class _FreeFormProblem:
 
     def stepped(self, alignment: Alignment, step: Tensor, longest: float) -> Alignment | None:
         control = _deformation(alignment).control
-        change = step.double().reshape(control.shape)
         # A spline moves no point farther than its control points move.
-        change = change * min(1.0, longest / max(float(change.norm(dim=0).max()), 1e-12))
+        change = step * min(1.0, longest / max(float(step.norm(dim=0).max()), 1e-12))
         proposal = Alignment(alignment.matrix, Deformation(control + change))
-        determinant = smallest_determinant(proposal.displaced(self.pair.size) * (self.pair.size / 2.0))
+        determinant = smallest_determinant(self._displaced(proposal) * (self.pair.size / 2.0))
         return proposal if determinant >= LEAST_DETERMINANT else None
+
+    def _displaced(self, alignment: Alignment) -> Tensor:
+        if self.displaced is None or self.displaced[0] is not alignment:
+            self.displaced = alignment, alignment.displaced(self.pair.size)
+        return self.displaced[1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,28 +115,23 @@ class _FreeFormStanding:
     similarity: float
     compared: list[tuple[float, Comparison]]
 
-    def equations(self) -> tuple[Tensor, Tensor]:
+    def step(self) -> Tensor | None:
         lattice, level = self.problem.lattice, self.problem.level
         pixels, forces = self._normal_fields()
-        control = _control(self.alignment).flatten(1)
-        bending = level.bending * lattice.bending
-        along_x, across, along_y = (lattice.products(field) for field in pixels)
-        force = lattice.gathered(forces).flatten(1) - control @ bending
-        blocks = [[along_x + bending, across], [across, along_y + bending]]
+        control = _control(self.alignment)
+        products = lattice.products(pixels)
+        force = lattice.gathered(forces) - level.bending * (control.flatten(1) @ lattice.bending).reshape(control.shape)
         landmarks = self.problem.pair.landmarks
         if level.landmark_weight > 0 and len(landmarks):
-            splines = _splines_at(landmarks.fixed, level.intervals)
-            pull = (level.landmark_weight * landmarks.shares[:, None] * splines).float()
-            for axis in (0, 1):
-                blocks[axis][axis] = blocks[axis][axis] + pull.T @ splines.float()
-            force = force + landmarks.missing(self.alignment).T.float() @ pull
+            shares = level.landmark_weight * landmarks.shares
+            pull = lattice.point_products(landmarks.fixed, shares)
+            products = products + torch.stack([pull, torch.zeros_like(pull), pull])
+            missing = landmarks.missing(self.alignment)
+            force = force + lattice.gathered_points(landmarks.fixed, shares[:, None] * missing)
         if self.problem.rigidity is not None:
             stiff, restoring = self.problem.rigidity.equations(self.alignment)
-            for row in (0, 1):
-                for column in (0, 1):
-                    blocks[row][column] = blocks[row][column] + level.rigid_weight * stiff[row][column]
-            force = force + level.rigid_weight * restoring
-        return torch.cat([torch.cat(row, dim=1) for row in blocks]), force.flatten()
+            products, force = products + level.rigid_weight * stiff, force + level.rigid_weight * restoring
+        return lattice.solved(products, level.bending, force)
 
     def _normal_fields(self) -> tuple[Tensor, Tensor]:
         """Matrices and forces per pixel, for displacements before the matrix.
@@ -166,9 +167,3 @@ def _deformation(alignment: Alignment) -> Deformation:
 
 def _control(alignment: Alignment) -> Tensor:
     return _deformation(alignment).control.float()
-
-
-def _splines_at(points: Tensor, intervals: int) -> Tensor:
-    """(n, m²): every control point's spline at points (n, 2)."""
-    x, y = (spline_basis(points[:, axis], intervals) for axis in (0, 1))
-    return (y[:, :, None] * x[:, None, :]).flatten(1)

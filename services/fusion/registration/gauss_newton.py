@@ -13,7 +13,6 @@ from services.fusion.registration.alignment import Alignment, Candidate
 from services.fusion.registration.comparison import Comparison
 
 _HALVINGS = 4
-_DAMPING = 1e-4
 # Noise looks like structure to the model, which makes it too stiff: steps are stretched as long as that climbs.
 _FIRST_STRETCH, _STRETCH_GROWTH, _LARGEST_STRETCH, _LEAST_STRETCH = 1.5, 1.5, 3.0, 0.5
 # Descriptors say nothing about what lies farther off than this many canvas pixels.
@@ -35,8 +34,8 @@ class Standing(Protocol):
     def similarity(self) -> float:
         """Of the images alone."""
 
-    def equations(self) -> tuple[Tensor, Tensor]:
-        """The model around here: a step s climbs by about 2 f·s - s·Hs. Returns H (p, p) and f (p,)."""
+    def step(self) -> Tensor | None:
+        """The step that would climb highest if the model around here were true; None where the model has no top."""
 
 
 class Problem(Protocol):
@@ -75,12 +74,9 @@ def climb(problem: Problem, start: Alignment, size: int, descent: Descent) -> It
     yield Candidate(standing.alignment, standing.similarity)
     stretch = _FIRST_STRETCH
     for _ in range(descent.steps):
-        matrix, force = standing.equations()
-        matrix.diagonal().add_(_DAMPING * matrix.diagonal().mean() + 1e-12)
-        factor, failed = torch.linalg.cholesky_ex(matrix)
-        if failed:
+        step = standing.step()
+        if step is None:
             return
-        step = torch.cholesky_solve(force[:, None], factor)[:, 0]
         before = standing.objective
         for halving in range(_HALVINGS + 1):
             proposal = problem.stepped(standing.alignment, step * stretch, _LONGEST_STEP_PX * 2.0 / size)
@@ -101,8 +97,8 @@ def climb(problem: Problem, start: Alignment, size: int, descent: Descent) -> It
 def normal_fields(comparison: Comparison) -> tuple[Tensor, Tensor]:
     """What each pixel asks for.
 
-    Slopes are taken halfway between the channels as they are and as they should be: such steps converge faster, and
-    noise, which the two images do not share, is less taken for structure.
+    Where a comparison allows it, slopes are taken halfway between the channels as they are and as they should be: such
+    steps converge faster, and noise, which the two images do not share, is less taken for structure.
 
     Benhimane and Malis, "Real-time image-based tracking of planes using efficient second-order minimization", 2004.
 
@@ -112,7 +108,8 @@ def normal_fields(comparison: Comparison) -> tuple[Tensor, Tensor]:
     Returns:
         The symmetric matrices (3, n, n), xx, xy and yy, and the forces (2, n, n).
     """
-    slopes = channel_slopes(comparison.channels + 0.5 * comparison.residual)
+    channels = comparison.channels + 0.5 * comparison.residual if comparison.halfway else comparison.channels
+    slopes = channel_slopes(channels)
     weighted = slopes * (comparison.weight if comparison.weight.dim() == 2 else comparison.weight[:, None])
     along_x, along_y = slopes[:, 0], slopes[:, 1]
     matrices = torch.stack(

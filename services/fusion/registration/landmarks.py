@@ -44,4 +44,6 @@ class Landmarks:
 
     def energy(self, alignment: Alignment) -> float:
         """Weighted mean of the squared distances, in working units of the fixed image; 0 without landmarks."""
+        if not len(self):
+            return 0.0
         return float((self.shares * self.missing(alignment).square().sum(dim=1)).sum())

@@ -38,6 +38,10 @@ _MEASURES: dict[DrivingMeasure, tuple[Compare, Compare]] = {
 }
 
 
+# What the bending energy weighs beside each.
+_STIFFNESS = {DrivingMeasure.STRUCTURE: 1.0, DrivingMeasure.MUTUAL_INFORMATION: 50.0, DrivingMeasure.MATCH_LOSS: 0.02}
+
+
 def image_stages(views: ViewRelation, options: RegistrationOptions, grid: SearchGrid) -> tuple[Stage, ...]:
     """What finds an alignment from image content, an initial transform and landmarks; targets play no part.
 
@@ -57,7 +61,8 @@ def image_stages(views: ViewRelation, options: RegistrationOptions, grid: Search
         AffineLevel(COARSEST, 8, coarse, degrees, landmark_weight=1.0),
         AffineLevel(JUDGED, 8, coarse, degrees, landmark_weight=0.3),
     ]
-    if comparable:
+    # Where the body bends, the last pixel of an affine alignment is not worth its time.
+    if comparable and options.model is not TransformModel.DEFORMABLE:
         levels.append(AffineLevel(FINEST, 6, fine, degrees, landmark_weight=0.1))
     stages.append(AffineStage(tuple(levels)))
     if comparable and options.model is TransformModel.DEFORMABLE:
@@ -88,13 +93,13 @@ def target_stages(options: RegistrationOptions, grid: SearchGrid) -> tuple[Stage
 
 
 def _free_form_levels(measure: DrivingMeasure, *, targets: bool) -> tuple[FreeFormLevel, ...]:
-    """MIND finds the way, gradients the place; bending is allowed more and more, known structures pull less and less."""
+    """MIND finds the way, gradients the place; bending is held less and less, and what is known pulls less and less."""
     _, fine = _MEASURES[measure]
     coarse = compare_mind if measure is DrivingMeasure.STRUCTURE else fine
-    pull = 1.0 if targets else 0.0
+    pull, stiff = float(targets), _STIFFNESS[measure]
     return (
-        FreeFormLevel(COARSEST, 8, 20, coarse, 3e-3, 1.0 * pull, 1.0, 1.0),
-        FreeFormLevel(JUDGED, 16, 10, coarse, 3e-3, 0.3 * pull, 0.3, 1.0),
-        FreeFormLevel(JUDGED, 16, 10, fine, 1e-3, 0.1 * pull, 0.1, 1.0),
-        FreeFormLevel(FINEST, 16, 10, fine, 5e-4, 0.0, 0.1, 1.0),
+        FreeFormLevel(COARSEST, 8, 20, coarse, 3e-3 * stiff, 1.0 * pull, 1.0, 1.0),
+        FreeFormLevel(JUDGED, 16, 10, coarse, 3e-3 * stiff, 0.3 * pull, 0.3, 1.0),
+        FreeFormLevel(JUDGED, 16, 10, fine, 1e-3 * stiff, 0.1 * pull, 0.1, 1.0),
+        FreeFormLevel(FINEST, 16, 10, fine, 5e-4 * stiff, 0.0, 0.1, 1.0),
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import Enum
 from typing import TypeAlias, TypeVar
 
 import numpy as np
@@ -16,7 +17,7 @@ from services.fusion.registration.agreement import Agreement
 from services.fusion.registration.alignment import Alignment
 from services.fusion.registration.canvas import RegistrationImage
 from services.fusion.registration.delivery import DeliveredField, deliver
-from services.fusion.registration.examination import Examination, Fit, beyond, doubts, field_doubts
+from services.fusion.registration.examination import MIN_DISTINCTNESS, Examination, Fit, beyond, doubts, field_doubts
 from services.fusion.registration.options import RegistrationOptions
 from services.fusion.registration.plan import COARSEST, FINEST, JUDGED, image_stages, target_stages
 from services.fusion.registration.search import SearchGrid
@@ -26,8 +27,12 @@ from services.fusion.registration.workspace import Workspace
 ALGORITHM = "hilum-planar-2"
 """Changes with every change that changes results."""
 
-# Masks may cost this much of the images' agreement, no more.
-_MASK_TOLERANCE = 0.001
+# Targets that agree this well by what the images show have nothing to steer.
+_SETTLED_DICE = 0.9
+# What masks lead to is kept where the images agree clearly better with it, or where the targets do and the images do
+# not mind.
+_CLEARLY_BETTER, _NO_WORSE = 0.005, -0.001
+_WORTHWHILE_DICE = 0.02
 
 Plan: TypeAlias = Callable[[ViewRelation, RegistrationOptions, SearchGrid], Sequence[Stage]]
 _Result = TypeVar("_Result")
@@ -106,14 +111,15 @@ class Registration:
         stages = self._plan(views, options, self._grid)
         share = 0.5 if steered else 1.0
         alignment, reports = yield from _follow(stages, workspace, by_images, start, (0.0, share))
-        if steered:
+        if steered and by_targets.at(FINEST).target_dice(alignment).min() < _SETTLED_DICE:
             stages = target_stages(options, self._grid)
-            proposal, more = yield from _follow(stages, workspace, by_targets, alignment, (share, 1.0))
+            affine = replace(alignment, deformation=None)
+            proposal, more = yield from _follow(stages, workspace, by_targets, affine, (share, 1.0))
             reports += more
-            judge = by_images.at(FINEST)
-            if judge.of_images(proposal) >= judge.of_images(alignment) - _MASK_TOLERANCE:
+            verdict = _verdict_on_masks(by_targets, alignment, proposal)
+            if verdict is MaskVerdict.KEPT:
                 alignment = proposal
-            else:
+            elif verdict is MaskVerdict.REJECTED:
                 flags.add("MASKS_REJECTED")
 
         judge = by_targets.at(JUDGED)
@@ -129,6 +135,26 @@ class Registration:
             flags.add("LARGE_DEFORMATION")
         matrix = workspace.fixed_to_moving_px(alignment)
         return RegistrationOutcome(matrix, field, tuple(sorted(flags)), reports, before, after, distinctness)
+
+
+class MaskVerdict(Enum):
+    """What becomes of the alignment that masks led to."""
+
+    KEPT = "kept"
+    NOT_NEEDED = "not needed"
+    REJECTED = "rejected"
+
+
+def _verdict_on_masks(judges: _Judges, by_images: Alignment, by_masks: Alignment) -> MaskVerdict:
+    """Masks must not cost what the images show; where these show nothing distinct, they have no say."""
+    judge = judges.at(FINEST)
+    gain = judge.of_images(by_masks) - judge.of_images(by_images)
+    if gain > _CLEARLY_BETTER:
+        return MaskVerdict.KEPT
+    if float((judge.target_dice(by_masks) - judge.target_dice(by_images)).mean()) < _WORTHWHILE_DICE:
+        return MaskVerdict.NOT_NEEDED
+    distinct = judges.at(JUDGED).distinctness(by_images) >= MIN_DISTINCTNESS[ViewRelation.COMPARABLE]
+    return MaskVerdict.REJECTED if distinct and gain < _NO_WORSE else MaskVerdict.KEPT
 
 
 class _Judges:

@@ -30,13 +30,13 @@ class Rigidity:
         """The mean squared deviation; 0 where the region moves as a whole."""
         return float((self._share * self._deviation(alignment).square().sum(dim=(0, 1))).sum())
 
-    def equations(self, alignment: Alignment) -> tuple[list[list[Tensor]], Tensor]:
-        """The blocks (2 x 2 of (m², m²)) and force (2, m²) that restore rigidity, for the nearest rotations of now."""
+    def equations(self, alignment: Alignment) -> tuple[Tensor, Tensor]:
+        """Products (3, p, p) and force (2, m, m) that restore rigidity, for the nearest rotations of now."""
         linear = alignment.matrix[:2, :2].float()
         metric = linear.T @ linear
-        blocks = [[metric[row, column] * self._products for column in (0, 1)] for row in (0, 1)]
+        products = torch.stack([metric[row, column] * self._products for row, column in ((0, 0), (0, 1), (1, 1))])
         pull = -torch.einsum("ik,ijyx->kjyx", linear, self._deviation(alignment)) * self._share
-        return blocks, self._lattice.gathered_slopes(pull[:, 0], pull[:, 1]).flatten(1)
+        return products, self._lattice.gathered_slopes(pull[:, 0], pull[:, 1])
 
     def _deviation(self, alignment: Alignment) -> Tensor:
         """(2, 2, n, n): J - s R."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from services.fusion.registration.alignment import Alignment, Candidate, affine_grid, warp
 from services.fusion.registration.canvas import Canvas
-from services.fusion.registration.similarity import gradient_field, orientation_tensor
+from services.fusion.registration.similarity import eroded, gradient_field, orientation_tensor
 from services.fusion.registration.workspace import CanvasPair
 
 
@@ -103,9 +103,9 @@ def _edges(canvas: Canvas, matrix: Tensor) -> Tensor:
     margin = (size // 2,) * 4
     sampled = affine_grid(matrix, 2 * size)
     pixels = warp(F.pad(canvas.pixels[None, None], margin, mode="replicate")[0], sampled)[0]
-    valid = (warp(F.pad(canvas.valid[None], margin), sampled, padding="zeros") > 0.99).float()
+    valid = warp(F.pad(canvas.valid[None], margin), sampled, padding="zeros")[0] > 0.99
     # The gradient next to an invalid pixel is not one of the image.
-    inner = -F.max_pool2d(-valid, 3, stride=1, padding=1)[0]
+    inner = eroded(valid, 1)
     tensor = orientation_tensor(gradient_field(pixels, inner)) * inner
     return torch.cat([tensor, tensor.square().sum(dim=0, keepdim=True), inner[None]])
 

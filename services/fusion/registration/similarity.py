@@ -121,10 +121,14 @@ def overlap_weight(pair: CanvasPair, grid: Tensor, margin: int = 4) -> Tensor:
     """
     with torch.no_grad():
         moving = warp(pair.moving.valid[None], grid, padding="zeros")[0] > 0.99
-        both = ((pair.fixed.valid > 0) & moving).numpy().astype(np.uint8)
-        window = np.ones((2 * margin + 1, 2 * margin + 1), np.uint8)
-        inner = cv2.erode(both, window, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-        return torch.from_numpy(inner).float()
+        return eroded((pair.fixed.valid > 0) & moving, margin)
+
+
+def eroded(mask: Tensor, margin: int) -> Tensor:
+    """float32, the mask's shape: 1 where every pixel within a square of `margin` pixels around is in the mask."""
+    window = np.ones((2 * margin + 1, 2 * margin + 1), np.uint8)
+    inner = cv2.erode(mask.numpy().astype(np.uint8), window, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    return torch.from_numpy(inner).float()
 
 
 def mind_measure(fixed: Tensor) -> Measure:

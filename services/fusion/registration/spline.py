@@ -47,6 +47,13 @@ def pixel_centres(size: int) -> Tensor:
     return (2.0 * torch.arange(size, dtype=torch.float64) + 1.0) / size - 1.0
 
 
+@lru_cache(maxsize=16)
+def pixel_grid(size: int) -> Tensor:
+    """float64 (2, size, size): x and y of the centres of a canvas's pixels; not to be written to."""
+    y, x = torch.meshgrid(pixel_centres(size), pixel_centres(size), indexing="ij")
+    return torch.stack([x, y])
+
+
 @lru_cache(maxsize=64)
 def canvas_basis(size: int, intervals: int, derivative: int = 0) -> Tensor:
     """`spline_basis` at the pixel centres of a canvas, (size, intervals + 3); not to be written to."""

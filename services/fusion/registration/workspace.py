@@ -106,25 +106,20 @@ class Workspace:
         matrix[2] = (0.0, 0.0, 1.0)
         return np.asarray(matrix, np.float64)
 
-    def displacements_px(self, alignment: Alignment, size: tuple[int, int]) -> NDArray[np.float64]:
-        """(2, height, width): displacements (x, y) of the pixels of the fixed image, in its pixels."""
+    def displacements_px(self, alignment: Alignment, columns: Tensor, rows: Tensor) -> NDArray[np.float64]:
+        """(2, rows, columns): displacements (x, y) at crossings of columns and rows of the fixed image, in its pixels."""
         if alignment.deformation is None:
-            return np.zeros((2, *size))
-        x, y = (self._along(axis, size[1 - axis]) for axis in (0, 1))
-        scale = np.diag(self.working_from_fixed)[:2, None, None]
-        return np.asarray(alignment.deformation.on_grid(x, y).numpy() / scale, np.float64)
+            return np.zeros((2, len(rows), len(columns)))
+        scale, offset = np.diag(self.working_from_fixed)[:2], self.working_from_fixed[:2, 2]
+        x, y = (place * scale[axis] + offset[axis] for axis, place in enumerate((columns, rows)))
+        return np.asarray(alignment.deformation.on_grid(x, y).numpy() / scale[:, None, None], np.float64)
 
     def moving_places_px(self, alignment: Alignment, size: tuple[int, int]) -> NDArray[np.float64]:
         """(2, height, width): where in the moving image each pixel of the fixed image lies, (x, y)."""
-        rows, columns = np.indices(size, np.float64)
-        displaced = np.stack([columns, rows]) + self.displacements_px(alignment, size)
+        rows, columns = (torch.arange(count, dtype=torch.float64) for count in size)
+        displaced = np.stack(np.meshgrid(columns, rows)) + self.displacements_px(alignment, columns, rows)
         matrix = self.fixed_to_moving_px(alignment)
         return np.asarray(np.einsum("ij,jyx->iyx", matrix[:2, :2], displaced) + matrix[:2, 2, None, None])
-
-    def _along(self, axis: int, count: int) -> Tensor:
-        """Working coordinates of the fixed image's pixel centres along an axis."""
-        scale, offset = float(self.working_from_fixed[axis, axis]), float(self.working_from_fixed[axis, 2])
-        return torch.arange(count, dtype=torch.float64) * scale + offset
 
     def alignment_of(self, fixed_to_moving_px: NDArray[np.float64]) -> Alignment:
         """The affine alignment that a 3x3 matrix between pixels stands for."""

@@ -86,8 +86,9 @@ def test_distances_agree_only_where_outlines_do() -> None:
     """Equal outlines have nothing left; others fall below zero, and far from both nothing counts."""
     fixed = torch.from_numpy(np.clip((10.0 - np.hypot(*(np.indices((32, 32)) - 16.0))) / 10.0, -1, 1))[None].float()
     moving = torch.roll(fixed, 4, dims=2)
-    compare = compare_distances(fixed)
-    assert compare(fixed).similarity == 0.0
-    comparison = compare(moving)
+    compare, weight = compare_distances(fixed), torch.ones(32, 32)
+    assert compare(fixed, weight).similarity == 0.0
+    comparison = compare(moving, weight)
     assert comparison.similarity < 0.0
     assert float(comparison.weight[0, 0, 0]) == 0.0
+    assert compare(moving, torch.zeros(32, 32)).similarity == 0.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from hilum.warp import Warp
 from services.fusion.registration.alignment import Alignment
 from services.fusion.registration.canvas import RegistrationImage
 from services.fusion.registration.deformation import Deformation
-from services.fusion.registration.delivery import DeliveredField, deliver
+from services.fusion.registration.delivery import DeliveredField, PixelGrid, deliver
 from services.fusion.registration.workspace import Workspace
 from tests.unit.fusion.phantoms import body_phantom
 from tests.unit.fusion.registration.test_deformation import random_deformation
@@ -22,12 +24,15 @@ MATRIX = torch.tensor([[0.95, 0.1, 0.05], [-0.1, 1.05, -0.03], [0.0, 0.0, 1.0]],
 
 
 def delivered(workspace: Workspace, alignment: Alignment) -> DeliveredField | None:
-    steps = deliver(workspace, alignment, FIXED.size, MOVING.size)
+    return finished(deliver(workspace, alignment, FIXED.size, MOVING.size))
+
+
+def finished(steps: Generator[None, None, DeliveredField | None]) -> DeliveredField | None:
     while True:
         try:
             next(steps)
-        except StopIteration as finished:
-            field: DeliveredField | None = finished.value
+        except StopIteration as done:
+            field: DeliveredField | None = done.value
             return field
 
 
@@ -73,6 +78,34 @@ def test_figures_of_a_smooth_field() -> None:
     assert 0.0 < least < 1.0 < largest
     assert alignment.deformation is not None
     assert field.bending_energy == pytest.approx(alignment.deformation.bending_energy)
+
+
+def test_grids_of_large_images_are_coarser_and_cover_them() -> None:
+    """Up to 1024 points a side are all pixels; beyond, cells of equal steps tile the image from edge to edge."""
+    assert PixelGrid.over((700, 1024)) == PixelGrid((700, 1024), 1)
+    grid = PixelGrid.over((1500, 3000))
+    assert grid.step == 3
+    assert grid.columns[0] == 1.0
+    assert grid.columns[-1] == 2998.0
+    assert grid.points.shape == (2, 500, 1000)
+
+
+def test_a_large_image_is_mapped_between_the_points_of_its_grid() -> None:
+    """On a coarser grid pixels go where the alignment says, to a small fraction of a pixel."""
+    picture = np.zeros((8, 2500), np.float32)
+    picture[2:6, 100:2000] = 1.0
+    image = RegistrationImage(picture, (1.0, 300.0 / 8))
+    alignment = Alignment(MATRIX, random_deformation(4, 0.05))
+    workspace = Workspace(image, image, 64, 64)
+    steps = deliver(workspace, alignment, image.size, image.size)
+    field = finished(steps)
+    assert field is not None
+    assert field.displacements.shape == (3, 834)
+    columns = torch.arange(2500, dtype=torch.float64)
+    row = torch.tensor([4.0], dtype=torch.float64)
+    expected = workspace.displacements_px(alignment, columns, row)[:, 0].T
+    found = field.displacements.at(np.stack([columns.numpy(), np.full(2500, 4.0)], axis=1))
+    assert np.abs(found - expected)[2:-2].max() < 0.02
 
 
 def test_folds_are_counted() -> None:
