@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import hilum as package
-from hilum.cli.app import TRACEBACK_VARIABLE
+from hilum.cli.app import TRACEBACK_VARIABLE, interrupted
 from hilum.cli.console import describe
 from hilum.errors import (
     BackendUnavailable,
@@ -121,6 +121,21 @@ def test_ctrl_c_ends_with_130(picture: Path) -> None:
                 _, err = run.communicate(timeout=TIMEOUT_S)
     assert run.returncode == 130, err
     assert "Traceback" not in err
+
+
+def test_what_fails_while_ctrl_c_is_dealt_with_is_not_reported() -> None:
+    """An error that a cut-off call or a closing channel raises after Ctrl-C is part of the interruption."""
+
+    def cut_off() -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise ConnectionError("closed")
+
+    with pytest.raises(ConnectionError) as failed:
+        cut_off()
+    assert interrupted(failed.value)
+    assert not interrupted(ConnectionError("closed"))
 
 
 @pytest.mark.parametrize("missing", ["typer", "rich", "grpc_health"])
