@@ -27,14 +27,12 @@ from benchmarks.deformable_pairs import KnownPair, pseudo_pairs, radiograph_pair
 from benchmarks.deformable_picture import case_picture
 from benchmarks.deformable_pictures import Purpose
 from benchmarks.report import machine, save, show
+from hilum.registration_options import RegistrationOptions, SimilarityMeasure, TransformModel
 from hilum.types import RegistrationProgress, ViewRelation
 from hilum.warp import Warp
 from services.fusion.registration import (
-    DrivingMeasure,
     Registration,
-    RegistrationOptions,
     RegistrationOutcome,
-    TransformModel,
 )
 
 SAMPLE_DATA = Path("../shared/data")
@@ -44,9 +42,11 @@ METHODS = {
     "affine": RegistrationOptions(model=TransformModel.AFFINE),
     "deformable": RegistrationOptions(model=TransformModel.DEFORMABLE),
     "deformable, mutual information": RegistrationOptions(
-        model=TransformModel.DEFORMABLE, measure=DrivingMeasure.MUTUAL_INFORMATION
+        model=TransformModel.DEFORMABLE, measure=SimilarityMeasure.MUTUAL_INFORMATION
     ),
-    "deformable, Match_Loss": RegistrationOptions(model=TransformModel.DEFORMABLE, measure=DrivingMeasure.MATCH_LOSS),
+    "deformable, Match_Loss": RegistrationOptions(
+        model=TransformModel.DEFORMABLE, measure=SimilarityMeasure.MATCH_LOSS
+    ),
 }
 DEFAULT = "deformable"
 

@@ -43,7 +43,8 @@ def _lines(places: NDArray[np.float64]) -> list[NDArray[np.int32]]:
 
 def _labelled(picture: _GREY, label: str, lines: list[NDArray[np.int32]] | None = None) -> _GREY:
     large = cv2.resize(picture, None, fx=_ZOOM, fy=_ZOOM, interpolation=cv2.INTER_LINEAR)
-    cv2.polylines(large, lines or [], isClosed=False, color=255, thickness=1, lineType=cv2.LINE_AA)
+    for line in lines or ():
+        cv2.polylines(large, [line], isClosed=False, color=255, thickness=1, lineType=cv2.LINE_AA)
     cv2.putText(large, f"{label}; not for diagnosis", (6, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.42, 255, 1, cv2.LINE_AA)
     return np.asarray(large, np.uint8)
 

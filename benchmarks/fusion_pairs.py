@@ -30,6 +30,7 @@ from examples.demo.truth import LungProjection, projected_body
 from examples.demo.working_grid import WorkingGrid
 from hilum.intensity import grey_levels
 from hilum.types import BoolMask, Image, ProjectionMethod, ViewRelation
+from hilum.warp import Warp
 from services.fusion.fading import faded
 from services.fusion.quality import body_mask
 from services.fusion.registration import Registration, RegistrationImage
@@ -135,7 +136,7 @@ class _Projections:
             spacing = (self.grid.spacing_mm, self.grid.spacing_mm)
             moving = RegistrationImage(xray.pixels, spacing, xray.exposed)
             matrix = found_alignment(self.fixed, moving) @ self.grid.native_from_grid
-        seen = resample(grey_levels(xray.image), matrix, size, valid=xray.exposed)
+        seen = resample(grey_levels(xray.image), Warp(matrix), size, valid=xray.exposed)
         body = self.body & seen.coverage
         targets = {name: target & seen.coverage for name, target in self.targets.items()}
         return Pair(f"a{seed}", fixed, _faded(fixed, seen.pixels, seen.coverage), body, targets)
@@ -192,9 +193,9 @@ def _moved_and_registered(fixed: NDArray[Any], moving: NDArray[Any], seed: int) 
     """The moving image after a known motion, brought back by what the registration finds; and where it has pixels."""
     height, width = fixed.shape
     motion = KnownMotion.from_seed(seed).moving_to_fixed(WorkingGrid(height, width, _FIELD_MM / width, np.eye(3)))
-    moved = resample(moving.astype(np.float32), motion, fixed.shape)
+    moved = resample(moving.astype(np.float32), Warp(motion), fixed.shape)
     images = RegistrationImage(fixed.astype(np.float32)), RegistrationImage(moved.pixels, None, moved.coverage)
-    back = resample(moved.pixels, found_alignment(*images), fixed.shape, valid=moved.coverage)
+    back = resample(moved.pixels, Warp(found_alignment(*images)), fixed.shape, valid=moved.coverage)
     return back.pixels, back.coverage
 
 

@@ -10,6 +10,7 @@ from hilum.fusion_style import AlphaBlend, BaseRule, Checkerboard, ColourOverlay
 from hilum.generation import GenerationParameters
 from hilum.geometry import ImageGeometry
 from hilum.region import Region, choose_region
+from hilum.registration_options import LandmarkPair, RegistrationOptions, SimilarityMeasure, TransformModel
 from hilum.transform import Transform
 from hilum.types import (
     CT_BONE,
@@ -55,6 +56,7 @@ __all__ = [
     "Identity",
     "Image",
     "ImageGeometry",
+    "LandmarkPair",
     "PercentileRange",
     "Placement",
     "Point",
@@ -63,8 +65,11 @@ __all__ = [
     "Prompt",
     "PyramidFusion",
     "Region",
+    "RegistrationOptions",
+    "SimilarityMeasure",
     "TargetPair",
     "Transform",
+    "TransformModel",
     "ViewRelation",
     "Volume",
     "Window",

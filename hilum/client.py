@@ -18,6 +18,7 @@ from hilum.generation import Generation, GenerationParameters
 from hilum.geometry import Float
 from hilum.multimodal import FusionCalls, PointUnit
 from hilum.region import Region
+from hilum.registration_options import RegistrationOptions
 from hilum.segmentation import EncodeFailure, EncodeSuccess, Model, RegionChoice
 from hilum.transform import Transform
 from hilum.types import (
@@ -242,6 +243,7 @@ class Client:
         *,
         view_relation: ViewRelation,
         targets: Sequence[TargetPair] = (),
+        options: RegistrationOptions | None = None,
         fixed_mapping: IntensityMapping | None = None,
         moving_mapping: IntensityMapping | None = None,
         model: str = "",
@@ -254,6 +256,7 @@ class Client:
                 moving,
                 view_relation=view_relation,
                 targets=targets,
+                options=options,
                 fixed_mapping=fixed_mapping,
                 moving_mapping=moving_mapping,
                 model=model,

@@ -13,6 +13,7 @@ from hilum.codec.fusion_styles import style_to_request, target_contrast_from_res
 from hilum.codec.images import geometry_from_message, geometry_to_message, mapping_to_message
 from hilum.codec.masks import mask_from_message, mask_to_message
 from hilum.codec.prompts import prompt_to_message
+from hilum.codec.registration_options import options_to_request
 from hilum.codec.registrations import registration_from_message
 from hilum.codec.tensors import tensor_from_message, tensor_to_message
 from hilum.codec.transforms import flag_name, flags_to_message, reference_to_message
@@ -21,6 +22,7 @@ from hilum.digest import DATA_TYPE_CODES, little_endian
 from hilum.errors import InternalError
 from hilum.fusion_style import FusionStyle, PyramidFusion
 from hilum.geometry import Float
+from hilum.registration_options import RegistrationOptions
 from hilum.transform import Transform
 from hilum.types import (
     BoolMask,
@@ -111,6 +113,7 @@ class FusionCalls:
         *,
         view_relation: ViewRelation,
         targets: Sequence[TargetPair] = (),
+        options: RegistrationOptions | None = None,
         fixed_mapping: IntensityMapping | None = None,
         moving_mapping: IntensityMapping | None = None,
         model: str = "",
@@ -123,6 +126,7 @@ class FusionCalls:
             moving: The image that is brought onto it.
             view_relation: How the two see the body.
             targets: Targets seen in both, as masks or prompts.
+            options: Which transformations are considered, and what is known: RegistrationOptions() where None.
             fixed_mapping: For prompts in the fixed image; its own default where None.
             moving_mapping: For prompts in the moving image; its own default where None.
             model: For prompts; "" for the encoder's default.
@@ -131,14 +135,18 @@ class FusionCalls:
         Raises:
             HilumError: What the service answered; see hilum.errors.
         """
-        request = pb.RegisterImagesRequest(
-            fixed=_image_to_message(fixed, fixed_mapping),
-            moving=_image_to_message(moving, moving_mapping),
-            view_relation=pb.ViewRelation.ValueType(view_relation.value),
-            targets=[
-                pb.TargetPair(in_fixed=_target(pair.in_fixed), in_moving=_target(pair.in_moving)) for pair in targets
-            ],
-            model=model,
+        request = options_to_request(options or RegistrationOptions())
+        request.MergeFrom(
+            pb.RegisterImagesRequest(
+                fixed=_image_to_message(fixed, fixed_mapping),
+                moving=_image_to_message(moving, moving_mapping),
+                view_relation=pb.ViewRelation.ValueType(view_relation.value),
+                targets=[
+                    pb.TargetPair(in_fixed=_target(pair.in_fixed), in_moving=_target(pair.in_moving))
+                    for pair in targets
+                ],
+                model=model,
+            )
         )
         call = self._fusion.RegisterImages(request, timeout=self._fusion_timeout_s, metadata=self._fusion_metadata)
         async for event in streamed(call):

@@ -139,6 +139,17 @@ class Transform:
         return Warp(np.asarray(self.pixel_matrix, dtype=np.float64), self.displacement_field)
 
     @property
+    def planar_warp(self) -> Warp:
+        """What it does to the pixels (x, y) of two images.
+
+        Raises:
+            InvalidField: The transform is between volumes.
+        """
+        if self.fixed_slices:
+            raise InvalidField("is between volumes, and one between images is needed here", field="transform")
+        return self.warp
+
+    @property
     def matrix(self) -> Float:
         """`pixel_matrix` as an array (3, 3), for work on two images that an affine transform is enough for.
 
@@ -147,9 +158,7 @@ class Transform:
         """
         if self.displacement_field is not None:
             raise InvalidField("is deformable, and an affine transform is needed here", field="transform")
-        if self.fixed_slices:
-            raise InvalidField("is between volumes, and one between images is needed here", field="transform")
-        return self.warp.matrix
+        return self.planar_warp.matrix
 
     @property
     def plane_mm_matrix(self) -> Float:

@@ -108,6 +108,68 @@ and shift are found on image content, targets are not used, and the transform is
 """
 Global___ViewRelation: _TypeAlias = ViewRelation  # noqa: Y015
 
+class _TransformModel:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TransformModelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TransformModel.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TRANSFORM_MODEL_UNSPECIFIED: _TransformModel.ValueType  # 0
+    """Means AFFINE."""
+    TRANSFORM_MODEL_RIGID: _TransformModel.ValueType  # 1
+    """Rotation and shift."""
+    TRANSFORM_MODEL_SIMILARITY: _TransformModel.ValueType  # 2
+    """Rotation, shift and one scale."""
+    TRANSFORM_MODEL_AFFINE: _TransformModel.ValueType  # 3
+    """Any linear map and shift."""
+    TRANSFORM_MODEL_DEFORMABLE: _TransformModel.ValueType  # 4
+    """Affine after a smooth displacement field that nowhere folds."""
+
+class TransformModel(_TransformModel, metaclass=_TransformModelEnumTypeWrapper):
+    """The transformations that a registration considers. Lengths are in mm where both images have spacing; else each image's
+    longer side is taken to be equally long. A slab and a projection never get more than SIMILARITY.
+    """
+
+TRANSFORM_MODEL_UNSPECIFIED: TransformModel.ValueType  # 0
+"""Means AFFINE."""
+TRANSFORM_MODEL_RIGID: TransformModel.ValueType  # 1
+"""Rotation and shift."""
+TRANSFORM_MODEL_SIMILARITY: TransformModel.ValueType  # 2
+"""Rotation, shift and one scale."""
+TRANSFORM_MODEL_AFFINE: TransformModel.ValueType  # 3
+"""Any linear map and shift."""
+TRANSFORM_MODEL_DEFORMABLE: TransformModel.ValueType  # 4
+"""Affine after a smooth displacement field that nowhere folds."""
+Global___TransformModel: _TypeAlias = TransformModel  # noqa: Y015
+
+class _SimilarityMeasure:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SimilarityMeasureEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SimilarityMeasure.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SIMILARITY_MEASURE_UNSPECIFIED: _SimilarityMeasure.ValueType  # 0
+    """Means STRUCTURE."""
+    SIMILARITY_MEASURE_STRUCTURE: _SimilarityMeasure.ValueType  # 1
+    """MIND-SSC and normalised gradient fields: for images of different modalities."""
+    SIMILARITY_MEASURE_MUTUAL_INFORMATION: _SimilarityMeasure.ValueType  # 2
+    """Mutual information: where intensities depend on each other in one way everywhere."""
+    SIMILARITY_MEASURE_MATCH_LOSS: _SimilarityMeasure.ValueType  # 3
+    """|Sobel(fixed) - Sobel(moving)| / N, lower being better: for images of one modality, or for comparison."""
+
+class SimilarityMeasure(_SimilarityMeasure, metaclass=_SimilarityMeasureEnumTypeWrapper):
+    """What a registration climbs."""
+
+SIMILARITY_MEASURE_UNSPECIFIED: SimilarityMeasure.ValueType  # 0
+"""Means STRUCTURE."""
+SIMILARITY_MEASURE_STRUCTURE: SimilarityMeasure.ValueType  # 1
+"""MIND-SSC and normalised gradient fields: for images of different modalities."""
+SIMILARITY_MEASURE_MUTUAL_INFORMATION: SimilarityMeasure.ValueType  # 2
+"""Mutual information: where intensities depend on each other in one way everywhere."""
+SIMILARITY_MEASURE_MATCH_LOSS: SimilarityMeasure.ValueType  # 3
+"""|Sobel(fixed) - Sobel(moving)| / N, lower being better: for images of one modality, or for comparison."""
+Global___SimilarityMeasure: _TypeAlias = SimilarityMeasure  # noqa: Y015
+
 class _TransformFlag:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -121,11 +183,17 @@ class _TransformFlagEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Transfo
     TRANSFORM_FLAG_LOW_OVERLAP: _TransformFlag.ValueType  # 2
     """The images share less than half of the fixed image's body."""
     TRANSFORM_FLAG_LARGE_DEFORMATION: _TransformFlag.ValueType  # 3
-    """Rotation, scale or shift beyond what was searched."""
+    """Rotation, scale or shift beyond what was searched, or a displacement of a quarter of the image, or tissue squeezed
+    or stretched to a fifth or five times its area.
+    """
     TRANSFORM_FLAG_MASKS_DISAGREE: _TransformFlag.ValueType  # 4
     """Targets agree less after registration than half, by Dice."""
     TRANSFORM_FLAG_NO_IMPROVEMENT: _TransformFlag.ValueType  # 5
     """No alignment stands out from its neighbours: the images may not show the same body."""
+    TRANSFORM_FLAG_FOLDING: _TransformFlag.ValueType  # 6
+    """The displacement field folds: somewhere two places of the fixed image go to one of the moving image."""
+    TRANSFORM_FLAG_MASKS_REJECTED: _TransformFlag.ValueType  # 7
+    """The targets led away from what the images show, and were left out."""
 
 class TransformFlag(_TransformFlag, metaclass=_TransformFlagEnumTypeWrapper):
     """Something the user of a transform must know."""
@@ -137,11 +205,17 @@ TRANSFORM_FLAG_VIEWS_DIFFER: TransformFlag.ValueType  # 1
 TRANSFORM_FLAG_LOW_OVERLAP: TransformFlag.ValueType  # 2
 """The images share less than half of the fixed image's body."""
 TRANSFORM_FLAG_LARGE_DEFORMATION: TransformFlag.ValueType  # 3
-"""Rotation, scale or shift beyond what was searched."""
+"""Rotation, scale or shift beyond what was searched, or a displacement of a quarter of the image, or tissue squeezed
+or stretched to a fifth or five times its area.
+"""
 TRANSFORM_FLAG_MASKS_DISAGREE: TransformFlag.ValueType  # 4
 """Targets agree less after registration than half, by Dice."""
 TRANSFORM_FLAG_NO_IMPROVEMENT: TransformFlag.ValueType  # 5
 """No alignment stands out from its neighbours: the images may not show the same body."""
+TRANSFORM_FLAG_FOLDING: TransformFlag.ValueType  # 6
+"""The displacement field folds: somewhere two places of the fixed image go to one of the moving image."""
+TRANSFORM_FLAG_MASKS_REJECTED: TransformFlag.ValueType  # 7
+"""The targets led away from what the images show, and were left out."""
 Global___TransformFlag: _TypeAlias = TransformFlag  # noqa: Y015
 
 class _BaseRule:
@@ -542,6 +616,40 @@ class Target(_message.Message):
 Global___Target: _TypeAlias = Target  # noqa: Y015
 
 @_typing.final
+class LandmarkPair(_message.Message):
+    """A point that a person found in both images."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IN_FIXED_FIELD_NUMBER: _builtins.int
+    IN_MOVING_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    weight: _builtins.float
+    """Against other pairs, above 0, at most 1000; 0 means 1."""
+    @_builtins.property
+    def in_fixed(self) -> _image_pb2.Point:
+        """In the fixed image, pixel centres at integers."""
+
+    @_builtins.property
+    def in_moving(self) -> _image_pb2.Point:
+        """In the moving image."""
+
+    def __init__(
+        self,
+        *,
+        in_fixed: _image_pb2.Point | None = ...,
+        in_moving: _image_pb2.Point | None = ...,
+        weight: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["in_fixed", b"in_fixed", "in_moving", b"in_moving"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["in_fixed", b"in_fixed", "in_moving", b"in_moving", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LandmarkPair: _TypeAlias = LandmarkPair  # noqa: Y015
+
+@_typing.final
 class RegisterImagesRequest(_message.Message):
     """Two images to register."""
 
@@ -552,10 +660,22 @@ class RegisterImagesRequest(_message.Message):
     VIEW_RELATION_FIELD_NUMBER: _builtins.int
     TARGETS_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
+    TRANSFORM_MODEL_FIELD_NUMBER: _builtins.int
+    SIMILARITY_MEASURE_FIELD_NUMBER: _builtins.int
+    LANDMARKS_FIELD_NUMBER: _builtins.int
+    INITIAL_TRANSFORM_FIELD_NUMBER: _builtins.int
+    RIGID_REGION_FIELD_NUMBER: _builtins.int
+    STIFFNESS_FIELD_NUMBER: _builtins.int
     view_relation: Global___ViewRelation.ValueType
     """How the two see the body. Required."""
     model: _builtins.str
     """Model for targets given as prompts. Empty: the encoder's default."""
+    transform_model: Global___TransformModel.ValueType
+    """Which transformations are considered."""
+    similarity_measure: Global___SimilarityMeasure.ValueType
+    """What is climbed."""
+    stiffness: _builtins.float
+    """DEFORMABLE: how strongly bending is held back, against the default; from 0.01 to 100. Absent: 1."""
     @_builtins.property
     def fixed(self) -> Global___FusionImage:
         """The image whose grid the result is shown on."""
@@ -566,7 +686,24 @@ class RegisterImagesRequest(_message.Message):
 
     @_builtins.property
     def targets(self) -> _containers.RepeatedCompositeFieldContainer[Global___TargetPair]:
-        """Targets seen in both, at most 16. They steer the start, and their agreement is reported."""
+        """Targets seen in both, at most 16, such as organs or the whole body. They steer the way, and their agreement is
+        reported. Where what they lead to agrees less well with what the images show, it is dropped, and the transform is
+        flagged MASKS_REJECTED.
+        """
+
+    @_builtins.property
+    def landmarks(self) -> _containers.RepeatedCompositeFieldContainer[Global___LandmarkPair]:
+        """Points that should meet, at most 100. They pull strongly at first, weakly at last."""
+
+    @_builtins.property
+    def initial_transform(self) -> Global___Transform:
+        """Where to begin instead of searching: an affine transform between images of these sizes. Its flags need not be
+        accepted: what is found from it is judged anew.
+        """
+
+    @_builtins.property
+    def rigid_region(self) -> _image_pb2.Mask:
+        """DEFORMABLE: pixels of the fixed image, such as bone, that may turn and be magnified as one but not bend."""
 
     def __init__(
         self,
@@ -576,12 +713,20 @@ class RegisterImagesRequest(_message.Message):
         view_relation: Global___ViewRelation.ValueType = ...,
         targets: _abc.Iterable[Global___TargetPair] | None = ...,
         model: _builtins.str = ...,
+        transform_model: Global___TransformModel.ValueType = ...,
+        similarity_measure: Global___SimilarityMeasure.ValueType = ...,
+        landmarks: _abc.Iterable[Global___LandmarkPair] | None = ...,
+        initial_transform: Global___Transform | None = ...,
+        rigid_region: _image_pb2.Mask | None = ...,
+        stiffness: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["fixed", b"fixed", "moving", b"moving"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_stiffness", b"_stiffness", "fixed", b"fixed", "initial_transform", b"initial_transform", "moving", b"moving", "rigid_region", b"rigid_region", "stiffness", b"stiffness"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fixed", b"fixed", "model", b"model", "moving", b"moving", "targets", b"targets", "view_relation", b"view_relation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_stiffness", b"_stiffness", "fixed", b"fixed", "initial_transform", b"initial_transform", "landmarks", b"landmarks", "model", b"model", "moving", b"moving", "rigid_region", b"rigid_region", "similarity_measure", b"similarity_measure", "stiffness", b"stiffness", "targets", b"targets", "transform_model", b"transform_model", "view_relation", b"view_relation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__stiffness: _TypeAlias = _typing.Literal["stiffness"]  # noqa: Y015
+    _WhichOneofArgType__stiffness: _TypeAlias = _typing.Literal["_stiffness", b"_stiffness"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stiffness) -> _WhichOneofReturnType__stiffness | None: ...
 
 Global___RegisterImagesRequest: _TypeAlias = RegisterImagesRequest  # noqa: Y015
 
@@ -711,7 +856,7 @@ class RegistrationProgress(_message.Message):
     FRACTION_FIELD_NUMBER: _builtins.int
     SIMILARITY_FIELD_NUMBER: _builtins.int
     stage: _builtins.str
-    """Name of the stage: "segment", "search", "affine"."""
+    """Name of the stage: "segment", "search", "affine", "deformation 1", one for each level, "examine"."""
     fraction: _builtins.float
     """Share of the whole work done, in [0, 1]."""
     similarity: _builtins.float
@@ -816,6 +961,11 @@ class RegistrationResult(_message.Message):
     STAGES_FIELD_NUMBER: _builtins.int
     TARGETS_FIELD_NUMBER: _builtins.int
     TOTAL_MS_FIELD_NUMBER: _builtins.int
+    INVERSE_FIELD_NUMBER: _builtins.int
+    INVERSE_RESIDUAL_PX_FIELD_NUMBER: _builtins.int
+    DEFORMATION_FIELD_NUMBER: _builtins.int
+    LANDMARK_ERRORS_PX_FIELD_NUMBER: _builtins.int
+    DISTINCTNESS_FIELD_NUMBER: _builtins.int
     match_loss_before: _builtins.float
     """Mean absolute difference of Sobel magnitudes, |Sobel(fixed) - Sobel(moving)| / N, before; images scaled to [0, 1]."""
     match_loss_after: _builtins.float
@@ -824,6 +974,14 @@ class RegistrationResult(_message.Message):
     """Share of the fixed image's body that the moving image covers."""
     total_ms: _builtins.float
     """All of it, from the request's arrival."""
+    inverse_residual_px: _builtins.float
+    """Largest distance, in moving pixels, between a moving pixel that comes from within the fixed image and where the
+    transform takes the place that inverse gives for it; between pixels the fields are linear. 0 where affine.
+    """
+    distinctness: _builtins.float
+    """How far the result stands out from its neighbours: by how much the similarity falls when an image slips by a
+    fortieth of its longer side.
+    """
     @_builtins.property
     def transform(self) -> Global___Transform:
         """Fixed to moving."""
@@ -836,6 +994,18 @@ class RegistrationResult(_message.Message):
     def targets(self) -> _containers.RepeatedCompositeFieldContainer[Global___TargetReport]:
         """Targets in the order asked."""
 
+    @_builtins.property
+    def inverse(self) -> Global___Transform:
+        """Moving to fixed."""
+
+    @_builtins.property
+    def deformation(self) -> Global___DeformationReport:
+        """Present where the transform is deformable."""
+
+    @_builtins.property
+    def landmark_errors_px(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Distances in moving pixels of the landmarks after registration, in the order asked."""
+
     def __init__(
         self,
         *,
@@ -846,14 +1016,53 @@ class RegistrationResult(_message.Message):
         stages: _abc.Iterable[Global___StageReport] | None = ...,
         targets: _abc.Iterable[Global___TargetReport] | None = ...,
         total_ms: _builtins.float = ...,
+        inverse: Global___Transform | None = ...,
+        inverse_residual_px: _builtins.float = ...,
+        deformation: Global___DeformationReport | None = ...,
+        landmark_errors_px: _abc.Iterable[_builtins.float] | None = ...,
+        distinctness: _builtins.float = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["transform", b"transform"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deformation", b"deformation", "inverse", b"inverse", "transform", b"transform"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["match_loss_after", b"match_loss_after", "match_loss_before", b"match_loss_before", "overlap_fraction", b"overlap_fraction", "stages", b"stages", "targets", b"targets", "total_ms", b"total_ms", "transform", b"transform"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deformation", b"deformation", "distinctness", b"distinctness", "inverse", b"inverse", "inverse_residual_px", b"inverse_residual_px", "landmark_errors_px", b"landmark_errors_px", "match_loss_after", b"match_loss_after", "match_loss_before", b"match_loss_before", "overlap_fraction", b"overlap_fraction", "stages", b"stages", "targets", b"targets", "total_ms", b"total_ms", "transform", b"transform"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RegistrationResult: _TypeAlias = RegistrationResult  # noqa: Y015
+
+@_typing.final
+class DeformationReport(_message.Message):
+    """How a deformable transform bends."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FOLDING_FRACTION_FIELD_NUMBER: _builtins.int
+    LEAST_JACOBIAN_FIELD_NUMBER: _builtins.int
+    LARGEST_JACOBIAN_FIELD_NUMBER: _builtins.int
+    BENDING_ENERGY_FIELD_NUMBER: _builtins.int
+    folding_fraction: _builtins.float
+    """Share of the displacement field's cells in which it folds."""
+    least_jacobian: _builtins.float
+    """Least Jacobian determinant of p + displacement_field(p)."""
+    largest_jacobian: _builtins.float
+    """Largest."""
+    bending_energy: _builtins.float
+    """Mean of the squared second derivatives, in lengths of which the longer side of the image has 2."""
+    def __init__(
+        self,
+        *,
+        folding_fraction: _builtins.float = ...,
+        least_jacobian: _builtins.float = ...,
+        largest_jacobian: _builtins.float = ...,
+        bending_energy: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bending_energy", b"bending_energy", "folding_fraction", b"folding_fraction", "largest_jacobian", b"largest_jacobian", "least_jacobian", b"least_jacobian"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeformationReport: _TypeAlias = DeformationReport  # noqa: Y015
 
 @_typing.final
 class RegisterImagesResponse(_message.Message):

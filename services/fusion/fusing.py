@@ -61,7 +61,7 @@ class OneGrid:
         grey, valid = grey_levels(fixed.image, fixed.mapping), valid_pixels(fixed.image)
         resampled = resample(
             grey_levels(moving.image, moving.mapping),
-            transform.matrix,
+            transform.planar_warp,
             fixed.image.size,
             valid=valid_pixels(moving.image),
         )

@@ -13,6 +13,7 @@ from hilum.codec.fusion_styles import answer_bytes, fusion_target, style_from_re
 from hilum.codec.images import geometry_to_message
 from hilum.codec.masks import mask_to_message
 from hilum.codec.points import points_from_message, transformed
+from hilum.codec.registration_options import options_from_request
 from hilum.codec.registrations import registration_to_message
 from hilum.codec.tensors import check_answer_bytes, check_image_size, tensor_to_message
 from hilum.codec.transforms import flags_from_message, flags_to_message, reference_from_message
@@ -114,7 +115,8 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
                         )
                     )
                 else:
-                    await self._transforms.put(event.transform, task.tenant)
+                    for transform in (event.transform, event.inverse):
+                        await self._transforms.put(transform, task.tenant)
                     rpc_facts().add(flags=",".join(event.transform.flags), register_ms=event.total_ms)
                     yield pb.RegisterImagesResponse(result=registration_to_message(event))
 
@@ -161,7 +163,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
             resampled = await self._pool.run(
                 resample,
                 moving.pixels,
-                transform.matrix,
+                transform.planar_warp,
                 transform.fixed_size,
                 nearest=_NEAREST[request.interpolation],
                 background=request.background_value,
@@ -180,7 +182,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         points = points_from_message(request)
         reference = reference_from_message(request.transform, "transform")
         transform = await self._resolved(reference)
-        moved = transformed(transform, points, request)
+        moved = await self._pool.run(transformed, transform, points, request)
         return pb.TransformPointsResponse(
             points=[pb.Coordinates(values=point) for point in moved.tolist()],
             flags=flags_to_message(transform.flags),
@@ -197,6 +199,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
             moving=moving,
             view_relation=ViewRelation(request.view_relation),
             targets=targets_from_message(request.targets, fixed, moving, max_pixels=limit),
+            options=options_from_request(request, fixed.image.size, moving.image.size, max_pixels=limit),
             model=request.model,
             tenant=current_tenant(),
             remaining_s=remaining_s,

@@ -92,7 +92,8 @@ class PixelGrid:
         """bool: which points (2, ...) lie between the outermost points of the grid."""
         x, y = points
         columns, rows = self.columns, self.rows
-        return (x >= columns[0]) & (x <= columns[-1]) & (y >= rows[0]) & (y <= rows[-1])
+        within: Tensor = (x >= columns[0]) & (x <= columns[-1]) & (y >= rows[0]) & (y <= rows[-1])
+        return within
 
     def _along(self, count: int) -> Tensor:
         points = torch.arange(-(-count // self.step), dtype=torch.float64)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from hilum.registration_options import RegistrationOptions, SimilarityMeasure, TransformModel
 from hilum.types import ViewRelation
 from services.fusion.registration.affine import AFFINE_DEGREES, RIGID_DEGREES, SIMILARITY_DEGREES, AffineLevel
 from services.fusion.registration.comparison import (
@@ -18,7 +19,6 @@ from services.fusion.registration.comparison import (
     compare_structure,
 )
 from services.fusion.registration.free_form import FreeFormLevel
-from services.fusion.registration.options import DrivingMeasure, RegistrationOptions, TransformModel
 from services.fusion.registration.search import SearchGrid
 from services.fusion.registration.stages import AffineStage, FreeFormStage, SearchStage, Stage
 
@@ -31,15 +31,19 @@ _DEGREES = {
     TransformModel.DEFORMABLE: AFFINE_DEGREES,
 }
 # What is climbed at coarse and middle resolution, and at the finest.
-_MEASURES: dict[DrivingMeasure, tuple[Compare, Compare]] = {
-    DrivingMeasure.STRUCTURE: (compare_structure, compare_gradients),
-    DrivingMeasure.MUTUAL_INFORMATION: (compare_information, compare_information),
-    DrivingMeasure.MATCH_LOSS: (compare_edge_strength, compare_edge_strength),
+_MEASURES: dict[SimilarityMeasure, tuple[Compare, Compare]] = {
+    SimilarityMeasure.STRUCTURE: (compare_structure, compare_gradients),
+    SimilarityMeasure.MUTUAL_INFORMATION: (compare_information, compare_information),
+    SimilarityMeasure.MATCH_LOSS: (compare_edge_strength, compare_edge_strength),
 }
 
 
 # What the bending energy weighs beside each.
-_STIFFNESS = {DrivingMeasure.STRUCTURE: 1.0, DrivingMeasure.MUTUAL_INFORMATION: 50.0, DrivingMeasure.MATCH_LOSS: 0.02}
+_STIFFNESS = {
+    SimilarityMeasure.STRUCTURE: 1.0,
+    SimilarityMeasure.MUTUAL_INFORMATION: 50.0,
+    SimilarityMeasure.MATCH_LOSS: 0.02,
+}
 
 
 def image_stages(views: ViewRelation, options: RegistrationOptions, grid: SearchGrid) -> tuple[Stage, ...]:
@@ -66,7 +70,7 @@ def image_stages(views: ViewRelation, options: RegistrationOptions, grid: Search
         levels.append(AffineLevel(FINEST, 6, fine, degrees, landmark_weight=0.1))
     stages.append(AffineStage(tuple(levels)))
     if comparable and options.model is TransformModel.DEFORMABLE:
-        stages.append(FreeFormStage(_free_form_levels(options.measure, targets=False)))
+        stages += _free_form_stages(options, targets=False)
     return tuple(stages)
 
 
@@ -88,18 +92,19 @@ def target_stages(options: RegistrationOptions, grid: SearchGrid) -> tuple[Stage
         ),
     ]
     if options.model is TransformModel.DEFORMABLE:
-        stages.append(FreeFormStage(_free_form_levels(options.measure, targets=True)))
+        stages += _free_form_stages(options, targets=True)
     return tuple(stages)
 
 
-def _free_form_levels(measure: DrivingMeasure, *, targets: bool) -> tuple[FreeFormLevel, ...]:
+def _free_form_stages(options: RegistrationOptions, *, targets: bool) -> list[FreeFormStage]:
     """MIND finds the way, gradients the place; bending is held less and less, and what is known pulls less and less."""
-    _, fine = _MEASURES[measure]
-    coarse = compare_mind if measure is DrivingMeasure.STRUCTURE else fine
-    pull, stiff = float(targets), _STIFFNESS[measure]
-    return (
+    _, fine = _MEASURES[options.measure]
+    coarse = compare_mind if options.measure is SimilarityMeasure.STRUCTURE else fine
+    pull, stiff = float(targets), options.stiffness * _STIFFNESS[options.measure]
+    levels = (
         FreeFormLevel(COARSEST, 8, 20, coarse, 3e-3 * stiff, 1.0 * pull, 1.0, 1.0),
         FreeFormLevel(JUDGED, 16, 10, coarse, 3e-3 * stiff, 0.3 * pull, 0.3, 1.0),
         FreeFormLevel(JUDGED, 16, 10, fine, 1e-3 * stiff, 0.1 * pull, 0.1, 1.0),
         FreeFormLevel(FINEST, 16, 10, fine, 5e-4 * stiff, 0.0, 0.1, 1.0),
     )
+    return [FreeFormStage(level, f"deformation {number}") for number, level in enumerate(levels, 1)]

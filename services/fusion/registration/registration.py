@@ -12,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 
 from hilum.errors import InvalidField
+from hilum.registration_options import RegistrationOptions
 from hilum.types import RegistrationProgress, StageReport, ViewRelation
 from services.fusion.registration.agreement import Agreement
 from services.fusion.registration.alignment import Alignment
 from services.fusion.registration.canvas import RegistrationImage
 from services.fusion.registration.delivery import DeliveredField, deliver
 from services.fusion.registration.examination import MIN_DISTINCTNESS, Examination, Fit, beyond, doubts, field_doubts
-from services.fusion.registration.options import RegistrationOptions
 from services.fusion.registration.plan import COARSEST, FINEST, JUDGED, image_stages, target_stages
 from services.fusion.registration.search import SearchGrid
 from services.fusion.registration.stages import Stage
@@ -95,6 +95,8 @@ class Registration:
 
         Raises:
             InvalidField: shapes, spacings or the numbers of targets do not fit, or an option cannot be followed.
+            OutsideImage: a landmark lies outside its image.
+            LimitExceeded: more than 100 landmarks.
             NoContent: an image is constant or a target empty.
         """
         options = options or RegistrationOptions()
@@ -103,7 +105,7 @@ class Registration:
         workspace = Workspace(
             fixed, moving, FINEST, COARSEST, landmarks=options.landmarks, rigid_region=options.rigid_region
         )
-        start = Alignment.identity() if options.initial is None else workspace.alignment_of(options.initial)
+        start = Alignment.identity() if options.initial is None else workspace.alignment_of(options.initial.matrix)
         steered = views is ViewRelation.COMPARABLE and len(fixed.targets) > 0
         by_images, by_targets = _Judges(workspace, with_targets=False), _Judges(workspace, with_targets=steered)
         flags = set() if views is ViewRelation.COMPARABLE else {"VIEWS_DIFFER"}
@@ -173,7 +175,7 @@ class _Judges:
 def _check(fixed: RegistrationImage, moving: RegistrationImage, options: RegistrationOptions) -> None:
     fixed.check("fixed")
     moving.check("moving")
-    options.check(fixed, moving)
+    options.check(fixed.size, moving.size)
     if len(fixed.targets) != len(moving.targets):
         raise InvalidField(
             f"{len(fixed.targets)} in the fixed image, {len(moving.targets)} in the moving", field="targets"

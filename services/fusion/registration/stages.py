@@ -139,25 +139,18 @@ class AffineStage:
 
 @dataclass(frozen=True)
 class FreeFormStage:
-    """Bends from coarse to fine; a level that agrees worse than what was there before is dropped."""
+    """Bends at one level."""
 
-    levels: tuple[FreeFormLevel, ...]
+    level: FreeFormLevel
+    name: str
     judged_at: int = 256
-    name: str = "deformation"
-    share: float = 3.0
+    share: float = 0.75
 
     def run(self, workspace: Workspace, start: Alignment, agreement: Agreement) -> Steps:
-        """Propose what the last level that agreed better has reached."""
-        alignment, agreed = start, agreement.of(start)
-        for index, level in enumerate(self.levels):
-            for done, reached in enumerate(refine_free_form(workspace.at(level.size), alignment, level)):
-                proposal = reached.alignment
-                yield Step(_fraction(index, done, level.steps, len(self.levels)), reached.similarity)
-            proposed = agreement.of(proposal)
-            if proposed >= agreed:
-                alignment, agreed = proposal, proposed
-        yield Step(1.0, agreed)
-        return alignment
+        """Propose what the level reaches; `agreement` is not used."""
+        for done, reached in enumerate(refine_free_form(workspace.at(self.level.size), start, self.level)):
+            yield Step(_fraction(0, done, self.level.steps, 1), reached.similarity)
+        return reached.alignment
 
 
 def _fraction(level: int, done: int, steps: int, levels: int) -> float:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hilum.registration_options import LandmarkPair
 from services.fusion.registration.alignment import Alignment
 from services.fusion.registration.canvas import (
     Canvas,
@@ -21,7 +22,6 @@ from services.fusion.registration.canvas import (
     working_from_pixel,
 )
 from services.fusion.registration.landmarks import Landmarks
-from services.fusion.registration.options import LandmarkPair
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +107,7 @@ class Workspace:
         return np.asarray(matrix, np.float64)
 
     def displacements_px(self, alignment: Alignment, columns: Tensor, rows: Tensor) -> NDArray[np.float64]:
-        """(2, rows, columns): displacements (x, y) at crossings of columns and rows of the fixed image, in its pixels."""
+        """(2, rows, columns): displacements (x, y) where columns and rows of the fixed image cross, in its pixels."""
         if alignment.deformation is None:
             return np.zeros((2, len(rows), len(columns)))
         scale, offset = np.diag(self.working_from_fixed)[:2], self.working_from_fixed[:2, 2]

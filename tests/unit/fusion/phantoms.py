@@ -32,8 +32,8 @@ def body_phantom(size: int = 256) -> Picture:
 def tissue_phantom(size: int = 256, seed: int = 0) -> Picture:
     """The body with structure everywhere, so that a bend shows everywhere, not only across its outlines."""
     body = body_phantom(size)
-    blobs = np.random.default_rng(seed).normal(size=(size, size)).astype(np.float32)
-    blobs = cv2.GaussianBlur(blobs, (0, 0), 3.0 * size / 256)
+    noise = np.random.default_rng(seed).normal(size=(size, size)).astype(np.float32)
+    blobs: Picture = np.asarray(cv2.GaussianBlur(noise, (0, 0), 3.0 * size / 256), np.float32)
     return np.asarray(body + 0.12 * blobs / blobs.std() * (body > 0.1), np.float32)
 
 

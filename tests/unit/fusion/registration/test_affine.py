@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from hilum.registration_options import LandmarkPair
 from services.fusion.registration.affine import (
     AFFINE_DEGREES,
     RIGID_DEGREES,
@@ -21,7 +22,6 @@ from services.fusion.registration.affine import (
 from services.fusion.registration.alignment import Alignment
 from services.fusion.registration.canvas import RegistrationImage
 from services.fusion.registration.comparison import Compare, compare_information, compare_structure
-from services.fusion.registration.options import LandmarkPair
 from services.fusion.registration.workspace import Workspace
 from tests.unit.fusion.phantoms import body_phantom, motion, moved, other_modality, registration_error
 

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from hilum.registration_options import LandmarkPair
 from services.fusion.registration.alignment import Alignment
 from services.fusion.registration.canvas import RegistrationImage
 from services.fusion.registration.comparison import compare_gradients, compare_mind
 from services.fusion.registration.deformation import smallest_determinant
 from services.fusion.registration.free_form import LEAST_DETERMINANT, FreeFormLevel, refine_free_form
-from services.fusion.registration.options import LandmarkPair
 from services.fusion.registration.workspace import Workspace
 from tests.unit.fusion.phantoms import Picture, bent, other_modality, tissue_phantom
 

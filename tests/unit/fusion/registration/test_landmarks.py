@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from hilum.registration_options import LandmarkPair
 from services.fusion.registration.alignment import Alignment
 from services.fusion.registration.canvas import RegistrationImage
 from services.fusion.registration.landmarks import Landmarks
-from services.fusion.registration.options import LandmarkPair
 from services.fusion.registration.workspace import Workspace
 from tests.unit.fusion.phantoms import motion
 

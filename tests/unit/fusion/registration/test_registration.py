@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from hilum.errors import InvalidField, NoContent
 from hilum.types import RegistrationProgress, ViewRelation
+from hilum.warp import Warp, inverted
 from services.fusion.registration import Registration, RegistrationImage, RegistrationOutcome
 from services.fusion.registration.agreement import Agreement
 from services.fusion.registration.alignment import Alignment
 from services.fusion.registration.stages import Step, Steps
 from services.fusion.registration.workspace import Workspace
-from services.fusion.resampling import resample_mask
+from services.fusion.resampling import resample
 from tests.unit.fusion.phantoms import Picture, body_phantom, motion, moved, other_modality, registration_error
 
 SIZE = (256, 256)
@@ -109,7 +110,7 @@ def test_padding_around_the_moving_image_does_not_matter() -> None:
 TRUE = motion(SIZE, 8.0, 1.07, (15.0, -15.0))
 MOVING = other_modality(moved(PICTURE, TRUE))
 ORGAN = PICTURE > 0.5
-MOVED_ORGAN = resample_mask(ORGAN, np.asarray(np.linalg.inv(TRUE), np.float64), SIZE)
+MOVED_ORGAN = np.asarray(resample(ORGAN, Warp(inverted(TRUE)), SIZE).pixels, np.bool_)
 
 
 @pytest.fixture(scope="module")

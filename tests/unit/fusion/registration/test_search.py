@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hilum.registration_options import LandmarkPair
 from services.fusion.registration.alignment import Candidate
 from services.fusion.registration.canvas import RegistrationImage
-from services.fusion.registration.options import LandmarkPair
 from services.fusion.registration.search import Anchor, SearchGrid, landmark_anchor, search, target_anchor
 from services.fusion.registration.workspace import Workspace
 from tests.unit.fusion.phantoms import body_phantom, motion, moved, other_modality, registration_error
