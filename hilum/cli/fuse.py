@@ -8,9 +8,19 @@ from typing import Annotated
 import typer
 
 from hilum.cli.console import NOT_FOR_DIAGNOSIS, output
-from hilum.cli.fusion_style import BaseRuleName, StyleName, parse_style
+from hilum.cli.fusion_style import (
+    BaseRuleOption,
+    GradientFidelityOption,
+    LevelsOption,
+    MatchThresholdOption,
+    OpacityOption,
+    StyleOption,
+    TileOption,
+    parse_style,
+)
 from hilum.cli.inputs import read_input
 from hilum.cli.options import (
+    AcceptFlagOption,
     FixedArgument,
     FrameOption,
     IndexOption,
@@ -35,29 +45,14 @@ def fuse(
         Path, typer.Option(metavar="FILE", exists=True, dir_okay=False, help="Written by `hilum register`.")
     ],
     out: Annotated[Path, typer.Option(metavar="FILE", help="fused.png; fused.gif for flicker.")],
-    accept_flag: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="A quality flag of the transform that you accept. Repeatable."),
-    ] = None,
-    style: Annotated[StyleName, typer.Option(help="How both are shown.")] = "pyramid",
-    levels: Annotated[int | None, typer.Option(help="pyramid: levels, 1 to 6; 3 if not given.")] = None,
-    base_rule: Annotated[
-        BaseRuleName | None,
-        typer.Option(help="pyramid: how what is left of details is combined; local-energy if not given."),
-    ] = None,
-    match_threshold: Annotated[
-        float | None, typer.Option(help="pyramid: match from which details are mixed, -1 to 1; 0 if not given.")
-    ] = None,
-    gradient_fidelity: Annotated[
-        float | None, typer.Option(help="pyramid: rebuild the picture from both images' gradients, such as 1.")
-    ] = None,
-    opacity: Annotated[
-        float | None, typer.Option(help="overlay, blend: of the moving image, 0 to 1; 0.5 if not given.")
-    ] = None,
-    tile: Annotated[
-        int | None,
-        typer.Option(metavar="PX", help="checkerboard: side of a tile; an eighth of the picture if not given."),
-    ] = None,
+    accept_flag: AcceptFlagOption = None,
+    style: StyleOption = "pyramid",
+    levels: LevelsOption = None,
+    base_rule: BaseRuleOption = None,
+    match_threshold: MatchThresholdOption = None,
+    gradient_fidelity: GradientFidelityOption = None,
+    opacity: OpacityOption = None,
+    tile: TileOption = None,
     fixed_frame: FrameOption = None,
     fixed_plane: PlaneOption = None,
     fixed_index: IndexOption = None,
@@ -97,10 +92,8 @@ def fuse(
             style=shown,
         )
     lines = flag_lines(found.flags)
-    if style == "flicker":
-        write_flicker(path, list(fusion.fused), lines, fixed_image.geometry)
-    else:
-        write_picture(path, [fusion.fused], lines, fixed_image.geometry)
+    write = write_flicker if style == "flicker" else write_picture
+    write(path, list(fusion.fused) if style == "flicker" else [fusion.fused], lines, fixed_image.geometry)
     covered = f"{fusion.coverage.mean():.0%} of the picture is covered by the moving image"
     output().print("\n".join([covered, *lines, NOT_FOR_DIAGNOSIS]), markup=False, soft_wrap=True)
 

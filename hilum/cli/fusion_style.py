@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
@@ -20,6 +20,25 @@ from hilum.fusion_style import (
 
 StyleName: TypeAlias = Literal["pyramid", "overlay", "blend", "checkerboard", "flicker"]
 BaseRuleName: TypeAlias = Literal["local-energy", "average", "maximum"]
+
+StyleOption: TypeAlias = Annotated[StyleName, typer.Option(help="How both are shown.")]
+LevelsOption: TypeAlias = Annotated[int | None, typer.Option(help="pyramid: levels, 1 to 6; 3 if not given.")]
+BaseRuleOption: TypeAlias = Annotated[
+    BaseRuleName | None,
+    typer.Option(help="pyramid: how what is left of details is combined; local-energy if not given."),
+]
+MatchThresholdOption: TypeAlias = Annotated[
+    float | None, typer.Option(help="pyramid: match from which details are mixed, -1 to 1; 0 if not given.")
+]
+GradientFidelityOption: TypeAlias = Annotated[
+    float | None, typer.Option(help="pyramid: rebuild the picture from both images' gradients, such as 1.")
+]
+OpacityOption: TypeAlias = Annotated[
+    float | None, typer.Option(help="overlay, blend: of the moving image, 0 to 1; 0.5 if not given.")
+]
+TileOption: TypeAlias = Annotated[
+    int | None, typer.Option(metavar="PX", help="checkerboard: side of a tile; an eighth of the picture if not given.")
+]
 
 _STYLES: dict[StyleName, type[FusionStyle]] = {
     "pyramid": PyramidFusion,

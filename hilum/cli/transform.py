@@ -11,7 +11,7 @@ import typer
 from hilum.cli.console import NOT_FOR_DIAGNOSIS, output
 from hilum.cli.fuse import accepted_flags
 from hilum.cli.image_grids import NamedImage
-from hilum.cli.options import FrameOption, IndexOption, PlaneOption, checked_outputs
+from hilum.cli.options import AcceptFlagOption, FrameOption, IndexOption, PlaneOption, checked_outputs
 from hilum.cli.registration_report import flag_lines
 from hilum.cli.transform_files import ENDINGS, IntentName, TransformFiles, checked_ending
 from hilum.errors import InvalidField
@@ -49,10 +49,7 @@ def convert(
         bool, typer.Option("--in-plane", help="Of slices: write ITK and NIfTI files in two dimensions.")
     ] = False,
     intent: Annotated[IntentName, typer.Option(help="Of NIfTI files: 1007, as ITK and ANTs, or 1006.")] = "vector",
-    accept_flag: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="A quality flag of the transform that you accept. Repeatable."),
-    ] = None,
+    accept_flag: AcceptFlagOption = None,
 ) -> None:
     """Convert a transform to another kind of file. FIXED and MOVING are those of the transform in SOURCE.
 

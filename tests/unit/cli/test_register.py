@@ -162,6 +162,11 @@ def pair(picture: Path) -> list[Path]:
         (["--view", "comparable", "--out", "t.txt"], "ends in .json, .png"),
         (["--view", "comparable", "--out", "t.json", "--fixed-mapping", "bones"], "bones"),
         (["--view", "comparable", "--out", "t.json", "--target-box-fixed", "1,1,9,9"], "give pairs"),
+        (["--view", "comparable", "--out", "t.json", "--transform-model", "elastic"], "elastic"),
+        (["--view", "comparable", "--out", "t.json", "--landmark", "1,2,3"], "X,Y,X,Y"),
+        (["--view", "comparable", "--out", "t.json", "--landmark", "1,2,3,9999"], "outside the image"),
+        (["--view", "comparable", "--out", "t.json", "--stiffness", "2"], "DEFORMABLE only"),
+        (["--view", "comparable", "--out", "t.json", "--initial", "missing.json"], "missing.json"),
     ],
 )
 def test_wrong_options_are_usage_errors(hilum: Command, pair: list[Path], options: list[str], words: str) -> None:
