@@ -856,7 +856,7 @@ class RegistrationProgress(_message.Message):
     FRACTION_FIELD_NUMBER: _builtins.int
     SIMILARITY_FIELD_NUMBER: _builtins.int
     stage: _builtins.str
-    """Name of the stage: "segment", "search", "affine", "deformation 1", one for each level, "examine"."""
+    """Name of the stage: "segment", "prepare", "search", "affine", "deformation 1", one for each level, "examine"."""
     fraction: _builtins.float
     """Share of the whole work done, in [0, 1]."""
     similarity: _builtins.float

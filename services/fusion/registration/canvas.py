@@ -17,8 +17,10 @@ from hilum.errors import InvalidField, NoContent
 _MIN_SIDE = 8
 _LARGEST_ASPECT = 20.0
 _LARGEST_EXTENT_RATIO = 20.0
-_LARGEST_STEP = 32.0
+_LARGEST_STEP = 4.0
 """Image pixels per canvas pixel beyond which averaging comes before the Gaussian, whose cost grows with them."""
+_SAMPLES_ACROSS = 1024
+"""Pixels along the longer side that the range of an image's values is taken from."""
 _DISTANCE_CAP = 0.15
 """Signed distances end at this many working units: farther away they say nothing about the outline."""
 
@@ -160,9 +162,7 @@ def working_from_pixel(image: RegistrationImage, canvas_extent: float) -> NDArra
 def draw(image: RegistrationImage, canvas_extent: float, size: int) -> Canvas:
     """Draw an image onto a canvas of `size` pixels, low-pass filtered where that loses resolution."""
     usable = image.usable
-    low, high = np.percentile(image.pixels[usable], (1, 99))
-    if high <= low:
-        low, high = image.pixels[usable].min(), image.pixels[usable].max()
+    low, high = _value_range(image.pixels, usable)
     scaled = (np.where(usable, image.pixels, low).astype(np.float32) - low) / (high - low)
 
     def place(array: NDArray[np.float32], border: int) -> NDArray[np.float32]:
@@ -179,6 +179,17 @@ def draw(image: RegistrationImage, canvas_extent: float, size: int) -> Canvas:
         torch.from_numpy(valid.astype(np.float32)),
         torch.stack(distances) if distances else torch.zeros(0, size, size),
     )
+
+
+def _value_range(pixels: NDArray[Any], usable: NDArray[np.bool_]) -> tuple[float, float]:
+    """1st and 99th percentile of the usable pixels, of a large image of a part of them; else the outermost values."""
+    stride = max(1, max(pixels.shape) // _SAMPLES_ACROSS)
+    sampled = pixels[::stride, ::stride][usable[::stride, ::stride]]
+    if sampled.size:
+        low, high = np.percentile(sampled, (1, 99))
+        if low < high:
+            return float(low), float(high)
+    return float(pixels[usable].min()), float(pixels[usable].max())
 
 
 def draw_mask(mask: NDArray[np.bool_], image: RegistrationImage, canvas_extent: float, size: int) -> Tensor:
@@ -203,7 +214,7 @@ def _place(
 def _averaged(
     array: NDArray[np.float32], pixel_from_canvas: NDArray[np.float64]
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """An array of at most 32 pixels per canvas pixel, and the 2x3 matrix from the canvas to it."""
+    """An array of at most 4 pixels per canvas pixel, and the 2x3 matrix from the canvas to it."""
     steps = pixel_from_canvas[0, 0], pixel_from_canvas[1, 1]
     height, width = array.shape
     size = tuple(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from hilum.types import ViewRelation
@@ -19,6 +21,8 @@ from services.fusion.registration.workspace import Workspace
 
 _MIN_OVERLAP = 0.5
 _MIN_DICE = 0.5
+# Pixels whose targets are looked at between two yields.
+_PIXELS_A_STEP = 1 << 18
 _HALF_ROTATION_STEP_DEG = 2.5
 _HALF_SCALE_STEP = 0.04
 # Tissue that is squeezed or stretched more than this, in area, or a bend of a quarter of the image.
@@ -73,8 +77,9 @@ class Examination:
         self._usable = self._pair.fixed.valid.numpy() > 0.5
         self._body = body_mask(self._pair.fixed.pixels.numpy(), self._usable)
 
-    def fit(self, alignment: Alignment) -> Fit:
-        """How well the images fit under an alignment."""
+    def fit(self, alignment: Alignment) -> Generator[None, None, Fit]:
+        """How well the images fit under an alignment; yields between steps."""
+        dice = yield from self._target_dice(alignment)
         moving, grid = self._pair.moving, alignment.sampling_grid(FINEST)
         pixels = warp(moving.pixels[None], grid)[0].numpy()
         covered = warp(moving.valid[None], grid, padding="zeros")[0].numpy() > 0.5
@@ -84,26 +89,38 @@ class Examination:
             self._agreement.information(alignment),
             match_loss(self._pair.fixed.pixels.numpy(), pixels, self._usable & covered),
             overlap_fraction(self._body, covered),
-            self._target_dice(alignment),
+            dice,
             self._landmark_errors(alignment),
         )
 
-    def _target_dice(self, alignment: Alignment) -> tuple[float, ...]:
-        if not self._fixed.targets:
+    def _target_dice(self, alignment: Alignment) -> Generator[None, None, tuple[float, ...]]:
+        """Of all pixels of the fixed image, some rows at a time."""
+        pairs = tuple(zip(self._fixed.targets, self._moving.targets, strict=True))
+        if not pairs:
             return ()
-        places = np.rint(self._workspace.moving_places_px(alignment, self._fixed.size)).astype(np.intp)
-        height, width = self._moving.pixels.shape
-        columns, rows = places
-        inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
-        columns, rows = np.where(inside, columns, 0), np.where(inside, rows, 0)
-        pairs = zip(self._fixed.targets, self._moving.targets, strict=True)
-        return tuple(target_dice(fixed, moving[rows, columns] & inside) for fixed, moving in pairs)
+        height, width = self._fixed.size
+        shown = np.zeros((len(pairs), height, width), np.bool_)
+        step = max(1, _PIXELS_A_STEP // width)
+        for first in range(0, height, step):
+            rows = torch.arange(first, min(first + step, height), dtype=torch.float64)
+            places = self._workspace.moving_places_px(alignment, torch.arange(width, dtype=torch.float64), rows)
+            for index, (_, moving) in enumerate(pairs):
+                shown[index, first : first + step] = _nearest(moving, places)
+            yield
+        return tuple(target_dice(fixed, seen) for (fixed, _), seen in zip(pairs, shown, strict=True))
 
     def _landmark_errors(self, alignment: Alignment) -> tuple[float, ...]:
         landmarks = self._pair.landmarks
         missing = (alignment.apply(landmarks.fixed) - landmarks.moving).numpy()
         scale = np.diag(self._workspace.working_from_moving)[:2]
         return tuple(float(error) for error in np.linalg.norm(missing / scale, axis=1))
+
+
+def _nearest(mask: NDArray[np.bool_], places: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """A mask at places (2, ...), (x, y) in its pixels, false outside."""
+    columns, rows = np.rint(np.clip(places, -1.0, max(mask.shape))).astype(np.intp)
+    inside = (columns >= 0) & (columns < mask.shape[1]) & (rows >= 0) & (rows < mask.shape[0])
+    return np.asarray(mask[np.where(inside, rows, 0), np.where(inside, columns, 0)] & inside, np.bool_)
 
 
 def doubts(after: Fit, distinctness: float, views: ViewRelation) -> set[str]:

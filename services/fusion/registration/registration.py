@@ -100,11 +100,10 @@ class Registration:
             NoContent: an image is constant or a target empty.
         """
         options = options or RegistrationOptions()
-        _check(fixed, moving, options)
+        begun = RegistrationProgress("prepare", 0.0, 0.0)
+        yield from _reporting(begun, _check(fixed, moving, options))
         torch.set_num_threads(self._threads)
-        workspace = Workspace(
-            fixed, moving, FINEST, COARSEST, landmarks=options.landmarks, rigid_region=options.rigid_region
-        )
+        workspace = yield from _reporting(begun, Workspace.in_steps(fixed, moving, FINEST, COARSEST, options))
         start = Alignment.identity() if options.initial is None else workspace.alignment_of(options.initial.matrix)
         steered = views is ViewRelation.COMPARABLE and len(fixed.targets) > 0
         by_images, by_targets = _Judges(workspace, with_targets=False), _Judges(workspace, with_targets=steered)
@@ -129,7 +128,8 @@ class Registration:
         yield done
         field = yield from _reporting(done, deliver(workspace, alignment, fixed.size, moving.size))
         examination = Examination(fixed, moving, workspace, judge)
-        before, after = examination.fit(start), examination.fit(alignment)
+        before = yield from _reporting(done, examination.fit(start))
+        after = yield from _reporting(done, examination.fit(alignment))
         yield done
         distinctness = judge.distinctness(alignment)
         flags |= doubts(after, distinctness, views) | field_doubts(field, alignment, workspace)
@@ -172,8 +172,12 @@ class _Judges:
         return self._known[size]
 
 
-def _check(fixed: RegistrationImage, moving: RegistrationImage, options: RegistrationOptions) -> None:
+def _check(
+    fixed: RegistrationImage, moving: RegistrationImage, options: RegistrationOptions
+) -> Generator[None, None, None]:
+    """Refuse what cannot be registered; yields between images."""
     fixed.check("fixed")
+    yield
     moving.check("moving")
     options.check(fixed.size, moving.size)
     if len(fixed.targets) != len(moving.targets):

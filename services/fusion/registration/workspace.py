@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hilum.registration_options import LandmarkPair
+from hilum.registration_options import LandmarkPair, RegistrationOptions
 from services.fusion.registration.alignment import Alignment
 from services.fusion.registration.canvas import (
     Canvas,
@@ -70,6 +70,7 @@ class Workspace:
         coarsest: side of the coarsest.
         landmarks: points that should meet.
         rigid_region: bool (height, width) of the fixed image, what may not bend.
+        canvases: both images drawn on the finest canvas, where that has been done.
     """
 
     def __init__(
@@ -81,13 +82,13 @@ class Workspace:
         *,
         landmarks: Sequence[LandmarkPair] = (),
         rigid_region: NDArray[np.bool_] | None = None,
+        canvases: tuple[Canvas, Canvas] | None = None,
     ) -> None:
         fixed_extent, moving_extent = canvas_extents(fixed, moving)
         self.working_from_fixed = working_from_pixel(fixed, fixed_extent)
         self.working_from_moving = working_from_pixel(moving, moving_extent)
         pair = CanvasPair(
-            draw(fixed, fixed_extent, finest),
-            draw(moving, moving_extent, finest),
+            *(canvases or (draw(fixed, fixed_extent, finest), draw(moving, moving_extent, finest))),
             self._landmarks(landmarks),
             None if rigid_region is None else draw_mask(rigid_region, fixed, fixed_extent, finest),
         )
@@ -95,6 +96,31 @@ class Workspace:
         while pair.size > coarsest:
             pair = pair.halved()
             self._pairs[pair.size] = pair
+
+    @classmethod
+    def in_steps(
+        cls,
+        fixed: RegistrationImage,
+        moving: RegistrationImage,
+        finest: int,
+        coarsest: int,
+        options: RegistrationOptions,
+    ) -> Generator[None, None, Workspace]:
+        """Draw one image after the other: large ones take their time, and a caller may want to stop in between."""
+        fixed_extent, moving_extent = canvas_extents(fixed, moving)
+        drawn_fixed = draw(fixed, fixed_extent, finest)
+        yield
+        drawn = drawn_fixed, draw(moving, moving_extent, finest)
+        yield
+        return cls(
+            fixed,
+            moving,
+            finest,
+            coarsest,
+            landmarks=options.landmarks,
+            rigid_region=options.rigid_region,
+            canvases=drawn,
+        )
 
     def at(self, size: int) -> CanvasPair:
         """The canvases of this size."""
@@ -114,9 +140,8 @@ class Workspace:
         x, y = (place * scale[axis] + offset[axis] for axis, place in enumerate((columns, rows)))
         return np.asarray(alignment.deformation.on_grid(x, y).numpy() / scale[:, None, None], np.float64)
 
-    def moving_places_px(self, alignment: Alignment, size: tuple[int, int]) -> NDArray[np.float64]:
-        """(2, height, width): where in the moving image each pixel of the fixed image lies, (x, y)."""
-        rows, columns = (torch.arange(count, dtype=torch.float64) for count in size)
+    def moving_places_px(self, alignment: Alignment, columns: Tensor, rows: Tensor) -> NDArray[np.float64]:
+        """(2, rows, columns): where in the moving image the crossings lie, as of `displacements_px`, (x, y)."""
         displaced = np.stack(np.meshgrid(columns, rows)) + self.displacements_px(alignment, columns, rows)
         matrix = self.fixed_to_moving_px(alignment)
         return np.asarray(np.einsum("ij,jyx->iyx", matrix[:2, :2], displaced) + matrix[:2, 2, None, None])

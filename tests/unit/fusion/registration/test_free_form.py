@@ -21,6 +21,7 @@ from services.fusion.registration.workspace import Workspace
 from tests.unit.fusion.phantoms import Picture, bent, other_modality, tissue_phantom
 
 SIZE = (256, 256)
+EVERY = torch.arange(256, dtype=torch.float64)
 PICTURE = tissue_phantom()
 LEVELS = (
     FreeFormLevel(64, 8, 20, compare_mind, 3e-3),
@@ -40,12 +41,11 @@ def refined(workspace: Workspace, *levels: FreeFormLevel) -> Alignment:
 
 
 def displacements_px(workspace: Workspace, alignment: Alignment) -> NDArray[np.float64]:
-    pixels = torch.arange(256, dtype=torch.float64)
-    return workspace.displacements_px(alignment, pixels, pixels)
+    return workspace.displacements_px(alignment, EVERY, EVERY)
 
 
 def error(workspace: Workspace, alignment: Alignment, places: NDArray[np.float64], picture: Picture) -> float:
-    missed = workspace.moving_places_px(alignment, SIZE) - places
+    missed = workspace.moving_places_px(alignment, EVERY, EVERY) - places
     return float(np.linalg.norm(missed, axis=0)[picture > 0.1].mean())
 
 
@@ -94,7 +94,7 @@ def test_landmarks_pull_only_where_they_are() -> None:
     pair = LandmarkPair((100.0, 120.0), (106.0, 116.0))
     workspace = Workspace(IMAGE, IMAGE, 64, 64, landmarks=[pair])
     alignment = refined(workspace, FreeFormLevel(64, 8, 20, compare_mind, 1e-4, landmark_weight=1e3))
-    places = workspace.moving_places_px(alignment, SIZE)
+    places = workspace.moving_places_px(alignment, EVERY, EVERY)
     assert np.allclose(places[:, 120, 100], pair.moving_px, atol=0.3)
     assert np.linalg.norm(places[:, 120, 210] - (210.0, 120.0)) < 1.5
 
@@ -111,7 +111,7 @@ def test_targets_pull() -> None:
 
 def bending_px(workspace: Workspace, alignment: Alignment, region: NDArray[np.bool_]) -> float:
     """How far a region is, root mean square, from having moved by one rotation, scale and shift."""
-    x, y = workspace.moving_places_px(alignment, SIZE)[:, region]
+    x, y = workspace.moving_places_px(alignment, EVERY, EVERY)[:, region]
     rows, columns = np.nonzero(region)
     start = np.stack([columns + 1j * rows, np.ones(len(rows))], axis=1)
     _, squares, *_ = np.linalg.lstsq(start, x + 1j * y, rcond=None)
@@ -132,7 +132,7 @@ def test_a_rigid_region_does_not_bend() -> None:
     assert bending > 0.5
     assert bending_px(held, alignment, bone) < 0.25 * bending
     elsewhere = (PICTURE > 0.1) & (np.indices(SIZE)[1] > 140)
-    missed = np.linalg.norm(held.moving_places_px(alignment, SIZE) - places, axis=0)
+    missed = np.linalg.norm(held.moving_places_px(alignment, EVERY, EVERY) - places, axis=0)
     assert missed[elsewhere].mean() < 1.0
 
 
