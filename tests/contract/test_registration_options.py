@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 
@@ -19,6 +20,7 @@ from tests.contract.fusing import (
     mask,
     moving_points,
     organ,
+    registering,
     resampling,
     transform,
 )
@@ -61,7 +63,7 @@ def test_the_inverse_comes_with_its_residual(caller: Caller, options: dict[str, 
     y, x = np.mgrid[25:45:5, 30:60:5]
     pixels = np.stack([x.ravel(), y.ravel()], axis=1)
     missed = np.linalg.norm(there.apply(back.apply(pixels)) - pixels, axis=1).max()
-    assert missed <= result.inverse_residual_px + 1e-6
+    assert missed <= result.inverse_residual_px + 1e-4
     assert result.inverse_residual_px < 0.1
     by_id = moving_points([MOVING_CENTRE], transform=pb.TransformReference(transform_id=result.inverse.transform_id))
     moved = caller.call("TransformPoints", by_id).points[0].values
@@ -106,3 +108,16 @@ def test_what_is_known_is_taken(caller: Caller) -> None:
         )
         assert len(result.landmark_errors_px) == 1
         assert result.landmark_errors_px[0] < 2
+
+
+def test_callers_that_leave_leave_room(real_caller: Caller) -> None:
+    """Cancelled registrations, many more than may run and wait, and one past its deadline, keep nobody out."""
+    for _ in range(30):
+        call = real_caller.call("RegisterImages", registering(**DEFORMABLE))
+        next(call)
+        call.cancel()
+    with pytest.raises(grpc.RpcError) as late:
+        list(real_caller.call("RegisterImages", registering(**DEFORMABLE), timeout=0.05))
+    assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    _, result = register(real_caller, **DEFORMABLE)
+    assert result.HasField("deformation")

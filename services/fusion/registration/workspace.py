@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hilum.errors import NoContent
 from hilum.registration_options import LandmarkPair, RegistrationOptions
 from services.fusion.registration.alignment import Alignment
 from services.fusion.registration.canvas import (
@@ -106,12 +107,19 @@ class Workspace:
         coarsest: int,
         options: RegistrationOptions,
     ) -> Generator[None, None, Workspace]:
-        """Draw one image after the other: large ones take their time, and a caller may want to stop in between."""
+        """Draw one image after the other: large ones take their time, and a caller may want to stop in between.
+
+        Raises:
+            NoContent: too few pixels of an image are usable to be seen on the finest canvas.
+        """
         fixed_extent, moving_extent = canvas_extents(fixed, moving)
         drawn_fixed = draw(fixed, fixed_extent, finest)
         yield
         drawn = drawn_fixed, draw(moving, moving_extent, finest)
         yield
+        for name, canvas in zip(("fixed", "moving"), drawn, strict=True):
+            if not canvas.valid.any():
+                raise NoContent("too few pixels are usable: nothing is left of them", field=f"{name}.pixels")
         return cls(
             fixed,
             moving,
