@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.deformable_pictures import PATIENTS, Purpose
-from benchmarks.deformable_warp import KnownWarp, Points, mapped, pixel_grid, sample
+from examples.demo.breath import bent_paths, rigid_motion
 from examples.demo.ct_volume import CtVolume, load_ct_volume
-from examples.demo.known_motion import KnownMotion
+from examples.demo.known_warp import KnownWarp, Points, mapped, pixel_grid, sample
 from examples.demo.simulated_xray import MaterialPaths, material_paths, simulate_xray
 from examples.demo.truth import projected_body
 from examples.demo.working_grid import WorkingGrid
@@ -150,15 +150,8 @@ class RadiographedVolume:
         """
         size = (self.grid.height, self.grid.width)
         warp = KnownWarp.from_seed(seed, size, reach=2.0 if hard else 1.0)
-        # Bend and stretch act on the path lengths in the volume's own pixels, the motion where the X-ray is
-        # simulated, both before the detector: nothing that the detector adds is interpolated.
-        grid_from_native = np.linalg.inv(self.grid.native_from_grid)
-        unstretched = mapped(np.linalg.inv(warp.stretch) @ grid_from_native, pixel_grid(self.paths.soft.shape))
-        bent = mapped(self.grid.native_from_grid, warp.bend(unstretched))
-        soft, bone = (np.clip(sample(path, bent), 0, None) for path in (self.paths.soft, self.paths.bone))
-        x, y = warp.shift_px
-        motion = KnownMotion(warp.rotation_deg, warp.scale, (x * self.grid.spacing_mm, y * self.grid.spacing_mm))
-        xray = simulate_xray(self.volume, MaterialPaths(soft, bone), self.grid, motion, seed)
+        paths, motion = bent_paths(self.paths, self.grid, warp), rigid_motion(self.grid, warp)
+        xray = simulate_xray(self.volume, paths, self.grid, motion, seed)
         pixels, exposed = xray.pixels.astype(np.float32), xray.exposed
         if hard:
             pixels, exposed = _collimated_low_dose(pixels, exposed, seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,6 +86,18 @@ class KnownWarp:
         matrix[:2, 2] = centre - linear @ centre
         return matrix
 
+    def around(self, centre: tuple[float, float], radius_px: float) -> KnownWarp:
+        """The same motion without a stretch, bending by as much at its peak, but around a point (x, y) only.
+
+        Control points lose weight with their distance and have none from the radius on; a spline reaches 1.5 knot
+        spacings further before less than 3 % of it are left.
+        """
+        rows, columns = np.indices(self.knots.shape[1:])
+        x, y = (columns - 1) * KNOT_SPACING_PX - centre[0], (rows - 1) * KNOT_SPACING_PX - centre[1]
+        weight = 0.5 + 0.5 * np.cos(np.pi * np.minimum(np.hypot(x, y) / radius_px, 1))
+        knots = _with_peak(self.knots * weight, self.size, _peak_px(self.knots, self.size))
+        return replace(self, ratio=1.0, knots=knots)
+
     def bend(self, points: Points) -> Points:
         """B of points (..., 2)."""
         return points + _spline(self.knots, points)
@@ -142,5 +154,8 @@ def _spline(knots: NDArray[np.float64], points: Points) -> Points:
 
 
 def _with_peak(knots: NDArray[np.float64], size: tuple[int, int], peak_px: float) -> NDArray[np.float64]:
-    largest = np.linalg.norm(_spline(knots, pixel_grid(size)), axis=-1).max()
-    return np.asarray(knots * (peak_px / largest), np.float64)
+    return np.asarray(knots * (peak_px / _peak_px(knots, size)), np.float64)
+
+
+def _peak_px(knots: NDArray[np.float64], size: tuple[int, int]) -> float:
+    return float(np.linalg.norm(_spline(knots, pixel_grid(size)), axis=-1).max())
