@@ -15,6 +15,7 @@ import statistics
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -27,6 +28,7 @@ from benchmarks.deformable_pairs import KnownPair, pseudo_pairs, radiograph_pair
 from benchmarks.deformable_picture import case_picture
 from benchmarks.deformable_pictures import Purpose
 from benchmarks.report import machine, save, show
+from benchmarks.velocity_field import velocity_stages
 from hilum.registration_options import RegistrationOptions, SimilarityMeasure, TransformModel
 from hilum.types import RegistrationProgress, ViewRelation
 from hilum.warp import Warp
@@ -34,6 +36,8 @@ from services.fusion.registration import (
     Registration,
     RegistrationOutcome,
 )
+from services.fusion.registration.plan import image_stages
+from services.fusion.registration.registration import Plan
 
 SAMPLE_DATA = Path("../shared/data")
 RADIOGRAPHS = 20
@@ -48,6 +52,12 @@ METHODS = {
         model=TransformModel.DEFORMABLE, measure=SimilarityMeasure.MATCH_LOSS
     ),
 }
+# Methods that go through other stages than the registration's own.
+PLANS: dict[str, Plan] = {
+    "velocity field": partial(velocity_stages, 1.0),
+    "velocity field, half as stiff": partial(velocity_stages, 0.5),
+}
+METHODS |= dict.fromkeys(PLANS, METHODS["deformable"])
 DEFAULT = "deformable"
 
 
@@ -77,10 +87,11 @@ class Case:
         return self.error_px[self.pair.body]
 
 
-def register(pair: KnownPair, options: RegistrationOptions) -> Case:
+def register(pair: KnownPair, method: str) -> Case:
     """Register one pair and measure it against the truth."""
+    registration = Registration(plan=PLANS.get(method, image_stages))
     wall, cpu = time.perf_counter(), time.process_time()
-    run = Registration().run(pair.fixed, pair.moving, ViewRelation.COMPARABLE, options)
+    run = registration.run(pair.fixed, pair.moving, ViewRelation.COMPARABLE, METHODS[method])
     outcome: RegistrationOutcome | None = None
     longest, last = 0.0, wall
     while outcome is None:
@@ -187,8 +198,8 @@ def measure_kind(
 ) -> dict[str, float]:
     """Register all pairs of a kind by all methods, print, draw, and return the default's figures."""
     # The first registration of a process also pays for torch's start.
-    register(pairs[0], METHODS[DEFAULT])
-    found = {name: [register(pair, METHODS[name]) for pair in pairs] for name in methods}
+    register(pairs[0], DEFAULT)
+    found = {name: [register(pair, name) for pair in pairs] for name in methods}
     show_methods(f"Kind ({kind})", pairs, found)
     figures: dict[str, float] = {}
     if DEFAULT in found:

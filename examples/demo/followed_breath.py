@@ -79,10 +79,10 @@ class FollowedBreath:
     def panels(self) -> list[Panel]:
         """Returns checkerboards without and with a bend, and the CT's grid in the X-ray, found and as it was made."""
         straight, bent = self.pictures
-        size = self.breath.grid.height, self.breath.grid.width
+        body = projected_body(self.volume, self.breath.grid)
         lines = [
-            ("made", grid_lines(size, self.breath.fixed_to_moving)),
-            ("found", grid_lines(size, self.transforms[1].apply)),
+            ("made", grid_lines(body, self.breath.fixed_to_moving)),
+            ("found", grid_lines(body, self.transforms[1].apply)),
         ]
         return [
             Panel("another breath, affine", checkerboard(straight.fixed, straight.moving)),

@@ -60,14 +60,21 @@ def checkerboard(first: Grey, second: Grey) -> Grey:
     return np.where((rows + columns) % 2 == 0, first, second)
 
 
-def grid_lines(size: tuple[int, int], mapped: Callable[[Float], Float]) -> list[Float]:
-    """Returns where the lines of a square grid over a picture of this (height, width) go, 24 along the width."""
-    height, width = size
+def grid_lines(body: Mask, mapped: Callable[[Float], Float]) -> list[Float]:
+    """Returns where the lines of a square grid over a body go, 24 along the picture's width, as lines (n, 2).
+
+    Outside the body nothing is seen that says how anything moves: there the lines are left out, their points NaN.
+    """
+    height, width = body.shape
     step = width / GRID_LINES
     along_x, along_y = np.arange(0, width, 4.0), np.arange(0, height, 4.0)
     rows = [np.stack([along_x, np.full_like(along_x, y)], axis=1) for y in np.arange(step / 2, height, step)]
     columns = [np.stack([np.full_like(along_y, x), along_y], axis=1) for x in np.arange(step / 2, width, step)]
-    return [mapped(line) for line in rows + columns]
+    lines = []
+    for line in rows + columns:
+        x, y = np.rint(line).astype(np.intp).T
+        lines.append(np.where(body[y, x, None], mapped(line), np.nan))
+    return lines
 
 
 def write(path: Path, panels: Sequence[Panel], columns: int) -> None:

@@ -61,10 +61,10 @@ def refine_free_form(pair: CanvasPair, start: Alignment, level: FreeFormLevel) -
     """
     deformation = start.deformation or Deformation.none(level.intervals)
     begun = Alignment(start.matrix, deformation.refined(level.intervals))
-    return climb(_FreeFormProblem(pair, level), begun, pair.size, Descent(level.steps, level.enough))
+    return climb(FreeFormProblem(pair, level), begun, pair.size, Descent(level.steps, level.enough))
 
 
-class _FreeFormProblem:
+class FreeFormProblem:
     """Changes of the control points under a fixed matrix."""
 
     def __init__(self, pair: CanvasPair, level: FreeFormLevel) -> None:
@@ -76,7 +76,8 @@ class _FreeFormProblem:
         self.displaced: tuple[Alignment, Tensor] | None = None
         self.rigidity = None if pair.rigid is None or level.rigid_weight <= 0 else Rigidity(self.lattice, pair.rigid)
 
-    def look(self, alignment: Alignment) -> _FreeFormStanding:
+    def look(self, alignment: Alignment) -> FreeFormStanding:
+        """Measure an alignment."""
         pair, level = self.pair, self.level
         grid = through(alignment.matrix, self._displaced(alignment))
         weight = overlap_weight(pair, grid)
@@ -91,9 +92,10 @@ class _FreeFormProblem:
         objective -= level.landmark_weight * pair.landmarks.energy(alignment)
         if self.rigidity is not None:
             objective -= level.rigid_weight * self.rigidity.energy(alignment)
-        return _FreeFormStanding(self, alignment, objective, images.similarity, compared)
+        return FreeFormStanding(self, alignment, objective, images.similarity, compared)
 
     def stepped(self, alignment: Alignment, step: Tensor, longest: float) -> Alignment | None:
+        """The alignment after a step; None where a pixel would be squeezed too much."""
         control = _deformation(alignment).control
         # A spline moves no point farther than its control points move.
         change = step * min(1.0, longest / max(float(step.norm(dim=0).max()), 1e-12))
@@ -108,16 +110,27 @@ class _FreeFormProblem:
 
 
 @dataclass(frozen=True, eq=False)
-class _FreeFormStanding:
-    problem: _FreeFormProblem
+class FreeFormStanding:
+    """An alignment under which the images have been compared.
+
+    Attributes:
+        problem: what is climbed.
+        alignment: where.
+        objective: similarity less what is held against it.
+        similarity: of the images.
+        compared: weights and comparisons of images and targets.
+    """
+
+    problem: FreeFormProblem
     alignment: Alignment
     objective: float
     similarity: float
     compared: list[tuple[float, Comparison]]
 
     def step(self) -> Tensor | None:
+        """The Gauss-Newton step of the control points (2, m, m); None where there is none."""
         lattice, level = self.problem.lattice, self.problem.level
-        pixels, forces = self._normal_fields()
+        pixels, forces = self.per_pixel()
         control = _control(self.alignment)
         products = lattice.products(pixels)
         force = lattice.gathered(forces) - level.bending * (control.flatten(1) @ lattice.bending).reshape(control.shape)
@@ -133,7 +146,7 @@ class _FreeFormStanding:
             products, force = products + level.rigid_weight * stiff, force + level.rigid_weight * restoring
         return lattice.solved(products, level.bending, force)
 
-    def _normal_fields(self) -> tuple[Tensor, Tensor]:
+    def per_pixel(self) -> tuple[Tensor, Tensor]:
         """Matrices and forces per pixel, for displacements before the matrix.
 
         Channels were differentiated along the fixed canvas, through displacement and matrix; dividing by the Jacobian
