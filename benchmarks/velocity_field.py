@@ -40,7 +40,7 @@ class VelocityField(Deformation):
 
     def on_canvas(self, size: int) -> Tensor:
         """Displacements (2, size, size) at the pixels of a canvas, float64."""
-        flow = super().on_canvas(size) / 2**_SQUARINGS
+        flow: Tensor = super().on_canvas(size) / 2**_SQUARINGS
         for _ in range(_SQUARINGS):
             flow = flow + _sampled(flow, pixel_grid(size) + flow)
         return flow
