@@ -21,6 +21,8 @@ _LARGEST_STEP = 4.0
 """Image pixels per canvas pixel beyond which averaging comes before the Gaussian, whose cost grows with them."""
 _SAMPLES_ACROSS = 1024
 """Pixels along the longer side that the range of an image's values is taken from."""
+_FAR = 1e3
+"""Scaled values end here: one absurd pixel must not make its neighbours' descriptors infinite."""
 _DISTANCE_CAP = 0.15
 """Signed distances end at this many working units: farther away they say nothing about the outline."""
 
@@ -163,7 +165,7 @@ def draw(image: RegistrationImage, canvas_extent: float, size: int) -> Canvas:
     """Draw an image onto a canvas of `size` pixels, low-pass filtered where that loses resolution."""
     usable = image.usable
     low, high = _value_range(image.pixels, usable)
-    scaled = (np.where(usable, image.pixels, low).astype(np.float32) - low) / (high - low)
+    scaled = _scaled(np.where(usable, image.pixels, low), low, high)
 
     def place(array: NDArray[np.float32], border: int) -> NDArray[np.float32]:
         return _place(array, image, canvas_extent, size, border)
@@ -190,6 +192,14 @@ def _value_range(pixels: NDArray[Any], usable: NDArray[np.bool_]) -> tuple[float
         if low < high:
             return float(low), float(high)
     return float(pixels[usable].min()), float(pixels[usable].max())
+
+
+def _scaled(pixels: NDArray[Any], low: float, high: float) -> NDArray[np.float32]:
+    """Pixels so that low and high lie at 0 and 1; in float64, in which no range of float32 overflows or vanishes."""
+    scaled = pixels.astype(np.float64)
+    scaled -= low
+    scaled /= high - low
+    return np.clip(scaled, -_FAR, _FAR, out=scaled).astype(np.float32)
 
 
 def draw_mask(mask: NDArray[np.bool_], image: RegistrationImage, canvas_extent: float, size: int) -> Tensor:
