@@ -32,11 +32,15 @@ from examples.demo.known_motion import MOTION_SEEDS, KnownMotion
 from examples.demo.simulated_xray import SimulatedXray, material_paths, simulate_xray
 from examples.demo.truth import projected_body, slice_of_largest_area
 from examples.demo.working_grid import WorkingGrid
+from hilum.registration_options import RegistrationOptions, SimilarityMeasure
 from hilum.types import ProjectionAxis, ProjectionMethod, ViewRelation
+from hilum.warp import Warp
 from services.fusion.projection import project_volume
-from services.fusion.registration import Registration, RegistrationImage, RegistrationOutcome, SearchGrid
-from services.fusion.registration.registration import differing_stages
-from services.fusion.registration.similarity import information_measure
+from services.fusion.registration import (
+    Registration,
+    RegistrationImage,
+    RegistrationOutcome,
+)
 from services.fusion.resampling import resample
 
 SLAB_MM = 5.0
@@ -74,13 +78,13 @@ def register(
     xray: SimulatedXray,
     views: ViewRelation,
     body: NDArray[np.bool_],
-    registration: Registration | None = None,
+    options: RegistrationOptions | None = None,
 ) -> Run:
     """Register one pair and measure it against the truth; `body` lies on the X-ray's grid, before the motion."""
     spacing = xray.grid.spacing_mm
     moving = RegistrationImage(xray.pixels, (spacing, spacing), xray.exposed)
     wall, cpu = time.perf_counter(), time.process_time()
-    outcome = _last((registration or Registration()).run(fixed, moving, views))
+    outcome = _last(Registration().run(fixed, moving, views, options))
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     rows, columns = np.nonzero(body)
     points = np.stack([columns, rows, np.ones_like(rows)]).astype(np.float64)
@@ -112,7 +116,7 @@ def measure(pictures: Path | None = None) -> dict[str, float]:
     runs = [register(projection, xray, ViewRelation.COMPARABLE, body) for xray in xrays]
     differ = ViewRelation.SLAB_AND_PROJECTION
     slabs = [register(slab, xray, differ, body) for xray in xrays]
-    by_information = Registration(stages={differ: differing_stages(SearchGrid(), information_measure)})
+    by_information = RegistrationOptions(measure=SimilarityMeasure.MUTUAL_INFORMATION)
     informed = [register(slab, xray, differ, body, by_information) for xray in xrays]
     _show_runs("CT projection to simulated X-ray", runs, grid.spacing_mm)
     _show_runs("5 mm coronal slab of the CT to simulated X-ray", slabs, grid.spacing_mm)
@@ -158,13 +162,13 @@ def _show_runs(title: str, runs: list[Run], spacing_mm: float) -> None:
 def _checkerboards(fixed: RegistrationImage, xray: SimulatedXray, run: Run) -> NDArray[np.uint8]:
     """Tiles of the projection and the simulated X-ray in turn, before and after, on the X-ray's grid."""
     size = (xray.grid.height, xray.grid.width)
-    grey_fixed = _grey(resample(fixed.pixels, xray.grid.native_from_grid, size).pixels)
+    grey_fixed = _grey(resample(fixed.pixels, Warp(xray.grid.native_from_grid), size).pixels)
     halves = []
     for name, matrix in (
         ("before", np.eye(3)),
         ("after", run.outcome.fixed_to_moving @ xray.grid.native_from_grid),
     ):
-        grey_moving = _grey(resample(xray.pixels.astype(np.float32), matrix, size).pixels)
+        grey_moving = _grey(resample(xray.pixels.astype(np.float32), Warp(matrix), size).pixels)
         rows, columns = np.indices(size) // _TILE_PX
         board = cv2.resize(np.where((rows + columns) % 2 > 0, grey_moving, grey_fixed), None, fx=2, fy=2)
         label = f"{name}: CT projection, simulated X-ray; not for diagnosis"

@@ -6,9 +6,11 @@ writing results needs the extra `hilum[images]`, the command line `hilum[cli]`.
 
 from hilum.client import AsyncClient, Client
 from hilum.connection import Endpoints
+from hilum.fusion_style import AlphaBlend, BaseRule, Checkerboard, ColourOverlay, Flicker, PyramidFusion
 from hilum.generation import GenerationParameters
 from hilum.geometry import ImageGeometry
 from hilum.region import Region, choose_region
+from hilum.registration_options import LandmarkPair, RegistrationOptions, SimilarityMeasure, TransformModel
 from hilum.transform import Transform
 from hilum.types import (
     CT_BONE,
@@ -41,23 +43,33 @@ __all__ = [
     "CT_LUNG",
     "CT_SOFT_TISSUE",
     "CT_STONE",
+    "AlphaBlend",
     "AsyncClient",
+    "BaseRule",
     "Box",
+    "Checkerboard",
     "Client",
+    "ColourOverlay",
     "Endpoints",
+    "Flicker",
     "GenerationParameters",
     "Identity",
     "Image",
     "ImageGeometry",
+    "LandmarkPair",
     "PercentileRange",
     "Placement",
     "Point",
     "ProjectionAxis",
     "ProjectionMethod",
     "Prompt",
+    "PyramidFusion",
     "Region",
+    "RegistrationOptions",
+    "SimilarityMeasure",
     "TargetPair",
     "Transform",
+    "TransformModel",
     "ViewRelation",
     "Volume",
     "Window",

@@ -13,13 +13,16 @@ from numpy.typing import ArrayLike
 
 from hilum.automatic import GenerationCallback, GenerationCalls
 from hilum.connection import TENANT_KEY, Endpoints, Metadata, open_channel
+from hilum.fusion_style import FusionStyle
 from hilum.generation import Generation, GenerationParameters
 from hilum.geometry import Float
 from hilum.multimodal import FusionCalls, PointUnit
 from hilum.region import Region
+from hilum.registration_options import RegistrationOptions
 from hilum.segmentation import EncodeFailure, EncodeSuccess, Model, RegionChoice
 from hilum.transform import Transform
 from hilum.types import (
+    BoolMask,
     EncodedImage,
     Fusion,
     Image,
@@ -240,6 +243,7 @@ class Client:
         *,
         view_relation: ViewRelation,
         targets: Sequence[TargetPair] = (),
+        options: RegistrationOptions | None = None,
         fixed_mapping: IntensityMapping | None = None,
         moving_mapping: IntensityMapping | None = None,
         model: str = "",
@@ -252,6 +256,7 @@ class Client:
                 moving,
                 view_relation=view_relation,
                 targets=targets,
+                options=options,
                 fixed_mapping=fixed_mapping,
                 moving_mapping=moving_mapping,
                 model=model,
@@ -268,7 +273,8 @@ class Client:
         fixed_mapping: IntensityMapping | None = None,
         moving_mapping: IntensityMapping | None = None,
         accepted_flags: Sequence[str] = (),
-        levels: int = 3,
+        style: FusionStyle | None = None,
+        target: BoolMask | None = None,
     ) -> Fusion:
         """See AsyncClient.fuse."""
         return self._wait(
@@ -279,7 +285,8 @@ class Client:
                 fixed_mapping=fixed_mapping,
                 moving_mapping=moving_mapping,
                 accepted_flags=accepted_flags,
-                levels=levels,
+                style=style,
+                target=target,
             )
         )
 

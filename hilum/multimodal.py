@@ -9,16 +9,20 @@ import grpc.aio
 import numpy as np
 from numpy.typing import ArrayLike
 
+from hilum.codec.fusion_styles import style_to_request, target_contrast_from_response
 from hilum.codec.images import geometry_from_message, geometry_to_message, mapping_to_message
 from hilum.codec.masks import mask_from_message, mask_to_message
 from hilum.codec.prompts import prompt_to_message
+from hilum.codec.registration_options import options_to_request
 from hilum.codec.registrations import registration_from_message
 from hilum.codec.tensors import tensor_from_message, tensor_to_message
 from hilum.codec.transforms import flag_name, flags_to_message, reference_to_message
 from hilum.connection import Metadata, answered, streamed
 from hilum.digest import DATA_TYPE_CODES, little_endian
 from hilum.errors import InternalError
+from hilum.fusion_style import FusionStyle, PyramidFusion
 from hilum.geometry import Float
+from hilum.registration_options import RegistrationOptions
 from hilum.transform import Transform
 from hilum.types import (
     BoolMask,
@@ -109,6 +113,7 @@ class FusionCalls:
         *,
         view_relation: ViewRelation,
         targets: Sequence[TargetPair] = (),
+        options: RegistrationOptions | None = None,
         fixed_mapping: IntensityMapping | None = None,
         moving_mapping: IntensityMapping | None = None,
         model: str = "",
@@ -121,6 +126,7 @@ class FusionCalls:
             moving: The image that is brought onto it.
             view_relation: How the two see the body.
             targets: Targets seen in both, as masks or prompts.
+            options: Which transformations are considered, and what is known: RegistrationOptions() where None.
             fixed_mapping: For prompts in the fixed image; its own default where None.
             moving_mapping: For prompts in the moving image; its own default where None.
             model: For prompts; "" for the encoder's default.
@@ -129,14 +135,18 @@ class FusionCalls:
         Raises:
             HilumError: What the service answered; see hilum.errors.
         """
-        request = pb.RegisterImagesRequest(
-            fixed=_image_to_message(fixed, fixed_mapping),
-            moving=_image_to_message(moving, moving_mapping),
-            view_relation=pb.ViewRelation.ValueType(view_relation.value),
-            targets=[
-                pb.TargetPair(in_fixed=_target(pair.in_fixed), in_moving=_target(pair.in_moving)) for pair in targets
-            ],
-            model=model,
+        request = options_to_request(options or RegistrationOptions())
+        request.MergeFrom(
+            pb.RegisterImagesRequest(
+                fixed=_image_to_message(fixed, fixed_mapping),
+                moving=_image_to_message(moving, moving_mapping),
+                view_relation=pb.ViewRelation.ValueType(view_relation.value),
+                targets=[
+                    pb.TargetPair(in_fixed=_target(pair.in_fixed), in_moving=_target(pair.in_moving))
+                    for pair in targets
+                ],
+                model=model,
+            )
         )
         call = self._fusion.RegisterImages(request, timeout=self._fusion_timeout_s, metadata=self._fusion_metadata)
         async for event in streamed(call):
@@ -156,9 +166,10 @@ class FusionCalls:
         fixed_mapping: IntensityMapping | None = None,
         moving_mapping: IntensityMapping | None = None,
         accepted_flags: Sequence[str] = (),
-        levels: int = 3,
+        style: FusionStyle | None = None,
+        target: BoolMask | None = None,
     ) -> Fusion:
-        """Returns the two images fused on the fixed image's grid.
+        """Returns the two images as one on the fixed image's grid.
 
         Args:
             fixed: The fixed image.
@@ -167,23 +178,29 @@ class FusionCalls:
             fixed_mapping: Grey levels of the fixed image; its own default where None.
             moving_mapping: Grey levels of the moving image; its own default where None.
             accepted_flags: Names of quality flags that are accepted; they are drawn into the picture.
-            levels: Pyramid levels.
+            style: How both are shown; PyramidFusion() where None.
+            target: (height, width) of the fixed image; PyramidFusion only. It and what lies up to 10 px around it are
+                taken from the image in which it has more contrast to noise.
         """
-        request = pb.FuseImagesRequest(
-            fixed=_image_to_message(fixed, fixed_mapping),
-            moving=_image_to_message(moving, moving_mapping),
-            transform=reference_to_message(transform),
-            accepted_flags=flags_to_message(accepted_flags),
-            levels=levels,
+        request = style_to_request(style or PyramidFusion())
+        request.MergeFrom(
+            pb.FuseImagesRequest(
+                fixed=_image_to_message(fixed, fixed_mapping),
+                moving=_image_to_message(moving, moving_mapping),
+                transform=reference_to_message(transform),
+                accepted_flags=flags_to_message(accepted_flags),
+                target=None if target is None else mask_to_message(target),
+            )
         )
         call = self._fusion.FuseImages(request, timeout=self._fusion_timeout_s, metadata=self._fusion_metadata)
         response = await answered(call)
         fused, grey, resampled = (
-            tensor_from_message(tensor, name, types=("uint8",))
+            tensor_from_message(tensor, name, types=("uint8",), axes=(2, 3))
             for name, tensor in (("fused", response.fused), ("fixed", response.fixed), ("moving", response.moving))
         )
         coverage = mask_from_message(response.moving_coverage, "moving_coverage", size=None, max_pixels=_MAX_PIXELS)
-        return Fusion(fused, grey, resampled, coverage, tuple(flag_name(flag) for flag in response.burned_flags))
+        burned = tuple(flag_name(flag) for flag in response.burned_flags)
+        return Fusion(fused, grey, resampled, coverage, burned, target_contrast_from_response(response))
 
     async def resample(
         self,

@@ -12,8 +12,8 @@ from hilum.errors import InvalidField
 from hilum.transform import Transform
 from hilum.v1 import fusion_service_pb2 as pb
 
-# A transform is a few kilobytes; whatever is larger is something else, and is not read.
-_MAX_BYTES = 1 << 16
+# The displacements of a volume of 200 x 200 x 200 voxels, in base64; whatever is larger is something else.
+_MAX_BYTES = 1 << 27
 
 
 def write_transform(path: str | os.PathLike[str], transform: Transform) -> None:
@@ -32,6 +32,7 @@ def read_transform(path: str | os.PathLike[str]) -> Transform:
     Raises:
         InvalidField: The file is no transform, or its content is not what its transform_id stands for: a flag or a
             number was changed since it was written.
+        InvalidTensor: Its displacements are damaged.
         OSError: The file cannot be read.
     """
     file = Path(path)

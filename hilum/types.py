@@ -301,6 +301,23 @@ class TargetReport:
 
 
 @dataclass(frozen=True)
+class DeformationReport:
+    """How a deformable transform bends.
+
+    Attributes:
+        folding_fraction: Share of the displacement field's cells in which it folds.
+        least_jacobian: Least Jacobian determinant of p + displacement_field(p).
+        largest_jacobian: Largest.
+        bending_energy: Mean of the squared second derivatives, in lengths of which the image's longer side has 2.
+    """
+
+    folding_fraction: float
+    least_jacobian: float
+    largest_jacobian: float
+    bending_energy: float
+
+
+@dataclass(frozen=True)
 class Registration:
     """A transform and how far it can be trusted.
 
@@ -312,6 +329,12 @@ class Registration:
         stages: What each stage did.
         targets: Agreement per target.
         total_ms: Time in the service.
+        inverse: Points of the moving image to points of the fixed image.
+        inverse_residual_px: Largest distance in moving pixels by which a moving pixel that comes from within the fixed
+            image is missed, there and back; 0 where affine.
+        deformation: How it bends; None where affine.
+        landmark_errors_px: Distances of the landmarks in moving pixels, after.
+        distinctness: By how much the similarity falls when an image slips by a fortieth of its longer side.
     """
 
     transform: Transform
@@ -321,6 +344,11 @@ class Registration:
     stages: tuple[StageReport, ...]
     targets: tuple[TargetReport, ...]
     total_ms: float
+    inverse: Transform
+    inverse_residual_px: float = 0.0
+    deformation: DeformationReport | None = None
+    landmark_errors_px: tuple[float, ...] = ()
+    distinctness: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -333,15 +361,32 @@ class RegistrationProgress:
 
 
 @dataclass(frozen=True)
-class Fusion:
-    """A fused image on the fixed grid.
+class TargetContrast:
+    """How visible a target is: |mean inside - mean around| / standard deviation around it, 2 to 10 px outside.
 
     Attributes:
-        fused: (height, width) uint8.
+        fixed: In the fixed image.
+        moving: In the moving image.
+        fused: In the fused picture.
+    """
+
+    fixed: float
+    moving: float
+    fused: float
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """Two images as one, on the fixed grid.
+
+    Attributes:
+        fused: uint8 (height, width); of ColourOverlay (height, width, 3), RGB; of Flicker (2, height, width), the fixed
+            and the moving frame.
         fixed: The fixed image's grey levels, uint8.
         moving: The moving image's grey levels on the fixed grid, uint8.
         coverage: Where the moving image has pixels.
         burned_flags: Flags drawn into `fused`.
+        target_contrast: How visible the target is, where one was given.
     """
 
     fused: NDArray[np.uint8]
@@ -349,3 +394,4 @@ class Fusion:
     moving: NDArray[np.uint8]
     coverage: BoolMask
     burned_flags: tuple[str, ...]
+    target_contrast: TargetContrast | None = None

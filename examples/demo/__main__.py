@@ -2,8 +2,9 @@
 
 A real CT and a simulated X-ray of the same body under a known motion. Starts the services on free loopback ports,
 segments liver and lungs in the CT and the lungs in the X-ray from a few clicks each and from jittered boxes, registers
-the CT's projection to the X-ray, lets a coronal slab inherit the transform, and fuses. Prints what came out against the
-truth, and writes pictures to build/demo.
+the CT's projection to the X-ray, lets a coronal slab inherit the transform, and fuses. Then the body takes another
+breath: it bends below one lung, and a deformable registration follows. Prints what came out against the truth, and
+writes pictures to build/demo.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +23,10 @@ from rich.table import Table
 
 from examples.demo.accuracy import BOX_SEEDS, IMAGE_WIDTH, LUNGS, dice
 from examples.demo.alignment import coronal_projection, on_grid, register, registration_error
+from examples.demo.breath import Breath
 from examples.demo.ct_volume import LEFT_LUNG, RIGHT_LUNG, CtVolume, Label, load_ct_volume
-from examples.demo.known_motion import KnownMotion
+from examples.demo.followed_breath import FollowedBreath
+from examples.demo.known_motion import KnownMotion, apply
 from examples.demo.pictures import Outline, Panel, checkerboard, panel, write
 from examples.demo.running_services import RunningServices
 from examples.demo.simulated_xray import material_paths, simulate_xray
@@ -36,7 +40,17 @@ from examples.demo.truth import (
     slice_truth,
 )
 from examples.demo.working_grid import WorkingGrid
-from hilum import CT_LUNG, CT_SOFT_TISSUE, Client, Image, Point, ProjectionAxis, ProjectionMethod, Prompt, Transform
+from hilum import (
+    CT_LUNG,
+    CT_SOFT_TISSUE,
+    Client,
+    Image,
+    Point,
+    ProjectionAxis,
+    ProjectionMethod,
+    Prompt,
+    Transform,
+)
 from hilum.types import Fusion, Registration
 from modeling.simulated_prompts import correcting_click
 
@@ -86,6 +100,7 @@ class Scene:
     xray: Image
     truth: dict[str, Mask]
     liver_depth: int
+    breath: Breath
 
     @property
     def images(self) -> dict[str, Image]:
@@ -105,6 +120,7 @@ class Scene:
             truth[f"CT {name}"] = slice_truth(volume, grid, lung_depth, labels)
             field_of_lung = LungProjection.of(volume, labels).field(grid, motion.moving_to_fixed(grid))
             truth[f"simulated X-ray {name}"] = field_of_lung
+        paths = material_paths(volume)
         return cls(
             seed,
             volume,
@@ -112,9 +128,10 @@ class Scene:
             motion,
             grid.slice_image(volume, liver_depth, CT_SOFT_TISSUE),
             grid.slice_image(volume, lung_depth, CT_LUNG),
-            simulate_xray(volume, material_paths(volume), grid, motion, seed).image,
+            simulate_xray(volume, paths, grid, motion, seed).image,
             truth,
             liver_depth,
+            Breath.taken(volume, paths, grid, seed),
         )
 
 
@@ -264,8 +281,9 @@ def registration_rows(scene: Scene, registration: Registration, inherited: Trans
     """Returns the target registration error over the body before and after, Match_Loss, and the transform's flags."""
     body = projected_body(scene.volume, scene.grid)
     unmoved = Transform.from_matrix(np.eye(3), inherited.fixed_size, inherited.moving_size)
-    before = registration_error(unmoved, scene.grid, scene.motion, body)
-    after = registration_error(inherited, scene.grid, scene.motion, body)
+    back = partial(apply, scene.motion.moving_to_fixed(scene.grid))
+    before = registration_error(unmoved, scene.grid, back, body)
+    after = registration_error(inherited, scene.grid, back, body)
     loss = f"{registration.match_loss_before:.3f} -> {registration.match_loss_after:.3f}"
     return [
         ("registration error before", f"{before.mean_mm:.1f} mm, {before.mean_px:.1f} px of 256", ""),
@@ -276,8 +294,10 @@ def registration_rows(scene: Scene, registration: Registration, inherited: Trans
     ]
 
 
-def write_pictures(folder: Path, scene: Scene, found: dict[str, list[Outline]], fusions: Fusions) -> None:
-    """Writes inputs.png, registration.png, fused.png, and demo.png with the essential of all."""
+def write_pictures(
+    folder: Path, scene: Scene, found: dict[str, list[Outline]], fusions: Fusions, followed: FollowedBreath
+) -> None:
+    """Writes inputs.png, registration.png, breath.png, fused.png, and demo.png with the essential of all."""
     inputs = [
         panel("CT, liver (soft-tissue window)", scene.liver, found[CT_LIVER]),
         panel("CT, lungs (lung window)", scene.lungs, found[CT_LUNGS]),
@@ -290,7 +310,9 @@ def write_pictures(folder: Path, scene: Scene, found: dict[str, list[Outline]], 
     write(folder / "inputs.png", inputs, 3)
     write(folder / "registration.png", [unregistered, registered], 2)
     write(folder / "fused.png", [fused], 1)
-    write(folder / "demo.png", [*inputs, unregistered, registered, fused], 3)
+    breath = followed.panels()
+    write(folder / "breath.png", breath, 3)
+    write(folder / "demo.png", [*inputs, unregistered, registered, fused, *breath], 3)
 
 
 def run(seed: int, folder: Path, console: Console) -> None:
@@ -317,12 +339,15 @@ def run(seed: int, folder: Path, console: Console) -> None:
         inherited = on_grid(registration.transform, scene.grid, scene.volume, scene.liver_depth)
         with steps.step(console, "project a slab, fuse"):
             fusions = Fusions.of(client, scene, projection, inherited)
+        with steps.step(console, "another breath: register twice, fuse twice"):
+            followed = FollowedBreath.by(client, scene.breath, scene.volume, scene.liver_depth, projection)
     rows = [row for clicked in (first, found) for outlines in clicked.values() for row in click_rows(scene, outlines)]
     rows = list(dict.fromkeys(rows))
     rows += [row for outlines in boxes.values() for row in box_rows(scene, outlines)]
-    print_results(console, [*rows, *registration_rows(scene, registration, inherited)], steps)
-    write_pictures(folder, scene, found, fusions)
-    console.print(f"Pictures in {folder}: inputs.png, registration.png, fused.png, demo.png")
+    rows += registration_rows(scene, registration, inherited) + followed.rows()
+    print_results(console, rows, steps)
+    write_pictures(folder, scene, found, fusions, followed)
+    console.print(f"Pictures in {folder}: inputs.png, registration.png, breath.png, fused.png, demo.png")
 
 
 def main() -> None:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from examples.demo.ct_volume import CtVolume
-from examples.demo.known_motion import KnownMotion, apply
 from examples.demo.truth import Mask
 from examples.demo.working_grid import WorkingGrid
 from hilum import Client, Image, ImageGeometry, ProjectionAxis, ProjectionMethod, TargetPair, Transform, ViewRelation
 from hilum.geometry import Float
+from hilum.registration_options import RegistrationOptions, TransformModel
 from hilum.types import Registration, RegistrationProgress
 
 # The pixel in which registration errors are usually given: 256 of them across the volume.
@@ -57,11 +57,18 @@ def register(
     projection: Image,
     xray: Image,
     targets: tuple[TargetPair, ...] = (),
+    *,
+    model: TransformModel = TransformModel.AFFINE,
     on_progress: Callable[[RegistrationProgress], None] | None = None,
 ) -> Registration:
     """Registers the projection (fixed) to the X-ray (moving)."""
     return client.register(
-        projection, xray, view_relation=ViewRelation.COMPARABLE, targets=targets, on_progress=on_progress
+        projection,
+        xray,
+        view_relation=ViewRelation.COMPARABLE,
+        targets=targets,
+        options=RegistrationOptions(model),
+        on_progress=on_progress,
     )
 
 
@@ -75,23 +82,30 @@ def on_grid(transform: Transform, grid: WorkingGrid, volume: CtVolume, depth: in
     )
     inherited = from_grid.then(transform)
     return Transform.from_matrix(
-        inherited.matrix,
+        inherited.pixel_matrix,
         inherited.fixed_size,
         inherited.moving_size,
         fixed_geometry=ImageGeometry(grid.frame(volume, depth)),
         moving_geometry=inherited.moving_geometry,
         flags=inherited.flags,
         algorithm=inherited.algorithm,
+        displacement_field=inherited.displacement_field,
     )
 
 
 def registration_error(
-    grid_transform: Transform, grid: WorkingGrid, motion: KnownMotion, body: Mask
+    grid_transform: Transform, grid: WorkingGrid, moving_to_fixed: Callable[[Float], Float], body: Mask
 ) -> TargetRegistrationError:
-    """Compares a transform on the working grid with the motion that was really made, over the body's pixels."""
+    """Compares a transform on the working grid with what really happened to the body, over the body's pixels.
+
+    Args:
+        grid_transform: Fixed to moving, on the grid.
+        grid: Of both images.
+        moving_to_fixed: Where points (n, 2) of the moving image really come from.
+        body: Where errors count.
+    """
     rows, columns = np.nonzero(body)
     points = np.stack([columns, rows], axis=1).astype(np.float64)
     moved = grid_transform.apply(points)
-    found = apply(motion.moving_to_fixed(grid), moved)
-    errors = np.linalg.norm(found - points, axis=1) * grid.spacing_mm
+    errors = np.linalg.norm(moving_to_fixed(moved) - points, axis=1) * grid.spacing_mm
     return TargetRegistrationError(errors, grid.spacing_mm * grid.width / REFERENCE_WIDTH)

@@ -6,7 +6,7 @@ diagnosis, and which of its parts is simulated.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,12 +18,14 @@ from numpy.typing import NDArray
 
 from examples.demo.truth import Mask
 from hilum import Image, Prompt
+from hilum.geometry import Float
 from hilum.intensity import grey_levels
 
 Grey = NDArray[np.uint8]
 COLOURS = ("#35d0ba", "#ffb454", "#c792ea")
 NOTE = "not for diagnosis"
 TILES = 8
+GRID_LINES = 24
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,12 @@ class Outline:
 
 @dataclass(frozen=True)
 class Panel:
-    """One view: grey levels and what was found in it."""
+    """One view: grey levels, what was found in it, and lines (n, 2) in its pixels under a name and in a colour each."""
 
     title: str
     grey: Grey
     outlines: Sequence[Outline] = ()
+    lines: Sequence[tuple[str, Sequence[Float]]] = ()
 
 
 def panel(title: str, image: Image, outlines: Sequence[Outline] = ()) -> Panel:
@@ -55,6 +58,23 @@ def checkerboard(first: Grey, second: Grey) -> Grey:
     side = max(1, first.shape[1] // TILES)
     rows, columns = np.indices(first.shape) // side
     return np.where((rows + columns) % 2 == 0, first, second)
+
+
+def grid_lines(body: Mask, mapped: Callable[[Float], Float]) -> list[Float]:
+    """Returns where the lines of a square grid over a body go, 24 along the picture's width, as lines (n, 2).
+
+    Outside the body nothing is seen that says how anything moves: there the lines are left out, their points NaN.
+    """
+    height, width = body.shape
+    step = width / GRID_LINES
+    along_x, along_y = np.arange(0, width, 4.0), np.arange(0, height, 4.0)
+    rows = [np.stack([along_x, np.full_like(along_x, y)], axis=1) for y in np.arange(step / 2, height, step)]
+    columns = [np.stack([np.full_like(along_y, x), along_y], axis=1) for x in np.arange(step / 2, width, step)]
+    lines = []
+    for line in rows + columns:
+        x, y = np.rint(line).astype(np.intp).T
+        lines.append(np.where(body[y, x, None], mapped(line), np.nan))
+    return lines
 
 
 def write(path: Path, panels: Sequence[Panel], columns: int) -> None:
@@ -90,6 +110,13 @@ def _draw(axes: Axes, shown: Panel) -> None:
         for point in outline.prompt.points:
             marker = "+" if point.foreground else "x"
             axes.plot(point.x, point.y, marker=marker, markersize=8, color=colour, path_effects=rim)
+    for (name, lines), colour in zip(shown.lines, COLOURS, strict=False):
+        for number, line in enumerate(lines):
+            # A name with a leading underscore is not shown.
+            label = f"_{name}" if number else name
+            axes.plot(line[:, 0], line[:, 1], color=colour, linewidth=0.9, alpha=0.9, label=label)
+    if shown.lines:
+        axes.legend(loc="lower left", fontsize=7, framealpha=0.6, facecolor="black", labelcolor="white")
     if shown.outlines:
         scores = ", ".join(f"{outline.model_score:.2f}" for outline in shown.outlines)
         words = f"model score {scores}"

@@ -1,4 +1,4 @@
-"""The command `hilum`: segment, register, fuse, encode, doctor. Needs the extra `cli`."""
+"""The command `hilum`: segment, register, fuse, transform, encode, doctor. Needs the extra `cli`."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from hilum.cli.fuse import fuse
 from hilum.cli.register import register
 from hilum.cli.segment import segment
 from hilum.cli.session import Session
+from hilum.cli.transform import transform
 from hilum.client import DEFAULT_TIMEOUT_S
 from hilum.connection import Endpoints
 
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 for command in (segment, register, fuse, encode, doctor):
     app.command()(command)
+app.add_typer(transform, name="transform")
 
 
 def _version(asked: bool) -> None:

@@ -30,7 +30,7 @@ _NEXT_STEPS: dict[type[HilumError], str] = {
     DeadlineExceeded: "Allow more time with --timeout SECONDS, before the command's name.",
     ModelNotFound: "`hilum doctor` lists the models.",
     PromptNotSupported: "`hilum doctor` lists the prompts that each model understands.",
-    TransformFlagged: "Accept a flag with --accept-flag NAME; it is then drawn into the picture.",
+    TransformFlagged: "Accept a flag with --accept-flag NAME; it is then drawn into the picture, or noted in the file.",
     InternalError: "`hilum doctor` checks the services; the service's log has the details.",
 }
 

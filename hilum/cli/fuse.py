@@ -8,8 +8,19 @@ from typing import Annotated
 import typer
 
 from hilum.cli.console import NOT_FOR_DIAGNOSIS, output
+from hilum.cli.fusion_style import (
+    BaseRuleOption,
+    GradientFidelityOption,
+    LevelsOption,
+    MatchThresholdOption,
+    OpacityOption,
+    StyleOption,
+    TileOption,
+    parse_style,
+)
 from hilum.cli.inputs import read_input
 from hilum.cli.options import (
+    AcceptFlagOption,
     FixedArgument,
     FrameOption,
     IndexOption,
@@ -18,7 +29,7 @@ from hilum.cli.options import (
     PlaneOption,
     checked_outputs,
 )
-from hilum.cli.picture import write_picture
+from hilum.cli.picture import write_flicker, write_picture
 from hilum.cli.registration_report import FLAGS, flag_lines
 from hilum.cli.session import Session
 from hilum.cli.values import parse_mapping
@@ -33,12 +44,15 @@ def fuse(
     transform: Annotated[
         Path, typer.Option(metavar="FILE", exists=True, dir_okay=False, help="Written by `hilum register`.")
     ],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="fused.png")],
-    accept_flag: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="A quality flag of the transform that you accept. Repeatable."),
-    ] = None,
-    levels: Annotated[int, typer.Option(min=1, max=6, help="Levels of the pyramid.")] = 3,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="fused.png; fused.gif for flicker.")],
+    accept_flag: AcceptFlagOption = None,
+    style: StyleOption = "pyramid",
+    levels: LevelsOption = None,
+    base_rule: BaseRuleOption = None,
+    match_threshold: MatchThresholdOption = None,
+    gradient_fidelity: GradientFidelityOption = None,
+    opacity: OpacityOption = None,
+    tile: TileOption = None,
     fixed_frame: FrameOption = None,
     fixed_plane: PlaneOption = None,
     fixed_index: IndexOption = None,
@@ -52,7 +66,16 @@ def fuse(
 
     A transform with quality flags is refused unless each is accepted by name; they are then drawn into the picture.
     """
-    (path,) = checked_outputs([out], (".png",))
+    shown = parse_style(
+        style,
+        base_rule=base_rule,
+        levels=levels,
+        match_threshold=match_threshold,
+        gradient_fidelity=gradient_fidelity,
+        opacity=opacity,
+        tile_px=tile,
+    )
+    (path,) = checked_outputs([out], (".gif",) if style == "flicker" else (".png",))
     accepted = accepted_flags(accept_flag or [])
     mappings = parse_mapping(fixed_mapping), parse_mapping(moving_mapping)
     found = read_transform(transform)
@@ -66,11 +89,13 @@ def fuse(
             fixed_mapping=mappings[0],
             moving_mapping=mappings[1],
             accepted_flags=accepted,
-            levels=levels,
+            style=shown,
         )
-    write_picture(path, [fusion.fused], flag_lines(found.flags), fixed_image.geometry)
+    lines = flag_lines(found.flags)
+    write = write_flicker if style == "flicker" else write_picture
+    write(path, list(fusion.fused) if style == "flicker" else [fusion.fused], lines, fixed_image.geometry)
     covered = f"{fusion.coverage.mean():.0%} of the picture is covered by the moving image"
-    output().print("\n".join([covered, *flag_lines(found.flags), NOT_FOR_DIAGNOSIS]), markup=False, soft_wrap=True)
+    output().print("\n".join([covered, *lines, NOT_FOR_DIAGNOSIS]), markup=False, soft_wrap=True)
 
 
 def accepted_flags(names: list[str]) -> list[str]:

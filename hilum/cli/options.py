@@ -36,6 +36,10 @@ MappingOption: TypeAlias = Annotated[
 ModelOption: TypeAlias = Annotated[
     str, typer.Option(metavar="NAME", help="See `hilum doctor`; the server's default if not given.")
 ]
+AcceptFlagOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="A quality flag of the transform that you accept. Repeatable."),
+]
 FixedArgument: TypeAlias = Annotated[
     Path, typer.Argument(exists=True, help="The image whose grid results are shown on.")
 ]

@@ -24,14 +24,32 @@ from hilum.cli.options import (
     checked_outputs,
 )
 from hilum.cli.picture import write_picture
+from hilum.cli.registration_options import (
+    InitialOption,
+    LandmarkOption,
+    MeasureOption,
+    RigidRegionOption,
+    StiffnessOption,
+    TransformModelOption,
+    parse_options,
+)
 from hilum.cli.registration_report import flag_lines, registration_report
 from hilum.cli.session import Session
 from hilum.cli.values import parse_mapping
-from hilum.client import ProgressCallback
+from hilum.client import Client, ProgressCallback
+from hilum.transform import Transform
 from hilum.transform_file import write_transform
-from hilum.types import Box, Prompt, RegistrationProgress, TargetPair, ViewRelation
+from hilum.types import Box, Image, IntensityMapping, Prompt, RegistrationProgress, TargetPair, ViewRelation
 
 View: TypeAlias = Literal["comparable", "slab-and-projection"]
+_ViewOption: TypeAlias = Annotated[
+    View,
+    typer.Option(help="comparable: slice and slice, or projection and projection. Else the alignment is coarse."),
+]
+_OutOption: TypeAlias = Annotated[
+    list[Path],
+    typer.Option(metavar="FILE", help="transform.json, for `hilum fuse`, or x.png, before and after. Repeatable."),
+]
 
 _VIEWS: dict[View, ViewRelation] = {
     "comparable": ViewRelation.COMPARABLE,
@@ -44,16 +62,16 @@ def register(
     fixed: FixedArgument,
     moving: MovingArgument,
     *,
-    view: Annotated[
-        View,
-        typer.Option(help="comparable: slice and slice, or projection and projection. Else the alignment is coarse."),
-    ],
-    out: Annotated[
-        list[Path],
-        typer.Option(metavar="FILE", help="transform.json, for `hilum fuse`, or x.png, before and after. Repeatable."),
-    ],
+    view: _ViewOption,
+    out: _OutOption,
     target_box_fixed: Annotated[list[Box] | None, box_option("A target in the fixed image. Repeatable.")] = None,
     target_box_moving: Annotated[list[Box] | None, box_option("The same target in the moving image.")] = None,
+    transform_model: TransformModelOption = "affine",
+    measure: MeasureOption = "structure",
+    initial: InitialOption = None,
+    landmark: LandmarkOption = None,
+    rigid_region: RigidRegionOption = None,
+    stiffness: StiffnessOption = 1.0,
     fixed_frame: FrameOption = None,
     fixed_plane: PlaneOption = None,
     fixed_index: IndexOption = None,
@@ -66,13 +84,23 @@ def register(
 ) -> None:
     """Find the transform that takes points of FIXED to MOVING, without markers.
 
-    Targets seen in both images, given as boxes in pairs, steer the start and their agreement is reported.
+    Targets seen in both images, given as boxes in pairs, and landmarks steer the way; their agreement is reported.
     """
     targets = target_pairs(target_box_fixed or [], target_box_moving or [])
     outputs = checked_outputs(out, (".json", ".png"))
     mappings = parse_mapping(fixed_mapping), parse_mapping(moving_mapping)
     fixed_image = read_input(fixed, frame=fixed_frame, plane=fixed_plane, index=fixed_index)
     moving_image = read_input(moving, frame=moving_frame, plane=moving_plane, index=moving_index)
+    sizes = fixed_image.size, moving_image.size
+    options = parse_options(
+        sizes,
+        model=transform_model,
+        measure=measure,
+        initial=initial,
+        landmarks=landmark or [],
+        rigid_region=rigid_region,
+        stiffness=stiffness,
+    )
     with Session.of(context).client() as client:
         with _progress() as on_progress:
             registration = client.register(
@@ -80,19 +108,30 @@ def register(
                 moving_image,
                 view_relation=_VIEWS[view],
                 targets=targets,
+                options=options,
                 fixed_mapping=mappings[0],
                 moving_mapping=mappings[1],
                 model=model,
                 on_progress=on_progress,
             )
         for path in outputs:
-            if path.suffix.lower() == ".png":
-                boards = before_and_after(client, fixed_image, moving_image, registration.transform, mappings)
-                words = ["left: centres aligned; right: registered", *flag_lines(registration.transform.flags)]
-                write_picture(path, boards, words, fixed_image.geometry)
-            else:
-                write_transform(path, registration.transform)
+            _write(path, client, (fixed_image, moving_image), registration.transform, mappings)
     output().print(registration_report(registration))
+
+
+def _write(
+    path: Path,
+    client: Client,
+    images: tuple[Image, Image],
+    transform: Transform,
+    mappings: tuple[IntensityMapping | None, IntensityMapping | None],
+) -> None:
+    if path.suffix.lower() != ".png":
+        write_transform(path, transform)
+        return
+    boards = before_and_after(client, *images, transform, mappings)
+    words = ["left: centres aligned; right: registered", *flag_lines(transform.flags)]
+    write_picture(path, boards, words, images[0].geometry)
 
 
 def target_pairs(in_fixed: Sequence[Box], in_moving: Sequence[Box]) -> list[TargetPair]:

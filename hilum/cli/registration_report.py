@@ -14,7 +14,9 @@ from hilum.types import Registration
 FLAGS = {
     "VIEWS_DIFFER": "a slab was registered to a projection: a coarse alignment, and depth is unknown",
     "LOW_OVERLAP": "the images share less than half of the fixed image's body",
-    "LARGE_DEFORMATION": "rotation, scale or shift beyond what was searched",
+    "LARGE_DEFORMATION": "rotation, scale or shift beyond what was searched, or a very strong bend",
+    "FOLDING": "the displacement field folds: it is no map there",
+    "MASKS_REJECTED": "the targets led away from what the images show and were left out",
     "MASKS_DISAGREE": "targets agree less than half after registration, by Dice",
     "NO_IMPROVEMENT": "no measure improved on the start: the images may not show the same body",
 }
@@ -33,6 +35,11 @@ def registration_report(registration: Registration) -> Group:
             f"target {number}: Dice {target.dice_before:.3f} before, {target.dice_after:.3f} after"
             for number, target in enumerate(registration.targets, 1)
         ),
+        *_deformation_lines(registration),
+        *(
+            f"landmark {number}: {error:.2f} px after"
+            for number, error in enumerate(registration.landmark_errors_px, 1)
+        ),
         f"the moving image covers {registration.overlap_fraction:.0%} of the fixed image's body",
         *flag_lines(registration.transform.flags),
         f"transform {b64encode(registration.transform.transform_id).decode()} by {registration.transform.algorithm}, "
@@ -40,6 +47,16 @@ def registration_report(registration: Registration) -> Group:
         NOT_FOR_DIAGNOSIS,
     ]
     return Group(stages, Text("\n".join(lines)))
+
+
+def _deformation_lines(registration: Registration) -> list[str]:
+    bent = registration.deformation
+    if bent is None:
+        return []
+    return [
+        f"deformation: areas change by a factor of {bent.least_jacobian:.2f} to {bent.largest_jacobian:.2f}, "
+        f"{bent.folding_fraction:.2%} folds; the inverse misses by at most {registration.inverse_residual_px:.3g} px"
+    ]
 
 
 def flag_lines(flags: tuple[str, ...]) -> list[str]:

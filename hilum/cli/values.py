@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 
 import typer
 
+from hilum.registration_options import LandmarkPair
 from hilum.types import (
     CT_BONE,
     CT_BRAIN,
@@ -45,6 +46,12 @@ def parse_point(text: str) -> Point:
     """Reads X,Y in pixels of the full image."""
     x, y = _numbers(text, "X,Y")
     return Point(x, y)
+
+
+def parse_landmark(text: str) -> LandmarkPair:
+    """Reads X,Y,X,Y in pixels: a point of the fixed image, then of the moving one."""
+    fixed_x, fixed_y, moving_x, moving_y = _numbers(text, "X,Y,X,Y")
+    return LandmarkPair((fixed_x, fixed_y), (moving_x, moving_y))
 
 
 def parse_window(text: str) -> Window:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hilum.codec.masks import mask_from_message, mask_to_message
 from hilum.codec.transforms import transform_from_message, transform_to_message
-from hilum.types import BoolMask, Registration, StageReport, TargetReport
+from hilum.types import BoolMask, DeformationReport, Registration, StageReport, TargetReport
 from hilum.v1 import fusion_service_pb2 as pb
 from hilum.v1 import image_pb2
 
@@ -37,6 +37,11 @@ def registration_to_message(registration: Registration) -> pb.RegistrationResult
             for target in registration.targets
         ],
         total_ms=registration.total_ms,
+        inverse=transform_to_message(registration.inverse),
+        inverse_residual_px=registration.inverse_residual_px,
+        deformation=_deformation_to_message(registration.deformation),
+        landmark_errors_px=registration.landmark_errors_px,
+        distinctness=registration.distinctness,
     )
 
 
@@ -61,6 +66,28 @@ def registration_from_message(message: pb.RegistrationResult) -> Registration:
             for index, target in enumerate(message.targets)
         ),
         total_ms=message.total_ms,
+        inverse=transform_from_message(message.inverse, "inverse"),
+        inverse_residual_px=message.inverse_residual_px,
+        deformation=_deformation_from_message(message.deformation) if message.HasField("deformation") else None,
+        landmark_errors_px=tuple(message.landmark_errors_px),
+        distinctness=message.distinctness,
+    )
+
+
+def _deformation_to_message(report: DeformationReport | None) -> pb.DeformationReport | None:
+    if report is None:
+        return None
+    return pb.DeformationReport(
+        folding_fraction=report.folding_fraction,
+        least_jacobian=report.least_jacobian,
+        largest_jacobian=report.largest_jacobian,
+        bending_energy=report.bending_energy,
+    )
+
+
+def _deformation_from_message(message: pb.DeformationReport) -> DeformationReport:
+    return DeformationReport(
+        message.folding_fraction, message.least_jacobian, message.largest_jacobian, message.bending_energy
     )
 
 

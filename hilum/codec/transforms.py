@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from hilum.codec.images import geometry_from_message, geometry_to_message, size_from_message, size_to_message
+from hilum.codec.tensors import tensor_from_message, tensor_to_message
 from hilum.digest import DIGEST_BYTES
+from hilum.displacement_field import DisplacementField
 from hilum.errors import InvalidField
+from hilum.geometry import Float
 from hilum.transform import Transform
 from hilum.v1 import fusion_service_pb2 as pb
 
@@ -50,6 +53,9 @@ def transform_to_message(transform: Transform) -> pb.Transform:
         moving_geometry=geometry_to_message(transform.moving_geometry),
         flags=flags_to_message(transform.flags),
         algorithm=transform.algorithm,
+        displacement_field=_field_to_message(transform.displacement_field),
+        fixed_slices=transform.fixed_slices,
+        moving_slices=transform.moving_slices,
     )
 
 
@@ -59,21 +65,26 @@ def transform_from_message(message: pb.Transform, field: str) -> Transform:
     Raises:
         InvalidField: Numbers are missing, not finite, not affine or not invertible, or transform_id is not that of the
             content: flags cannot be taken off a transform without it becoming another one.
+        InvalidTensor: The displacements' shape, type and length disagree, or they are not finite.
     """
-    if len(message.pixel_matrix) != 9:
-        raise InvalidField(f"holds {len(message.pixel_matrix)} numbers instead of 9", field=f"{field}.pixel_matrix")
+    side = 4 if message.fixed_slices or message.moving_slices else 3
+    matrix = _matrix(message.pixel_matrix, side, f"{field}.pixel_matrix")
     fixed_size, moving_size = size_from_message(message.fixed_size), size_from_message(message.moving_size)
     if 0 in fixed_size + moving_size:
         raise InvalidField("fixed_size and moving_size are required", field=field)
+    displacements = None
+    if message.HasField("displacement_field"):
+        displacements = _field_from_message(message.displacement_field, f"{field}.displacement_field", side - 1)
     try:
         transform = Transform.from_matrix(
-            np.reshape(message.pixel_matrix, (3, 3)),
-            fixed_size,
-            moving_size,
+            matrix,
+            (message.fixed_slices, *fixed_size) if side == 4 else fixed_size,
+            (message.moving_slices, *moving_size) if side == 4 else moving_size,
             fixed_geometry=geometry_from_message(message.fixed_geometry, f"{field}.fixed_geometry"),
             moving_geometry=geometry_from_message(message.moving_geometry, f"{field}.moving_geometry"),
             flags=flags_from_message(message.flags, f"{field}.flags"),
             algorithm=message.algorithm,
+            displacement_field=displacements,
         )
     except ValueError as error:
         raise InvalidField(str(error), field=f"{field}.pixel_matrix") from error
@@ -83,6 +94,30 @@ def transform_from_message(message: pb.Transform, field: str) -> Transform:
             field=f"{field}.transform_id",
         )
     return transform
+
+
+def _field_to_message(displacements: DisplacementField | None) -> pb.DisplacementField | None:
+    if displacements is None:
+        return None
+    grid = np.ravel(displacements.grid).tolist()
+    return pb.DisplacementField(values=tensor_to_message(displacements.values), grid_matrix=grid)
+
+
+def _field_from_message(message: pb.DisplacementField, field: str, dimension: int) -> DisplacementField:
+    values = tensor_from_message(message.values, f"{field}.values", types=("float32",), axes=(dimension + 1,))
+    grid = None
+    if message.grid_matrix:
+        grid = _matrix(message.grid_matrix, dimension + 1, f"{field}.grid_matrix")
+    try:
+        return DisplacementField(values, grid)
+    except ValueError as error:
+        raise InvalidField(str(error), field=field) from error
+
+
+def _matrix(numbers: Sequence[float], side: int, field: str) -> Float:
+    if len(numbers) != side * side:
+        raise InvalidField(f"holds {len(numbers)} numbers instead of {side * side}", field=field)
+    return np.reshape(np.array(numbers, np.float64), (side, side))
 
 
 def reference_to_message(transform: Transform | bytes) -> pb.TransformReference:

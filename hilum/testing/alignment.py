@@ -7,24 +7,31 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from hilum.displacement_field import grid_points
 from hilum.errors import NoContent
 from hilum.geometry import Float
 from hilum.intensity import valid_pixels
 from hilum.masks import centroid
+from hilum.registration_options import LandmarkPair
 from hilum.types import BoolMask, Image, Pixels, ProjectionMethod
+from hilum.warp import Warp
 
 # Of water at 60 keV, per mm (NIST XCOM).
 WATER_ATTENUATION_PER_MM = 0.02059
 
 
-def shift_between(fixed: Image, moving: Image, targets: Sequence[tuple[BoolMask, BoolMask]]) -> Float:
-    """Returns the 3 x 3 shift that brings the targets' centroids on one another, else those of what is bright.
+def shift_between(
+    fixed: Image, moving: Image, targets: Sequence[tuple[BoolMask, BoolMask]], landmarks: Sequence[LandmarkPair]
+) -> Float:
+    """Returns the 3 x 3 shift that brings landmarks on one another, else targets' centroids, else what is bright.
 
     Raises:
         NoContent: An image is constant.
     """
-    pairs = list(targets) or [(bright(fixed, "fixed.pixels"), bright(moving, "moving.pixels"))]
-    places = np.array([[centroid(in_fixed), centroid(in_moving)] for in_fixed, in_moving in pairs])
+    seen = bright(fixed, "fixed.pixels"), bright(moving, "moving.pixels")
+    outlines = list(targets) or [seen]
+    found = [(centroid(in_fixed), centroid(in_moving)) for in_fixed, in_moving in outlines]
+    places = np.array([(pair.fixed_px, pair.moving_px) for pair in landmarks] or found, np.float64)
     matrix = np.eye(3)
     matrix[:2, 2] = (places[:, 1] - places[:, 0]).mean(axis=0)
     return matrix
@@ -42,7 +49,7 @@ def bright(image: Image, field: str) -> BoolMask:
 
 def resample(
     moving: Pixels,
-    matrix: Float,
+    fixed_to_moving: Warp,
     size: tuple[int, int],
     *,
     nearest: bool = False,
@@ -53,26 +60,24 @@ def resample(
 
     Args:
         moving: (height, width).
-        matrix: Grid to moving image, on (x, y, 1) in pixels.
+        fixed_to_moving: Grid to moving image, on (x, y) in pixels.
         size: The grid's size.
         nearest: The nearest pixel instead of bilinear.
         background: Value where the moving image has no pixels.
         valid: Where the moving image's pixels count.
     """
-    x, y = np.meshgrid(np.arange(size[1]), np.arange(size[0]))
-    column = matrix[0, 0] * x + matrix[0, 1] * y + matrix[0, 2]
-    row = matrix[1, 0] * x + matrix[1, 1] * y + matrix[1, 2]
+    column, row = fixed_to_moving.apply(grid_points(size)).T.reshape(2, *size)
     height, width = moving.shape
     covered = (column >= -0.5) & (column <= width - 0.5) & (row >= -0.5) & (row <= height - 0.5)
     weights = np.ones(moving.shape) if valid is None else valid.astype(np.float64)
     share = _sampled(weights, row, column, nearest=nearest)
     values = _sampled(moving * weights, row, column, nearest=nearest) / np.where(share > 0, share, 1.0)
     covered &= share >= 0.5
+    if moving.dtype.kind in "iuf":
+        limits = np.iinfo(moving.dtype) if moving.dtype.kind in "iu" else np.finfo(moving.dtype)
+        background = float(np.clip(background, limits.min, limits.max))
     values = np.where(covered, values, background)
-    if moving.dtype.kind in "iu":
-        limits = np.iinfo(moving.dtype)
-        values = np.clip(np.rint(values), limits.min, limits.max)
-    return values.astype(moving.dtype), covered
+    return (np.rint(values) if moving.dtype.kind in "iu" else values).astype(moving.dtype), covered
 
 
 def project(

@@ -8,28 +8,43 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 import numpy as np
 
 from hilum.codec.fusion import MappedImage, Outline, image_from_message, targets_from_message
+from hilum.codec.fusion_styles import answer_bytes, fusion_target, style_from_request, target_contrast_to_message
 from hilum.codec.images import geometry_to_message
 from hilum.codec.masks import mask_to_message
 from hilum.codec.points import points_from_message, transformed
+from hilum.codec.registration_options import options_from_request
 from hilum.codec.registrations import registration_to_message
 from hilum.codec.tensors import check_answer_bytes, check_image_size, tensor_to_message
 from hilum.codec.transforms import flags_from_message, flags_to_message, reference_from_message
 from hilum.codec.volumes import VolumeRequest
 from hilum.connection import MAX_MESSAGE_BYTES
+from hilum.displacement_field import DisplacementField
 from hilum.errors import InvalidField, ModelNotFound, NoContent, TransformFlagged, TransformNotFound
+from hilum.fusion_style import Flicker
 from hilum.geometry import Float
 from hilum.intensity import grey_levels, valid_pixels
+from hilum.registration_options import RegistrationOptions, TransformModel
 from hilum.testing.alignment import dice, edge_difference, project, resample, shift_between
 from hilum.testing.drawing import View, mask
 from hilum.testing.fake import Context, Fake, answering, streaming, tenant_of
 from hilum.testing.model import FakeModel, check_kinds
+from hilum.testing.styles import shown, target_contrast
 from hilum.transform import Transform
-from hilum.types import BoolMask, ProjectionAxis, Prompt, Registration, StageReport, TargetReport, ViewRelation
+from hilum.types import (
+    BoolMask,
+    DeformationReport,
+    ProjectionAxis,
+    Prompt,
+    Registration,
+    StageReport,
+    TargetReport,
+    ViewRelation,
+)
 from hilum.v1 import fusion_service_pb2 as pb
 from hilum.v1 import fusion_service_pb2_grpc
+from hilum.warp import Warp
 
 ALGORITHM = "fake-shift-1"
-MAX_LEVELS = 6
 _ARRAY_AXIS = {ProjectionAxis.DEPTH: 0, ProjectionAxis.HEIGHT: 1, ProjectionAxis.WIDTH: 2}
 
 
@@ -98,46 +113,49 @@ class FakeFusion(Fake, fusion_service_pb2_grpc.FusionServiceServicer):
         if request.view_relation not in (relation.value for relation in ViewRelation):
             raise InvalidField("must be COMPARABLE or SLAB_AND_PROJECTION", field="view_relation")
         outlines = targets_from_message(request.targets, fixed, moving, max_pixels=limit)
+        options = options_from_request(request, fixed.image.size, moving.image.size, max_pixels=limit)
         targets = [
             (self._mask(in_fixed, fixed, request.model), self._mask(in_moving, moving, request.model))
             for in_fixed, in_moving in outlines
         ]
         comparable = request.view_relation == pb.VIEW_RELATION_COMPARABLE
-        matrix = shift_between(fixed.image, moving.image, targets if comparable else ())
+        matrix = shift_between(fixed.image, moving.image, targets if comparable else (), options.landmarks)
         yield pb.RegisterImagesResponse(progress=pb.RegistrationProgress(stage="search", fraction=0.5))
-        registration = _registration(fixed, moving, matrix, targets, comparable=comparable)
-        self._transforms[tenant_of(context), registration.transform.transform_id] = registration.transform
+        registration = _registration(fixed, moving, matrix, targets, options, comparable=comparable)
+        for transform in (registration.transform, registration.inverse):
+            self._transforms[tenant_of(context), transform.transform_id] = transform
         yield pb.RegisterImagesResponse(result=registration_to_message(registration))
 
     @answering
     async def FuseImages(self, request: pb.FuseImagesRequest, context: Context) -> pb.FuseImagesResponse:  # noqa: N802
-        """Takes the brighter of both images at every pixel; each flag burns one white row at the bottom."""
+        """Shows both, the pyramid as the brighter at every pixel; each flag burns one white row at the bottom."""
         limit = self._max_image_pixels
         fixed = image_from_message(request.fixed, "fixed", max_pixels=limit, mapping_required=True)
         moving = image_from_message(request.moving, "moving", max_pixels=limit, mapping_required=True)
-        if request.levels > MAX_LEVELS:
-            raise InvalidField(f"must lie between 1 and {MAX_LEVELS}; 0 means 3", field="levels")
-        if request.base_rule not in pb.BaseRule.values():
-            raise InvalidField("is not known here", field="base_rule")
+        style = style_from_request(request)
+        target = fusion_target(request, fixed.image.size)
         transform = self._accepted(request.transform, request.accepted_flags, tenant_of(context))
         _require_size(transform.fixed_size, fixed.image.size, "fixed")
         _require_size(transform.moving_size, moving.image.size, "moving")
-        check_answer_bytes(3 * math.prod(transform.fixed_size), "fixed.pixels", max_bytes=MAX_MESSAGE_BYTES)
+        check_answer_bytes(answer_bytes(style, transform.fixed_size), "fixed.pixels", max_bytes=MAX_MESSAGE_BYTES)
         fixed_grey = grey_levels(fixed.image, fixed.mapping)
         moving_grey, covered = resample(
             grey_levels(moving.image, moving.mapping),
-            transform.matrix,
+            transform.planar_warp,
             transform.fixed_size,
             valid=valid_pixels(moving.image),
         )
-        fused = np.maximum(fixed_grey, moving_grey)
-        fused[max(0, len(fused) - len(transform.flags)) :] = 255
+        fused = shown(style, fixed_grey, moving_grey, covered)
+        contrast = None if target is None else target_contrast(fixed_grey, moving_grey, fused, target)
+        frames = fused if isinstance(style, Flicker) else fused[None]
+        frames[:, max(0, frames.shape[1] - len(transform.flags)) :] = 255
         return pb.FuseImagesResponse(
             fused=tensor_to_message(fused),
             fixed=tensor_to_message(fixed_grey),
             moving=tensor_to_message(moving_grey),
             moving_coverage=mask_to_message(covered),
             burned_flags=flags_to_message(transform.flags),
+            target_contrast=target_contrast_to_message(contrast),
         )
 
     @answering
@@ -156,7 +174,7 @@ class FakeFusion(Fake, fusion_service_pb2_grpc.FusionServiceServicer):
         check_answer_bytes(answer_bytes, field, max_bytes=MAX_MESSAGE_BYTES)
         pixels, covered = resample(
             moving.pixels,
-            transform.matrix,
+            transform.planar_warp,
             transform.fixed_size,
             nearest=request.interpolation == pb.INTERPOLATION_NEAREST,
             background=request.background_value,
@@ -219,16 +237,18 @@ def _registration(
     moving: MappedImage,
     matrix: Float,
     targets: Sequence[tuple[BoolMask, BoolMask]],
+    options: RegistrationOptions,
     *,
     comparable: bool,
 ) -> Registration:
     size = fixed.image.size
-    before, covered_before = resample(moving.image.pixels, np.eye(3), size)
-    after, covered = resample(moving.image.pixels, matrix, size)
+    centred, found = Warp(np.eye(3)), Warp(matrix)
+    before, covered_before = resample(moving.image.pixels, centred, size)
+    after, covered = resample(moving.image.pixels, found, size)
     reports = [
         TargetReport(
-            dice(in_fixed, resample(in_moving, np.eye(3), size, nearest=True)[0]),
-            dice(in_fixed, resample(in_moving, matrix, size, nearest=True)[0]),
+            dice(in_fixed, resample(in_moving, centred, size, nearest=True)[0]),
+            dice(in_fixed, resample(in_moving, found, size, nearest=True)[0]),
             in_fixed,
             in_moving,
         )
@@ -237,6 +257,7 @@ def _registration(
     flags = set() if comparable else {"VIEWS_DIFFER"}
     flags |= {"LOW_OVERLAP"} if covered.mean() < 0.5 else set()
     flags |= {"MASKS_DISAGREE"} if comparable and any(report.dice_after < 0.5 for report in reports) else set()
+    bends = comparable and options.model is TransformModel.DEFORMABLE
     transform = Transform.from_matrix(
         matrix,
         size,
@@ -245,7 +266,9 @@ def _registration(
         moving_geometry=moving.image.geometry,
         flags=tuple(flags),
         algorithm=ALGORITHM,
+        displacement_field=DisplacementField(np.zeros((2, *size))) if bends else None,
     )
+    missed = [transform.apply(pair.fixed_px)[0] - pair.moving_px for pair in options.landmarks]
     overlaps = float(covered_before.mean()), float(covered.mean())
     return Registration(
         transform=transform,
@@ -255,6 +278,9 @@ def _registration(
         stages=(StageReport("search", True, *overlaps),),
         targets=tuple(reports),
         total_ms=0.0,
+        inverse=transform.inverse(),
+        deformation=DeformationReport(0.0, 1.0, 1.0, 0.0) if bends else None,
+        landmark_errors_px=tuple(float(np.linalg.norm(distance)) for distance in missed),
     )
 
 

@@ -108,6 +108,68 @@ and shift are found on image content, targets are not used, and the transform is
 """
 Global___ViewRelation: _TypeAlias = ViewRelation  # noqa: Y015
 
+class _TransformModel:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TransformModelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TransformModel.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TRANSFORM_MODEL_UNSPECIFIED: _TransformModel.ValueType  # 0
+    """Means AFFINE."""
+    TRANSFORM_MODEL_RIGID: _TransformModel.ValueType  # 1
+    """Rotation and shift."""
+    TRANSFORM_MODEL_SIMILARITY: _TransformModel.ValueType  # 2
+    """Rotation, shift and one scale."""
+    TRANSFORM_MODEL_AFFINE: _TransformModel.ValueType  # 3
+    """Any linear map and shift."""
+    TRANSFORM_MODEL_DEFORMABLE: _TransformModel.ValueType  # 4
+    """Affine after a smooth displacement field that nowhere folds."""
+
+class TransformModel(_TransformModel, metaclass=_TransformModelEnumTypeWrapper):
+    """The transformations that a registration considers. Lengths are in mm where both images have spacing; else each image's
+    longer side is taken to be equally long. A slab and a projection never get more than SIMILARITY.
+    """
+
+TRANSFORM_MODEL_UNSPECIFIED: TransformModel.ValueType  # 0
+"""Means AFFINE."""
+TRANSFORM_MODEL_RIGID: TransformModel.ValueType  # 1
+"""Rotation and shift."""
+TRANSFORM_MODEL_SIMILARITY: TransformModel.ValueType  # 2
+"""Rotation, shift and one scale."""
+TRANSFORM_MODEL_AFFINE: TransformModel.ValueType  # 3
+"""Any linear map and shift."""
+TRANSFORM_MODEL_DEFORMABLE: TransformModel.ValueType  # 4
+"""Affine after a smooth displacement field that nowhere folds."""
+Global___TransformModel: _TypeAlias = TransformModel  # noqa: Y015
+
+class _SimilarityMeasure:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SimilarityMeasureEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SimilarityMeasure.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SIMILARITY_MEASURE_UNSPECIFIED: _SimilarityMeasure.ValueType  # 0
+    """Means STRUCTURE."""
+    SIMILARITY_MEASURE_STRUCTURE: _SimilarityMeasure.ValueType  # 1
+    """MIND-SSC and normalised gradient fields: for images of different modalities."""
+    SIMILARITY_MEASURE_MUTUAL_INFORMATION: _SimilarityMeasure.ValueType  # 2
+    """Mutual information: where intensities depend on each other in one way everywhere."""
+    SIMILARITY_MEASURE_MATCH_LOSS: _SimilarityMeasure.ValueType  # 3
+    """|Sobel(fixed) - Sobel(moving)| / N, lower being better: for images of one modality, or for comparison."""
+
+class SimilarityMeasure(_SimilarityMeasure, metaclass=_SimilarityMeasureEnumTypeWrapper):
+    """What a registration climbs."""
+
+SIMILARITY_MEASURE_UNSPECIFIED: SimilarityMeasure.ValueType  # 0
+"""Means STRUCTURE."""
+SIMILARITY_MEASURE_STRUCTURE: SimilarityMeasure.ValueType  # 1
+"""MIND-SSC and normalised gradient fields: for images of different modalities."""
+SIMILARITY_MEASURE_MUTUAL_INFORMATION: SimilarityMeasure.ValueType  # 2
+"""Mutual information: where intensities depend on each other in one way everywhere."""
+SIMILARITY_MEASURE_MATCH_LOSS: SimilarityMeasure.ValueType  # 3
+"""|Sobel(fixed) - Sobel(moving)| / N, lower being better: for images of one modality, or for comparison."""
+Global___SimilarityMeasure: _TypeAlias = SimilarityMeasure  # noqa: Y015
+
 class _TransformFlag:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -121,11 +183,17 @@ class _TransformFlagEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Transfo
     TRANSFORM_FLAG_LOW_OVERLAP: _TransformFlag.ValueType  # 2
     """The images share less than half of the fixed image's body."""
     TRANSFORM_FLAG_LARGE_DEFORMATION: _TransformFlag.ValueType  # 3
-    """Rotation, scale or shift beyond what was searched."""
+    """Rotation, scale or shift beyond what was searched, or a displacement of a quarter of the image, or tissue squeezed
+    or stretched to a fifth or five times its area.
+    """
     TRANSFORM_FLAG_MASKS_DISAGREE: _TransformFlag.ValueType  # 4
     """Targets agree less after registration than half, by Dice."""
     TRANSFORM_FLAG_NO_IMPROVEMENT: _TransformFlag.ValueType  # 5
     """No alignment stands out from its neighbours: the images may not show the same body."""
+    TRANSFORM_FLAG_FOLDING: _TransformFlag.ValueType  # 6
+    """The displacement field folds: somewhere two places of the fixed image go to one of the moving image."""
+    TRANSFORM_FLAG_MASKS_REJECTED: _TransformFlag.ValueType  # 7
+    """The targets led away from what the images show, and were left out."""
 
 class TransformFlag(_TransformFlag, metaclass=_TransformFlagEnumTypeWrapper):
     """Something the user of a transform must know."""
@@ -137,11 +205,17 @@ TRANSFORM_FLAG_VIEWS_DIFFER: TransformFlag.ValueType  # 1
 TRANSFORM_FLAG_LOW_OVERLAP: TransformFlag.ValueType  # 2
 """The images share less than half of the fixed image's body."""
 TRANSFORM_FLAG_LARGE_DEFORMATION: TransformFlag.ValueType  # 3
-"""Rotation, scale or shift beyond what was searched."""
+"""Rotation, scale or shift beyond what was searched, or a displacement of a quarter of the image, or tissue squeezed
+or stretched to a fifth or five times its area.
+"""
 TRANSFORM_FLAG_MASKS_DISAGREE: TransformFlag.ValueType  # 4
 """Targets agree less after registration than half, by Dice."""
 TRANSFORM_FLAG_NO_IMPROVEMENT: TransformFlag.ValueType  # 5
 """No alignment stands out from its neighbours: the images may not show the same body."""
+TRANSFORM_FLAG_FOLDING: TransformFlag.ValueType  # 6
+"""The displacement field folds: somewhere two places of the fixed image go to one of the moving image."""
+TRANSFORM_FLAG_MASKS_REJECTED: TransformFlag.ValueType  # 7
+"""The targets led away from what the images show, and were left out."""
 Global___TransformFlag: _TypeAlias = TransformFlag  # noqa: Y015
 
 class _BaseRule:
@@ -151,22 +225,62 @@ class _BaseRule:
 class _BaseRuleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BaseRule.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     BASE_RULE_UNSPECIFIED: _BaseRule.ValueType  # 0
-    """Means MAXIMUM."""
+    """Means LOCAL_ENERGY."""
     BASE_RULE_MAXIMUM: _BaseRule.ValueType  # 1
-    """The larger value, zero where both are background."""
+    """The larger value."""
     BASE_RULE_AVERAGE: _BaseRule.ValueType  # 2
     """The mean of both."""
+    BASE_RULE_LOCAL_ENERGY: _BaseRule.ValueType  # 3
+    """Of what stands out from a wide mean, the mean weighted by local energy; of the wide means, the mean."""
 
 class BaseRule(_BaseRule, metaclass=_BaseRuleEnumTypeWrapper):
-    """How the base bands (the coarsest level) are combined."""
+    """How the base bands (what is left when all details are taken out) are combined."""
 
 BASE_RULE_UNSPECIFIED: BaseRule.ValueType  # 0
-"""Means MAXIMUM."""
+"""Means LOCAL_ENERGY."""
 BASE_RULE_MAXIMUM: BaseRule.ValueType  # 1
-"""The larger value, zero where both are background."""
+"""The larger value."""
 BASE_RULE_AVERAGE: BaseRule.ValueType  # 2
 """The mean of both."""
+BASE_RULE_LOCAL_ENERGY: BaseRule.ValueType  # 3
+"""Of what stands out from a wide mean, the mean weighted by local energy; of the wide means, the mean."""
 Global___BaseRule: _TypeAlias = BaseRule  # noqa: Y015
+
+class _FusionStyle:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FusionStyleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FusionStyle.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FUSION_STYLE_UNSPECIFIED: _FusionStyle.ValueType  # 0
+    """Means PYRAMID."""
+    FUSION_STYLE_PYRAMID: _FusionStyle.ValueType  # 1
+    """One grey picture with the details of both, by a Laplacian pyramid."""
+    FUSION_STYLE_COLOUR_OVERLAY: _FusionStyle.ValueType  # 2
+    """The fixed image in grey under the moving image in amber."""
+    FUSION_STYLE_ALPHA_BLEND: _FusionStyle.ValueType  # 3
+    """The weighted mean of both."""
+    FUSION_STYLE_CHECKERBOARD: _FusionStyle.ValueType  # 4
+    """Tiles of both in turn; the first is of the fixed image."""
+    FUSION_STYLE_FLICKER: _FusionStyle.ValueType  # 5
+    """Two frames to be shown in turn: fixed, then moving."""
+
+class FusionStyle(_FusionStyle, metaclass=_FusionStyleEnumTypeWrapper):
+    """How two images are shown as one."""
+
+FUSION_STYLE_UNSPECIFIED: FusionStyle.ValueType  # 0
+"""Means PYRAMID."""
+FUSION_STYLE_PYRAMID: FusionStyle.ValueType  # 1
+"""One grey picture with the details of both, by a Laplacian pyramid."""
+FUSION_STYLE_COLOUR_OVERLAY: FusionStyle.ValueType  # 2
+"""The fixed image in grey under the moving image in amber."""
+FUSION_STYLE_ALPHA_BLEND: FusionStyle.ValueType  # 3
+"""The weighted mean of both."""
+FUSION_STYLE_CHECKERBOARD: FusionStyle.ValueType  # 4
+"""Tiles of both in turn; the first is of the fixed image."""
+FUSION_STYLE_FLICKER: FusionStyle.ValueType  # 5
+"""Two frames to be shown in turn: fixed, then moving."""
+Global___FusionStyle: _TypeAlias = FusionStyle  # noqa: Y015
 
 class _Interpolation:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -225,12 +339,12 @@ class _PointUnitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PointUnit.V
     POINT_UNIT_UNSPECIFIED: _PointUnit.ValueType  # 0
     """Refused."""
     POINT_UNIT_PX: _PointUnit.ValueType  # 1
-    """Pixels, (x, y), centres at integers."""
+    """Pixels, (x, y), centres at integers; between volumes (x, y, slice)."""
     POINT_UNIT_PLANE_MM: _PointUnit.ValueType  # 2
     """Millimetres in the image plane, (x, y) from the centre of the first pixel. Both images need spacing."""
     POINT_UNIT_PATIENT_LPS_MM: _PointUnit.ValueType  # 3
-    """Millimetres in the patient, LPS, (x, y, z). Both images must be PATIENT_LPS, and given points must lie in the
-    image plane within half a slice, or 1 mm where the thickness is unknown.
+    """Millimetres in the patient, LPS, (x, y, z). Both images must be PATIENT_LPS. Points of an image, but not of a
+    volume, must lie in its plane within half a slice, or 1 mm where the thickness is unknown.
     """
 
 class PointUnit(_PointUnit, metaclass=_PointUnitEnumTypeWrapper):
@@ -239,12 +353,12 @@ class PointUnit(_PointUnit, metaclass=_PointUnitEnumTypeWrapper):
 POINT_UNIT_UNSPECIFIED: PointUnit.ValueType  # 0
 """Refused."""
 POINT_UNIT_PX: PointUnit.ValueType  # 1
-"""Pixels, (x, y), centres at integers."""
+"""Pixels, (x, y), centres at integers; between volumes (x, y, slice)."""
 POINT_UNIT_PLANE_MM: PointUnit.ValueType  # 2
 """Millimetres in the image plane, (x, y) from the centre of the first pixel. Both images need spacing."""
 POINT_UNIT_PATIENT_LPS_MM: PointUnit.ValueType  # 3
-"""Millimetres in the patient, LPS, (x, y, z). Both images must be PATIENT_LPS, and given points must lie in the
-image plane within half a slice, or 1 mm where the thickness is unknown.
+"""Millimetres in the patient, LPS, (x, y, z). Both images must be PATIENT_LPS. Points of an image, but not of a
+volume, must lie in its plane within half a slice, or 1 mm where the thickness is unknown.
 """
 Global___PointUnit: _TypeAlias = PointUnit  # noqa: Y015
 
@@ -502,6 +616,40 @@ class Target(_message.Message):
 Global___Target: _TypeAlias = Target  # noqa: Y015
 
 @_typing.final
+class LandmarkPair(_message.Message):
+    """A point that a person found in both images."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IN_FIXED_FIELD_NUMBER: _builtins.int
+    IN_MOVING_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    weight: _builtins.float
+    """Against other pairs, above 0, at most 1000; 0 means 1."""
+    @_builtins.property
+    def in_fixed(self) -> _image_pb2.Point:
+        """In the fixed image, pixel centres at integers."""
+
+    @_builtins.property
+    def in_moving(self) -> _image_pb2.Point:
+        """In the moving image."""
+
+    def __init__(
+        self,
+        *,
+        in_fixed: _image_pb2.Point | None = ...,
+        in_moving: _image_pb2.Point | None = ...,
+        weight: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["in_fixed", b"in_fixed", "in_moving", b"in_moving"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["in_fixed", b"in_fixed", "in_moving", b"in_moving", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LandmarkPair: _TypeAlias = LandmarkPair  # noqa: Y015
+
+@_typing.final
 class RegisterImagesRequest(_message.Message):
     """Two images to register."""
 
@@ -512,10 +660,22 @@ class RegisterImagesRequest(_message.Message):
     VIEW_RELATION_FIELD_NUMBER: _builtins.int
     TARGETS_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
+    TRANSFORM_MODEL_FIELD_NUMBER: _builtins.int
+    SIMILARITY_MEASURE_FIELD_NUMBER: _builtins.int
+    LANDMARKS_FIELD_NUMBER: _builtins.int
+    INITIAL_TRANSFORM_FIELD_NUMBER: _builtins.int
+    RIGID_REGION_FIELD_NUMBER: _builtins.int
+    STIFFNESS_FIELD_NUMBER: _builtins.int
     view_relation: Global___ViewRelation.ValueType
     """How the two see the body. Required."""
     model: _builtins.str
     """Model for targets given as prompts. Empty: the encoder's default."""
+    transform_model: Global___TransformModel.ValueType
+    """Which transformations are considered."""
+    similarity_measure: Global___SimilarityMeasure.ValueType
+    """What is climbed."""
+    stiffness: _builtins.float
+    """DEFORMABLE: how strongly bending is held back, against the default; from 0.01 to 100. Absent: 1."""
     @_builtins.property
     def fixed(self) -> Global___FusionImage:
         """The image whose grid the result is shown on."""
@@ -526,7 +686,24 @@ class RegisterImagesRequest(_message.Message):
 
     @_builtins.property
     def targets(self) -> _containers.RepeatedCompositeFieldContainer[Global___TargetPair]:
-        """Targets seen in both, at most 16. They steer the start, and their agreement is reported."""
+        """Targets seen in both, at most 16, such as organs or the whole body. They steer the way, and their agreement is
+        reported. Where what they lead to agrees less well with what the images show, it is dropped, and the transform is
+        flagged MASKS_REJECTED.
+        """
+
+    @_builtins.property
+    def landmarks(self) -> _containers.RepeatedCompositeFieldContainer[Global___LandmarkPair]:
+        """Points that should meet, at most 100. They pull strongly at first, weakly at last."""
+
+    @_builtins.property
+    def initial_transform(self) -> Global___Transform:
+        """Where to begin instead of searching: an affine transform between images of these sizes. Its flags need not be
+        accepted: what is found from it is judged anew.
+        """
+
+    @_builtins.property
+    def rigid_region(self) -> _image_pb2.Mask:
+        """DEFORMABLE: pixels of the fixed image, such as bone, that may turn and be magnified as one but not bend."""
 
     def __init__(
         self,
@@ -536,18 +713,64 @@ class RegisterImagesRequest(_message.Message):
         view_relation: Global___ViewRelation.ValueType = ...,
         targets: _abc.Iterable[Global___TargetPair] | None = ...,
         model: _builtins.str = ...,
+        transform_model: Global___TransformModel.ValueType = ...,
+        similarity_measure: Global___SimilarityMeasure.ValueType = ...,
+        landmarks: _abc.Iterable[Global___LandmarkPair] | None = ...,
+        initial_transform: Global___Transform | None = ...,
+        rigid_region: _image_pb2.Mask | None = ...,
+        stiffness: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["fixed", b"fixed", "moving", b"moving"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_stiffness", b"_stiffness", "fixed", b"fixed", "initial_transform", b"initial_transform", "moving", b"moving", "rigid_region", b"rigid_region", "stiffness", b"stiffness"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fixed", b"fixed", "model", b"model", "moving", b"moving", "targets", b"targets", "view_relation", b"view_relation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_stiffness", b"_stiffness", "fixed", b"fixed", "initial_transform", b"initial_transform", "landmarks", b"landmarks", "model", b"model", "moving", b"moving", "rigid_region", b"rigid_region", "similarity_measure", b"similarity_measure", "stiffness", b"stiffness", "targets", b"targets", "transform_model", b"transform_model", "view_relation", b"view_relation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__stiffness: _TypeAlias = _typing.Literal["stiffness"]  # noqa: Y015
+    _WhichOneofArgType__stiffness: _TypeAlias = _typing.Literal["_stiffness", b"_stiffness"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stiffness) -> _WhichOneofReturnType__stiffness | None: ...
 
 Global___RegisterImagesRequest: _TypeAlias = RegisterImagesRequest  # noqa: Y015
 
 @_typing.final
+class DisplacementField(_message.Message):
+    """Displacements at the points of a regular grid, multilinear between them. Up to half a grid step beyond the outermost
+    points the field continues with their values; further out there is no displacement (as ITK has it).
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    GRID_MATRIX_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def values(self) -> _image_pb2.Tensor:
+        """FLOAT32 (2, height, width) between images, (3, depth, height, width) between volumes: in fixed pixels, component 0
+        along x, 1 along y, 2 along the slice index. Finite, within +-1e9.
+        """
+
+    @_builtins.property
+    def grid_matrix(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Homogeneous matrix, row-major: indices (x, y[, z]) of the grid to fixed pixels; nine numbers, or sixteen between
+        volumes. Empty: the grid points are the fixed image's pixels.
+        """
+
+    def __init__(
+        self,
+        *,
+        values: _image_pb2.Tensor | None = ...,
+        grid_matrix: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grid_matrix", b"grid_matrix", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisplacementField: _TypeAlias = DisplacementField  # noqa: Y015
+
+@_typing.final
 class Transform(_message.Message):
-    """A mapping of points of fixed space to moving space (ITK's direction)."""
+    """A mapping of points of fixed space to moving space (ITK's direction): a fixed pixel p goes to
+    pixel_matrix * (p + displacement_field(p)).
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -559,21 +782,30 @@ class Transform(_message.Message):
     MOVING_GEOMETRY_FIELD_NUMBER: _builtins.int
     FLAGS_FIELD_NUMBER: _builtins.int
     ALGORITHM_FIELD_NUMBER: _builtins.int
+    DISPLACEMENT_FIELD_FIELD_NUMBER: _builtins.int
+    FIXED_SLICES_FIELD_NUMBER: _builtins.int
+    MOVING_SLICES_FIELD_NUMBER: _builtins.int
     transform_id: _builtins.bytes
     """SHA-256 of the transform's content, 32 bytes."""
     algorithm: _builtins.str
     """Version of the algorithm that made it."""
+    fixed_slices: _builtins.int
+    """Number of slices of the fixed volume. 0: a transform between two images."""
+    moving_slices: _builtins.int
+    """Number of slices of the moving volume. 0: a transform between two images."""
     @_builtins.property
     def pixel_matrix(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """3 x 3 homogeneous matrix, row-major, on (x, y, 1) in pixels: fixed to moving. Nine numbers."""
+        """Homogeneous matrix, row-major, in pixels, fixed to moving: 3 x 3 on (x, y, 1), nine numbers; between volumes 4 x 4
+        on (x, y, slice, 1), sixteen.
+        """
 
     @_builtins.property
     def fixed_size(self) -> _image_pb2.ImageSize:
-        """Size of the fixed image."""
+        """Size of the fixed image, or of one slice of the fixed volume."""
 
     @_builtins.property
     def moving_size(self) -> _image_pb2.ImageSize:
-        """Size of the moving image."""
+        """Size of the moving image, or of one slice of the moving volume."""
 
     @_builtins.property
     def fixed_geometry(self) -> _image_pb2.ImageGeometry:
@@ -587,6 +819,10 @@ class Transform(_message.Message):
     def flags(self) -> _containers.RepeatedScalarFieldContainer[Global___TransformFlag.ValueType]:
         """Quality flags."""
 
+    @_builtins.property
+    def displacement_field(self) -> Global___DisplacementField:
+        """Displacements before pixel_matrix. Absent: the transform is affine."""
+
     def __init__(
         self,
         *,
@@ -598,10 +834,13 @@ class Transform(_message.Message):
         moving_geometry: _image_pb2.ImageGeometry | None = ...,
         flags: _abc.Iterable[Global___TransformFlag.ValueType] | None = ...,
         algorithm: _builtins.str = ...,
+        displacement_field: Global___DisplacementField | None = ...,
+        fixed_slices: _builtins.int = ...,
+        moving_slices: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["fixed_geometry", b"fixed_geometry", "fixed_size", b"fixed_size", "moving_geometry", b"moving_geometry", "moving_size", b"moving_size"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["displacement_field", b"displacement_field", "fixed_geometry", b"fixed_geometry", "fixed_size", b"fixed_size", "moving_geometry", b"moving_geometry", "moving_size", b"moving_size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "fixed_geometry", b"fixed_geometry", "fixed_size", b"fixed_size", "flags", b"flags", "moving_geometry", b"moving_geometry", "moving_size", b"moving_size", "pixel_matrix", b"pixel_matrix", "transform_id", b"transform_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "displacement_field", b"displacement_field", "fixed_geometry", b"fixed_geometry", "fixed_size", b"fixed_size", "fixed_slices", b"fixed_slices", "flags", b"flags", "moving_geometry", b"moving_geometry", "moving_size", b"moving_size", "moving_slices", b"moving_slices", "pixel_matrix", b"pixel_matrix", "transform_id", b"transform_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -617,7 +856,7 @@ class RegistrationProgress(_message.Message):
     FRACTION_FIELD_NUMBER: _builtins.int
     SIMILARITY_FIELD_NUMBER: _builtins.int
     stage: _builtins.str
-    """Name of the stage: "segment", "search", "affine"."""
+    """Name of the stage: "segment", "prepare", "search", "affine", "deformation 1", one for each level, "examine"."""
     fraction: _builtins.float
     """Share of the whole work done, in [0, 1]."""
     similarity: _builtins.float
@@ -722,6 +961,11 @@ class RegistrationResult(_message.Message):
     STAGES_FIELD_NUMBER: _builtins.int
     TARGETS_FIELD_NUMBER: _builtins.int
     TOTAL_MS_FIELD_NUMBER: _builtins.int
+    INVERSE_FIELD_NUMBER: _builtins.int
+    INVERSE_RESIDUAL_PX_FIELD_NUMBER: _builtins.int
+    DEFORMATION_FIELD_NUMBER: _builtins.int
+    LANDMARK_ERRORS_PX_FIELD_NUMBER: _builtins.int
+    DISTINCTNESS_FIELD_NUMBER: _builtins.int
     match_loss_before: _builtins.float
     """Mean absolute difference of Sobel magnitudes, |Sobel(fixed) - Sobel(moving)| / N, before; images scaled to [0, 1]."""
     match_loss_after: _builtins.float
@@ -730,6 +974,14 @@ class RegistrationResult(_message.Message):
     """Share of the fixed image's body that the moving image covers."""
     total_ms: _builtins.float
     """All of it, from the request's arrival."""
+    inverse_residual_px: _builtins.float
+    """Largest distance, in moving pixels, between a moving pixel that comes from within the fixed image and where the
+    transform takes the place that inverse gives for it; between pixels the fields are linear. 0 where affine.
+    """
+    distinctness: _builtins.float
+    """How far the result stands out from its neighbours: by how much the similarity falls when an image slips by a
+    fortieth of its longer side.
+    """
     @_builtins.property
     def transform(self) -> Global___Transform:
         """Fixed to moving."""
@@ -742,6 +994,18 @@ class RegistrationResult(_message.Message):
     def targets(self) -> _containers.RepeatedCompositeFieldContainer[Global___TargetReport]:
         """Targets in the order asked."""
 
+    @_builtins.property
+    def inverse(self) -> Global___Transform:
+        """Moving to fixed."""
+
+    @_builtins.property
+    def deformation(self) -> Global___DeformationReport:
+        """Present where the transform is deformable."""
+
+    @_builtins.property
+    def landmark_errors_px(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Distances in moving pixels of the landmarks after registration, in the order asked."""
+
     def __init__(
         self,
         *,
@@ -752,14 +1016,53 @@ class RegistrationResult(_message.Message):
         stages: _abc.Iterable[Global___StageReport] | None = ...,
         targets: _abc.Iterable[Global___TargetReport] | None = ...,
         total_ms: _builtins.float = ...,
+        inverse: Global___Transform | None = ...,
+        inverse_residual_px: _builtins.float = ...,
+        deformation: Global___DeformationReport | None = ...,
+        landmark_errors_px: _abc.Iterable[_builtins.float] | None = ...,
+        distinctness: _builtins.float = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["transform", b"transform"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deformation", b"deformation", "inverse", b"inverse", "transform", b"transform"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["match_loss_after", b"match_loss_after", "match_loss_before", b"match_loss_before", "overlap_fraction", b"overlap_fraction", "stages", b"stages", "targets", b"targets", "total_ms", b"total_ms", "transform", b"transform"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deformation", b"deformation", "distinctness", b"distinctness", "inverse", b"inverse", "inverse_residual_px", b"inverse_residual_px", "landmark_errors_px", b"landmark_errors_px", "match_loss_after", b"match_loss_after", "match_loss_before", b"match_loss_before", "overlap_fraction", b"overlap_fraction", "stages", b"stages", "targets", b"targets", "total_ms", b"total_ms", "transform", b"transform"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RegistrationResult: _TypeAlias = RegistrationResult  # noqa: Y015
+
+@_typing.final
+class DeformationReport(_message.Message):
+    """How a deformable transform bends."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FOLDING_FRACTION_FIELD_NUMBER: _builtins.int
+    LEAST_JACOBIAN_FIELD_NUMBER: _builtins.int
+    LARGEST_JACOBIAN_FIELD_NUMBER: _builtins.int
+    BENDING_ENERGY_FIELD_NUMBER: _builtins.int
+    folding_fraction: _builtins.float
+    """Share of the displacement field's cells in which it folds."""
+    least_jacobian: _builtins.float
+    """Least Jacobian determinant of p + displacement_field(p)."""
+    largest_jacobian: _builtins.float
+    """Largest."""
+    bending_energy: _builtins.float
+    """Mean of the squared second derivatives, in lengths of which the longer side of the image has 2."""
+    def __init__(
+        self,
+        *,
+        folding_fraction: _builtins.float = ...,
+        least_jacobian: _builtins.float = ...,
+        largest_jacobian: _builtins.float = ...,
+        bending_energy: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bending_energy", b"bending_energy", "folding_fraction", b"folding_fraction", "largest_jacobian", b"largest_jacobian", "least_jacobian", b"least_jacobian"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeformationReport: _TypeAlias = DeformationReport  # noqa: Y015
 
 @_typing.final
 class RegisterImagesResponse(_message.Message):
@@ -825,7 +1128,7 @@ Global___TransformReference: _TypeAlias = TransformReference  # noqa: Y015
 
 @_typing.final
 class FuseImagesRequest(_message.Message):
-    """Two images and the transform between them."""
+    """Two images and the transform between them. An option of another style than the one asked for is refused."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -835,10 +1138,46 @@ class FuseImagesRequest(_message.Message):
     ACCEPTED_FLAGS_FIELD_NUMBER: _builtins.int
     LEVELS_FIELD_NUMBER: _builtins.int
     BASE_RULE_FIELD_NUMBER: _builtins.int
+    STYLE_FIELD_NUMBER: _builtins.int
+    WINDOW_PX_FIELD_NUMBER: _builtins.int
+    MATCH_THRESHOLD_FIELD_NUMBER: _builtins.int
+    ENERGY_RATIO_FIELD_NUMBER: _builtins.int
+    NOISE_FLOOR_FIELD_NUMBER: _builtins.int
+    BACKGROUND_FIELD_NUMBER: _builtins.int
+    GRADIENT_FIDELITY_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    OPACITY_FIELD_NUMBER: _builtins.int
+    TILE_PX_FIELD_NUMBER: _builtins.int
     levels: _builtins.int
-    """Pyramid levels, 1 to 6; 0 means 3."""
+    """PYRAMID: levels, 1 to 6; 0 means 3."""
     base_rule: Global___BaseRule.ValueType
-    """How base bands are combined."""
+    """PYRAMID: how base bands are combined."""
+    style: Global___FusionStyle.ValueType
+    """What is drawn."""
+    window_px: _builtins.int
+    """PYRAMID: side in pixels of the window over which energy and match are taken, odd, 1 to 15; 0 means 5."""
+    match_threshold: _builtins.float
+    """PYRAMID: in [-1, 1). Where the match of both images' details is no larger, the stronger detail is taken alone; up
+    to a match of 1 it turns into the mean. Absent: 0.
+    """
+    energy_ratio: _builtins.float
+    """PYRAMID: the stronger detail has this many times the other's local energy; nearer to 1 it turns into the mean. At
+    least 1, where it never does, at most 100. Absent: 2.
+    """
+    noise_floor: _builtins.float
+    """PYRAMID: share of the grey range, in [0, 1]; details much weaker than it are averaged, never chosen. Absent: 0.04."""
+    background: _builtins.float
+    """PYRAMID: share of the grey range, in [0, 1]; where both images are no brighter, nothing is drawn into them.
+    Absent: 0.
+    """
+    gradient_fidelity: _builtins.float
+    """PYRAMID: present, the picture is rebuilt from both images' gradients, weighted by their energy. Above 0, at most
+    1000; the smaller, the wider structures are rebuilt; at 1 only the finest.
+    """
+    opacity: _builtins.float
+    """COLOUR_OVERLAY: opacity of the moving image's white. ALPHA_BLEND: the moving image's weight. In [0, 1]; absent: 0.5."""
+    tile_px: _builtins.int
+    """CHECKERBOARD: side of a tile in pixels, at most 4096; 0 means an eighth of the longer side."""
     @_builtins.property
     def fixed(self) -> Global___FusionImage:
         """The image whose grid the result has; intensity_mapping required."""
@@ -855,6 +1194,12 @@ class FuseImagesRequest(_message.Message):
     def accepted_flags(self) -> _containers.RepeatedScalarFieldContainer[Global___TransformFlag.ValueType]:
         """Flags that the caller accepts; a flagged transform is refused otherwise, and its flags are drawn into the picture."""
 
+    @_builtins.property
+    def target(self) -> _image_pb2.Mask:
+        """PYRAMID: a target of the fixed image's size. It and what lies up to 10 px around it are taken from the image in
+        which it has more contrast to noise; further out that image turns softly into the fused one.
+        """
+
     def __init__(
         self,
         *,
@@ -864,14 +1209,79 @@ class FuseImagesRequest(_message.Message):
         accepted_flags: _abc.Iterable[Global___TransformFlag.ValueType] | None = ...,
         levels: _builtins.int = ...,
         base_rule: Global___BaseRule.ValueType = ...,
+        style: Global___FusionStyle.ValueType = ...,
+        window_px: _builtins.int = ...,
+        match_threshold: _builtins.float | None = ...,
+        energy_ratio: _builtins.float | None = ...,
+        noise_floor: _builtins.float | None = ...,
+        background: _builtins.float | None = ...,
+        gradient_fidelity: _builtins.float | None = ...,
+        target: _image_pb2.Mask | None = ...,
+        opacity: _builtins.float | None = ...,
+        tile_px: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["fixed", b"fixed", "moving", b"moving", "transform", b"transform"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_background", b"_background", "_energy_ratio", b"_energy_ratio", "_gradient_fidelity", b"_gradient_fidelity", "_match_threshold", b"_match_threshold", "_noise_floor", b"_noise_floor", "_opacity", b"_opacity", "background", b"background", "energy_ratio", b"energy_ratio", "fixed", b"fixed", "gradient_fidelity", b"gradient_fidelity", "match_threshold", b"match_threshold", "moving", b"moving", "noise_floor", b"noise_floor", "opacity", b"opacity", "target", b"target", "transform", b"transform"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_flags", b"accepted_flags", "base_rule", b"base_rule", "fixed", b"fixed", "levels", b"levels", "moving", b"moving", "transform", b"transform"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_background", b"_background", "_energy_ratio", b"_energy_ratio", "_gradient_fidelity", b"_gradient_fidelity", "_match_threshold", b"_match_threshold", "_noise_floor", b"_noise_floor", "_opacity", b"_opacity", "accepted_flags", b"accepted_flags", "background", b"background", "base_rule", b"base_rule", "energy_ratio", b"energy_ratio", "fixed", b"fixed", "gradient_fidelity", b"gradient_fidelity", "levels", b"levels", "match_threshold", b"match_threshold", "moving", b"moving", "noise_floor", b"noise_floor", "opacity", b"opacity", "style", b"style", "target", b"target", "tile_px", b"tile_px", "transform", b"transform", "window_px", b"window_px"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__background: _TypeAlias = _typing.Literal["background"]  # noqa: Y015
+    _WhichOneofArgType__background: _TypeAlias = _typing.Literal["_background", b"_background"]  # noqa: Y015
+    _WhichOneofReturnType__energy_ratio: _TypeAlias = _typing.Literal["energy_ratio"]  # noqa: Y015
+    _WhichOneofArgType__energy_ratio: _TypeAlias = _typing.Literal["_energy_ratio", b"_energy_ratio"]  # noqa: Y015
+    _WhichOneofReturnType__gradient_fidelity: _TypeAlias = _typing.Literal["gradient_fidelity"]  # noqa: Y015
+    _WhichOneofArgType__gradient_fidelity: _TypeAlias = _typing.Literal["_gradient_fidelity", b"_gradient_fidelity"]  # noqa: Y015
+    _WhichOneofReturnType__match_threshold: _TypeAlias = _typing.Literal["match_threshold"]  # noqa: Y015
+    _WhichOneofArgType__match_threshold: _TypeAlias = _typing.Literal["_match_threshold", b"_match_threshold"]  # noqa: Y015
+    _WhichOneofReturnType__noise_floor: _TypeAlias = _typing.Literal["noise_floor"]  # noqa: Y015
+    _WhichOneofArgType__noise_floor: _TypeAlias = _typing.Literal["_noise_floor", b"_noise_floor"]  # noqa: Y015
+    _WhichOneofReturnType__opacity: _TypeAlias = _typing.Literal["opacity"]  # noqa: Y015
+    _WhichOneofArgType__opacity: _TypeAlias = _typing.Literal["_opacity", b"_opacity"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__background) -> _WhichOneofReturnType__background | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__energy_ratio) -> _WhichOneofReturnType__energy_ratio | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__gradient_fidelity) -> _WhichOneofReturnType__gradient_fidelity | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__match_threshold) -> _WhichOneofReturnType__match_threshold | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__noise_floor) -> _WhichOneofReturnType__noise_floor | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__opacity) -> _WhichOneofReturnType__opacity | None: ...
+
+Global___FuseImagesRequest: _TypeAlias = FuseImagesRequest  # noqa: Y015
+
+@_typing.final
+class TargetContrast(_message.Message):
+    """How visible a target is: |mean inside - mean around| / standard deviation around it, 2 to 10 px outside of it, in grey
+    levels. Infinite where the surroundings are flat.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIXED_FIELD_NUMBER: _builtins.int
+    MOVING_FIELD_NUMBER: _builtins.int
+    FUSED_FIELD_NUMBER: _builtins.int
+    fixed: _builtins.float
+    """In the fixed image."""
+    moving: _builtins.float
+    """In the moving image on the fixed grid."""
+    fused: _builtins.float
+    """In the fused picture, before flags are drawn."""
+    def __init__(
+        self,
+        *,
+        fixed: _builtins.float = ...,
+        moving: _builtins.float = ...,
+        fused: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fixed", b"fixed", "fused", b"fused", "moving", b"moving"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___FuseImagesRequest: _TypeAlias = FuseImagesRequest  # noqa: Y015
+Global___TargetContrast: _TypeAlias = TargetContrast  # noqa: Y015
 
 @_typing.final
 class FuseImagesResponse(_message.Message):
@@ -884,9 +1294,10 @@ class FuseImagesResponse(_message.Message):
     MOVING_FIELD_NUMBER: _builtins.int
     MOVING_COVERAGE_FIELD_NUMBER: _builtins.int
     BURNED_FLAGS_FIELD_NUMBER: _builtins.int
+    TARGET_CONTRAST_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def fused(self) -> _image_pb2.Tensor:
-        """UINT8 (height, width) of the fixed image."""
+        """UINT8 (height, width) of the fixed image; COLOUR_OVERLAY: (height, width, 3), RGB; FLICKER: (2, height, width)."""
 
     @_builtins.property
     def fixed(self) -> _image_pb2.Tensor:
@@ -904,6 +1315,10 @@ class FuseImagesResponse(_message.Message):
     def burned_flags(self) -> _containers.RepeatedScalarFieldContainer[Global___TransformFlag.ValueType]:
         """Flags drawn into the picture."""
 
+    @_builtins.property
+    def target_contrast(self) -> Global___TargetContrast:
+        """How visible the target is, where the request has one."""
+
     def __init__(
         self,
         *,
@@ -912,10 +1327,11 @@ class FuseImagesResponse(_message.Message):
         moving: _image_pb2.Tensor | None = ...,
         moving_coverage: _image_pb2.Mask | None = ...,
         burned_flags: _abc.Iterable[Global___TransformFlag.ValueType] | None = ...,
+        target_contrast: Global___TargetContrast | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["fixed", b"fixed", "fused", b"fused", "moving", b"moving", "moving_coverage", b"moving_coverage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fixed", b"fixed", "fused", b"fused", "moving", b"moving", "moving_coverage", b"moving_coverage", "target_contrast", b"target_contrast"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["burned_flags", b"burned_flags", "fixed", b"fixed", "fused", b"fused", "moving", b"moving", "moving_coverage", b"moving_coverage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["burned_flags", b"burned_flags", "fixed", b"fixed", "fused", b"fused", "moving", b"moving", "moving_coverage", b"moving_coverage", "target_contrast", b"target_contrast"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

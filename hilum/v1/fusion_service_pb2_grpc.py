@@ -94,10 +94,10 @@ class FusionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def FuseImages(self, request, context):
-        """Resamples the moving image onto the fixed image's grid and fuses the two.
+        """Resamples the moving image onto the fixed image's grid and shows the two as one.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TENSOR, LIMIT_EXCEEDED), NOT_FOUND (TRANSFORM_NOT_FOUND),
-        FAILED_PRECONDITION (TRANSFORM_FLAGGED).
+        FAILED_PRECONDITION (TRANSFORM_FLAGGED, NO_CONTENT).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -106,7 +106,7 @@ class FusionServiceServicer:
     def ResampleImage(self, request, context):
         """Resamples the moving image, or a mask of it, onto the fixed image's grid.
 
-        Errors: as FuseImages.
+        Errors: as FuseImages, but NO_CONTENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -115,8 +115,8 @@ class FusionServiceServicer:
     def TransformPoints(self, request, context):
         """Takes points of one image to the other.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, LIMIT_EXCEEDED), NOT_FOUND (TRANSFORM_NOT_FOUND), FAILED_PRECONDITION
-        (FRAME_NOT_SUPPORTED).
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TENSOR, LIMIT_EXCEEDED), NOT_FOUND (TRANSFORM_NOT_FOUND),
+        FAILED_PRECONDITION (FRAME_NOT_SUPPORTED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -51,21 +51,21 @@ class FusionServiceStub:
     (MODEL_NOT_FOUND), FAILED_PRECONDITION (NO_CONTENT, PROMPT_NOT_SUPPORTED), UNAVAILABLE (BACKEND_UNAVAILABLE).
     """
     FuseImages: _grpc.UnaryUnaryMultiCallable[_fusion_service_pb2.FuseImagesRequest, _fusion_service_pb2.FuseImagesResponse]
-    """Resamples the moving image onto the fixed image's grid and fuses the two.
+    """Resamples the moving image onto the fixed image's grid and shows the two as one.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TENSOR, LIMIT_EXCEEDED), NOT_FOUND (TRANSFORM_NOT_FOUND),
-    FAILED_PRECONDITION (TRANSFORM_FLAGGED).
+    FAILED_PRECONDITION (TRANSFORM_FLAGGED, NO_CONTENT).
     """
     ResampleImage: _grpc.UnaryUnaryMultiCallable[_fusion_service_pb2.ResampleImageRequest, _fusion_service_pb2.ResampleImageResponse]
     """Resamples the moving image, or a mask of it, onto the fixed image's grid.
 
-    Errors: as FuseImages.
+    Errors: as FuseImages, but NO_CONTENT.
     """
     TransformPoints: _grpc.UnaryUnaryMultiCallable[_fusion_service_pb2.TransformPointsRequest, _fusion_service_pb2.TransformPointsResponse]
     """Takes points of one image to the other.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, LIMIT_EXCEEDED), NOT_FOUND (TRANSFORM_NOT_FOUND), FAILED_PRECONDITION
-    (FRAME_NOT_SUPPORTED).
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TENSOR, LIMIT_EXCEEDED), NOT_FOUND (TRANSFORM_NOT_FOUND),
+    FAILED_PRECONDITION (FRAME_NOT_SUPPORTED).
     """
 
 @_typing.type_check_only
@@ -91,21 +91,21 @@ class FusionServiceAsyncStub(FusionServiceStub):
     (MODEL_NOT_FOUND), FAILED_PRECONDITION (NO_CONTENT, PROMPT_NOT_SUPPORTED), UNAVAILABLE (BACKEND_UNAVAILABLE).
     """
     FuseImages: _aio.UnaryUnaryMultiCallable[_fusion_service_pb2.FuseImagesRequest, _fusion_service_pb2.FuseImagesResponse]  # type: ignore[assignment]
-    """Resamples the moving image onto the fixed image's grid and fuses the two.
+    """Resamples the moving image onto the fixed image's grid and shows the two as one.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TENSOR, LIMIT_EXCEEDED), NOT_FOUND (TRANSFORM_NOT_FOUND),
-    FAILED_PRECONDITION (TRANSFORM_FLAGGED).
+    FAILED_PRECONDITION (TRANSFORM_FLAGGED, NO_CONTENT).
     """
     ResampleImage: _aio.UnaryUnaryMultiCallable[_fusion_service_pb2.ResampleImageRequest, _fusion_service_pb2.ResampleImageResponse]  # type: ignore[assignment]
     """Resamples the moving image, or a mask of it, onto the fixed image's grid.
 
-    Errors: as FuseImages.
+    Errors: as FuseImages, but NO_CONTENT.
     """
     TransformPoints: _aio.UnaryUnaryMultiCallable[_fusion_service_pb2.TransformPointsRequest, _fusion_service_pb2.TransformPointsResponse]  # type: ignore[assignment]
     """Takes points of one image to the other.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, LIMIT_EXCEEDED), NOT_FOUND (TRANSFORM_NOT_FOUND), FAILED_PRECONDITION
-    (FRAME_NOT_SUPPORTED).
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TENSOR, LIMIT_EXCEEDED), NOT_FOUND (TRANSFORM_NOT_FOUND),
+    FAILED_PRECONDITION (FRAME_NOT_SUPPORTED).
     """
 
 class FusionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -146,10 +146,10 @@ class FusionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _fusion_service_pb2.FuseImagesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_fusion_service_pb2.FuseImagesResponse, _abc.Awaitable[_fusion_service_pb2.FuseImagesResponse]]:
-        """Resamples the moving image onto the fixed image's grid and fuses the two.
+        """Resamples the moving image onto the fixed image's grid and shows the two as one.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TENSOR, LIMIT_EXCEEDED), NOT_FOUND (TRANSFORM_NOT_FOUND),
-        FAILED_PRECONDITION (TRANSFORM_FLAGGED).
+        FAILED_PRECONDITION (TRANSFORM_FLAGGED, NO_CONTENT).
         """
 
     @_abc_1.abstractmethod
@@ -160,7 +160,7 @@ class FusionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_fusion_service_pb2.ResampleImageResponse, _abc.Awaitable[_fusion_service_pb2.ResampleImageResponse]]:
         """Resamples the moving image, or a mask of it, onto the fixed image's grid.
 
-        Errors: as FuseImages.
+        Errors: as FuseImages, but NO_CONTENT.
         """
 
     @_abc_1.abstractmethod
@@ -171,8 +171,8 @@ class FusionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_fusion_service_pb2.TransformPointsResponse, _abc.Awaitable[_fusion_service_pb2.TransformPointsResponse]]:
         """Takes points of one image to the other.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, LIMIT_EXCEEDED), NOT_FOUND (TRANSFORM_NOT_FOUND), FAILED_PRECONDITION
-        (FRAME_NOT_SUPPORTED).
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TENSOR, LIMIT_EXCEEDED), NOT_FOUND (TRANSFORM_NOT_FOUND),
+        FAILED_PRECONDITION (FRAME_NOT_SUPPORTED).
         """
 
 def add_FusionServiceServicer_to_server(servicer: FusionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

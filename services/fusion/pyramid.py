@@ -1,91 +1,61 @@
 """Fusion of two registered images with a Laplacian pyramid.
 
-Detail bands are combined by local energy: where the two images match, both count and the stronger one counts more;
-elsewhere the stronger one is taken. Burt and Adelson, "The Laplacian pyramid as a compact image code", IEEE Trans.
+Both images are taken apart into detail bands and a base. Where details match, their mean is kept; where they do not,
+the one with clearly more local energy. Burt and Adelson, "The Laplacian pyramid as a compact image code", IEEE Trans.
 Communications 31, 1983; Burt and Kolczynski, "Enhanced image capture through fusion", ICCV 1993.
+
+The rule is written in the two images' mean and half difference: a pyramid is linear, so the mean image stays as it is,
+and only the share of the half difference that each place of each band deserves is added to it.
 """
 
 from __future__ import annotations
 
-import enum
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hilum.types import BoolMask
+from hilum.fusion_style import BaseRule, PyramidFusion
+from services.fusion.emphasis import Emphasis
+from services.fusion.gradients import forward_gradient, from_gradient
 
 Band = NDArray[np.float32]
 
-MAX_LEVELS = 6
+# Side of the wide mean that a base stands out from, in its own pixels.
+_WIDE_PX = 9
 _TINY = 1e-12
 
 
-class BaseRule(enum.Enum):
-    """How the base bands are combined: their maximum, or their mean."""
-
-    MAXIMUM = "maximum"
-    AVERAGE = "average"
+def depth(shape: tuple[int, ...], levels: int) -> int:
+    """How often an image of (height, width) is halved: at most `levels` times, and never below one row or column."""
+    return min(levels, (min(shape) - 1).bit_length())
 
 
-@dataclass(frozen=True)
-class FusionRule:
-    """How two images become one.
+def bands(image: Band, count: int) -> Iterator[Band]:
+    """Take a float32 image (height, width) of any size apart.
 
-    Attributes:
-        levels: detail bands above the base, 1 to 6; fewer are made of an image that cannot be halved so often.
-        window: side in pixels of the neighbourhood over which energy and match are taken; odd.
-        match_threshold: in [0, 1); at or below it the stronger band is taken alone.
-        base_rule: how base bands are combined.
-        background: grey levels up to this one are background; where both images are, nothing is drawn into them.
+    Yields:
+        `count` detail bands, float32, from fine to coarse, each half the size of the one before, rounded up; then the
+        base, half the size of the last. They are made one by one, so that a caller may let go of each.
     """
-
-    levels: int = 3
-    window: int = 3
-    match_threshold: float = 0.7
-    base_rule: BaseRule = BaseRule.MAXIMUM
-    background: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.levels <= MAX_LEVELS:
-            raise ValueError(f"levels must lie between 1 and {MAX_LEVELS}, not {self.levels}")
-        if self.window < 1 or self.window % 2 == 0:
-            raise ValueError(f"window must be odd and above 0, not {self.window}")
-        if not 0.0 <= self.match_threshold < 1.0:
-            raise ValueError(f"match_threshold must lie in [0, 1), not {self.match_threshold}")
+    for _ in range(count):
+        smaller = np.asarray(cv2.pyrDown(image), np.float32)
+        detail = _expand(smaller, image.shape)
+        np.subtract(image, detail, out=detail)
+        yield detail
+        image = smaller
+    yield image
 
 
-@dataclass(frozen=True, eq=False)
-class LaplacianPyramid:
-    """An image as bands.
-
-    Attributes:
-        details: float32 (height, width) each, from fine to coarse, each half the size of the one before, rounded up.
-        base: float32, half the size of the last detail band.
-    """
-
-    details: tuple[Band, ...]
-    base: Band
-
-    @classmethod
-    def of(cls, image: Band, levels: int) -> LaplacianPyramid:
-        """Decompose a float32 image (height, width) of any size into at most `levels` detail bands and a base."""
-        details = []
-        for _ in range(levels):
-            if min(image.shape) < 2:
-                break
-            smaller = np.asarray(cv2.pyrDown(image), np.float32)
-            details.append(image - _expand(smaller, image.shape))
-            image = smaller
-        return cls(tuple(details), image)
-
-    def reconstruct(self) -> Band:
-        """The image: exactly the one that was decomposed, up to float32 rounding."""
-        image = self.base
-        for detail in reversed(self.details):
-            image = _expand(image, detail.shape) + detail
-        return image
+def reconstruct(bands_and_base: Sequence[Band]) -> Band:
+    """Put bands together again: exactly the image that was taken apart, up to float32 rounding."""
+    *details, image = bands_and_base
+    for detail in reversed(details):
+        image = _expand(image, detail.shape)
+        image += detail
+    return image
 
 
 def _expand(image: Band, shape: tuple[int, ...]) -> Band:
@@ -93,14 +63,14 @@ def _expand(image: Band, shape: tuple[int, ...]) -> Band:
     return np.asarray(cv2.pyrUp(image, dstsize=(width, height)), np.float32)
 
 
-def fuse_images(fixed: Band, moving: Band, rule: FusionRule | None = None, coverage: BoolMask | None = None) -> Band:
+def fuse_images(fixed: Band, moving: Band, rule: PyramidFusion | None = None, emphasis: Emphasis | None = None) -> Band:
     """Fuse two images on one grid.
 
     Args:
         fixed: float32 (height, width), grey levels in [0, 1], 0 black.
-        moving: the same, resampled onto the fixed grid.
+        moving: the same, resampled onto the fixed grid; where it has no pixels, the fixed image's.
         rule: how; the default rule when absent.
-        coverage: bool (height, width), where the moving image has pixels; elsewhere the fixed image is shown.
+        emphasis: a place at which one of the two is preferred.
 
     Returns:
         float32 (height, width), in [0, 1]. Two equal images give that image.
@@ -108,36 +78,108 @@ def fuse_images(fixed: Band, moving: Band, rule: FusionRule | None = None, cover
     Raises:
         ValueError: shapes differ, or grey levels leave [0, 1].
     """
-    rule = rule or FusionRule()
+    rule = rule or PyramidFusion()
     for image in (fixed, moving):
         if image.shape != fixed.shape or not (image.min() >= 0.0 and image.max() <= 1.0):
             raise ValueError("both images need one shape and finite grey levels in [0, 1]")
-    if coverage is not None:
-        # No step between the moving image and nothing, which would be fused as an edge.
-        moving = np.where(coverage, moving, fixed)
-    first, second = (LaplacianPyramid.of(image, rule.levels) for image in (fixed, moving))
-    fused = LaplacianPyramid(
-        tuple(_fuse_details(a, b, rule) for a, b in zip(first.details, second.details, strict=True)),
-        np.maximum(first.base, second.base)
-        if rule.base_rule is BaseRule.MAXIMUM
-        else (first.base + second.base) / np.float32(2),
-    ).reconstruct()
-    larger = np.maximum(fixed, moving)
+    mean = np.asarray(cv2.addWeighted(fixed, 0.5, moving, 0.5, 0.0), np.float32)
+    half = np.asarray(cv2.addWeighted(fixed, 0.5, moving, -0.5, 0.0), np.float32)
+    fused = _deserved(mean, half, rule, emphasis)
+    fused += mean
+    if rule.gradient_fidelity is not None:
+        fused = from_gradient(fused, *_gradient(mean, half, rule, emphasis), rule.gradient_fidelity)
+    np.clip(fused, 0.0, 1.0, out=fused)
     # What the bands of neighbouring structures spill into the background is not there.
-    return np.where(larger <= rule.background, larger, np.clip(fused, 0.0, 1.0)).astype(np.float32)
+    larger = np.maximum(fixed, moving, out=mean)
+    np.copyto(fused, larger, where=larger <= rule.background)
+    return fused
 
 
-def _fuse_details(first: Band, second: Band, rule: FusionRule) -> Band:
-    """Burt and Kolczynski's rule: salience is local energy, weights follow from the match measure."""
-    salience_first, salience_second = _window_sum(first * first, rule), _window_sum(second * second, rule)
-    match = 2.0 * _window_sum(first * second, rule) / (salience_first + salience_second + _TINY)
-    weaker = np.clip(0.5 - 0.5 * (1.0 - match) / (1.0 - rule.match_threshold), 0.0, 0.5)
-    weight = np.where(salience_first >= salience_second, 1.0 - weaker, weaker)
-    return np.asarray(weight * first + (1.0 - weight) * second, np.float32)
+def _deserved(mean: Band, half: Band, rule: PyramidFusion, emphasis: Emphasis | None) -> Band:
+    """What is added to the mean image: in every band, at every place, the share of the half difference."""
+    count = depth(mean.shape, rule.levels)
+    deserved: list[Band] = []
+    for common, difference in zip(bands(mean, count), bands(half, count), strict=True):
+        combine = _detail if len(deserved) < count else _base
+        band = combine(common, difference, rule)
+        if emphasis is not None:
+            band = emphasis.preferred(band, difference)
+            emphasis = emphasis.halved()
+        deserved.append(band)
+    return reconstruct(deserved)
 
 
-def _window_sum(values: Band, rule: FusionRule) -> Band:
-    size = (rule.window, rule.window)
+def _detail(common: Band, difference: Band, rule: PyramidFusion) -> Band:
+    """What is added to the mean of both details."""
+    share = _share(common, difference, rule)
+    share *= difference
+    return share
+
+
+def _base(mean: Band, half: Band, rule: PyramidFusion) -> Band:
+    """What is added to the mean of both bases."""
+    if rule.base_rule is BaseRule.AVERAGE:
+        return np.zeros_like(half)
+    if rule.base_rule is BaseRule.MAXIMUM:
+        return np.abs(half)
+    common, difference = mean - _wide_mean(mean), half - _wide_mean(half)
+    return _energy_share([common], [difference], rule) * difference
+
+
+def _share(common: Band, difference: Band, rule: PyramidFusion) -> Band:
+    """Burt and Kolczynski's rule: the share, in [-1, 1], of the half difference that belongs to the fused band.
+
+    1 takes the fixed image alone, -1 the moving one, 0 the mean. With local energies E of the two images' details and
+    floor^2 added to both, match = 2 * E(fixed, moving) / (E(fixed) + E(moving)); written with the mean m and the half
+    difference d it is (E(m) - E(d)) / (E(m) + E(d)), with floor^2 added to E(m). Their dominance is
+    (E(fixed) - E(moving)) / (E(fixed) + E(moving)) = 2 * E(m, d) / (E(m) + E(d)).
+    """
+    # In place: at a million pixels, asking for memory costs more than the arithmetic.
+    share, total = (_energy([band], [band], rule) for band in (difference, common))
+    total += share
+    total += rule.noise_floor**2 + _TINY
+    share /= total
+    share *= 2.0 / (1.0 - rule.match_threshold)
+    np.minimum(share, 1.0, out=share)
+    stronger = _energy([common], [difference], rule)
+    if rule.energy_ratio > 1:
+        stronger /= total
+        stronger *= 2.0 * (rule.energy_ratio + 1.0) / (rule.energy_ratio - 1.0)
+        np.clip(stronger, -1.0, 1.0, out=stronger)
+    else:
+        np.sign(stronger, out=stronger)
+    share *= stronger
+    return share
+
+
+def _energy_share(common: Sequence[Band], difference: Sequence[Band], rule: PyramidFusion) -> Band:
+    """The share that makes the mean of both bands, or vector fields, weighted by their local energies."""
+    total = _energy(common, common, rule) + _energy(difference, difference, rule)
+    return 2.0 * _energy(common, difference, rule) / (total + np.float32(rule.noise_floor**2 + _TINY))
+
+
+def _gradient(mean: Band, half: Band, rule: PyramidFusion, emphasis: Emphasis | None) -> tuple[Band, Band]:
+    """Both images' gradients, weighted by their local energies, along x and along y."""
+    common, difference = forward_gradient(mean), forward_gradient(half)
+    share = _energy_share(common, difference, rule)
+    if emphasis is not None:
+        share = emphasis.preferred(share, 1.0)
+    return common[0] + share * difference[0], common[1] + share * difference[1]
+
+
+def _energy(first: Sequence[Band], second: Sequence[Band], rule: PyramidFusion) -> Band:
+    """Local mean of the product of two bands, or of two vector fields, under binomial weights."""
+    side = rule.window_px
+    weights = np.array([math.comb(side - 1, place) for place in range(side)]) / 2.0 ** (side - 1)
+    product = np.asarray(cv2.multiply(first[0], second[0]), np.float32)
+    for a, b in zip(first[1:], second[1:], strict=True):
+        product += a * b
+    if side == 1:
+        return product
     return np.asarray(
-        cv2.boxFilter(values, cv2.CV_32F, size, normalize=False, borderType=cv2.BORDER_REFLECT_101), np.float32
+        cv2.sepFilter2D(product, cv2.CV_32F, weights, weights, borderType=cv2.BORDER_REFLECT_101), np.float32
     )
+
+
+def _wide_mean(band: Band) -> Band:
+    return np.asarray(cv2.blur(band, (_WIDE_PX, _WIDE_PX), borderType=cv2.BORDER_REFLECT_101), np.float32)

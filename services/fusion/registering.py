@@ -9,9 +9,19 @@ from dataclasses import dataclass
 from hilum.codec.fusion import MappedImage, Outline
 from hilum.errors import NoContent
 from hilum.intensity import valid_pixels
+from hilum.registration_options import RegistrationOptions
 from hilum.serving.overload import ComputePool
 from hilum.transform import Transform
-from hilum.types import BoolMask, Prompt, Registration, RegistrationProgress, TargetReport, ViewRelation
+from hilum.types import (
+    BoolMask,
+    DeformationReport,
+    Prompt,
+    Registration,
+    RegistrationProgress,
+    TargetReport,
+    ViewRelation,
+)
+from hilum.warp import Warp, inverted
 from services.fusion.registration import ALGORITHM, RegistrationImage, RegistrationOutcome
 from services.fusion.registration import Registration as RegistrationCore
 from services.fusion.targets import TargetSegmenter
@@ -29,6 +39,7 @@ class RegistrationTask:
         moving: The image that is brought onto it.
         view_relation: How the two see the body.
         targets: Outlines of the same targets in fixed and in moving.
+        options: What is asked for and known.
         model: For outlines given as prompts, "" for the encoder's default.
         tenant: For whom.
         remaining_s: Time until the caller's deadline, None without one.
@@ -38,6 +49,7 @@ class RegistrationTask:
     moving: MappedImage
     view_relation: ViewRelation
     targets: Sequence[tuple[Outline, Outline]]
+    options: RegistrationOptions
     model: str
     tenant: str
     remaining_s: float | None
@@ -62,7 +74,7 @@ class Registering:
 
         Raises:
             NoContent: An image is constant, or a target empty.
-            InvalidField: Sizes or spacings cannot be registered.
+            InvalidField: Sizes or spacings cannot be registered, or an option cannot be followed.
             HilumError: What encoder or decoder answered.
         """
         begin = time.perf_counter()
@@ -78,10 +90,10 @@ class Registering:
             masks.append(pair)
         fixed = _registration_image(task.fixed, [in_fixed for in_fixed, _ in masks])
         moving = _registration_image(task.moving, [in_moving for _, in_moving in masks])
-        work = self._core.run(fixed, moving, task.view_relation)
+        work = self._core.run(fixed, moving, task.view_relation, task.options)
         outcome: RegistrationOutcome | None = None
         while outcome is None:
-            # One step a call, so that a cancelled caller stops the work.
+            # One step a call, so that a cancelled caller stops the work: the next step is never asked for.
             step = await self._pool.run(_next, work)
             if isinstance(step, RegistrationOutcome):
                 outcome = step
@@ -132,6 +144,7 @@ def _result(
     task: RegistrationTask, masks: list[tuple[BoolMask, BoolMask]], outcome: RegistrationOutcome, total_ms: float
 ) -> Registration:
     fixed, moving = task.fixed.image, task.moving.image
+    field = outcome.field
     transform = Transform.from_matrix(
         outcome.fixed_to_moving,
         fixed.size,
@@ -140,7 +153,9 @@ def _result(
         moving_geometry=moving.geometry,
         flags=outcome.flags,
         algorithm=ALGORITHM,
+        displacement_field=None if field is None else field.displacements,
     )
+    back = Warp(inverted(outcome.fixed_to_moving), None if field is None else field.inverse)
     dice = zip(outcome.before.target_dice, outcome.after.target_dice, masks, strict=True)
     return Registration(
         transform=transform,
@@ -152,4 +167,13 @@ def _result(
             TargetReport(before, after, in_fixed, in_moving) for before, after, (in_fixed, in_moving) in dice
         ),
         total_ms=total_ms,
+        inverse=Transform.from_warp(
+            back, transform.moving_grid, transform.fixed_grid, flags=transform.flags, algorithm=ALGORITHM
+        ),
+        inverse_residual_px=0.0 if field is None else field.inverse_residual_px,
+        deformation=None
+        if field is None
+        else DeformationReport(field.folding_fraction, *field.jacobian_range, field.bending_energy),
+        landmark_errors_px=outcome.after.landmark_error_px,
+        distinctness=outcome.distinctness,
     )

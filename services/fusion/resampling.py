@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from hilum.displacement_field import grid_points
 from hilum.types import BoolMask, Pixels
+from hilum.warp import Warp
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +29,7 @@ class Resampled:
 
 def resample(
     moving: Pixels,
-    fixed_to_moving: NDArray[np.float64],
+    fixed_to_moving: Warp,
     fixed_size: tuple[int, int],
     *,
     nearest: bool = False,
@@ -41,54 +43,53 @@ def resample(
 
     Args:
         moving: (height, width), any real dtype or bool.
-        fixed_to_moving: 3x3 affine on (x, y, 1), pixel centres at integers.
+        fixed_to_moving: on (x, y) in pixels, centres at integers.
         fixed_size: (height, width) of the fixed image.
         nearest: take the nearest pixel, for labels; else interpolate linearly. bool is always nearest.
-        background: value where nothing is covered.
+        background: value where nothing is covered, clipped to what the dtype holds.
         valid: bool (height, width) of the moving image, false for padding, which is not mixed into its neighbours.
     """
     order = 0 if nearest or moving.dtype == np.bool_ else 1
-    coverage = _inside(moving.shape, fixed_to_moving, fixed_size)
+    columns, rows = _places(fixed_to_moving, fixed_size)
+    coverage = _inside(moving.shape, columns, rows)
     source = moving.astype(np.float64)
     if valid is None:
-        values = _sample(source, fixed_to_moving, fixed_size, order)
+        values = _sample(source, columns, rows, order)
     else:
-        weight = _sample(valid.astype(np.float64), fixed_to_moving, fixed_size, order)
-        values = _sample(np.where(valid, source, 0.0), fixed_to_moving, fixed_size, order)
+        weight = _sample(valid.astype(np.float64), columns, rows, order)
+        values = _sample(np.where(valid, source, 0.0), columns, rows, order)
         values /= np.where(weight > 0, weight, 1.0)
         coverage &= weight >= 0.5
-    values = np.where(coverage, values, background)
-    return Resampled(_as_type(values, moving.dtype), coverage)
+    values = np.where(coverage, values, _within(moving.dtype, background))
+    return Resampled((np.rint(values) if moving.dtype.kind in "iu" else values).astype(moving.dtype), coverage)
 
 
-def resample_mask(mask: BoolMask, fixed_to_moving: NDArray[np.float64], fixed_size: tuple[int, int]) -> BoolMask:
-    """A mask of the moving image on the fixed grid, false where the moving image has no pixels."""
-    return np.asarray(resample(mask, fixed_to_moving, fixed_size).pixels, np.bool_)
-
-
-def _inside(shape: tuple[int, ...], matrix: NDArray[np.float64], fixed_size: tuple[int, int]) -> BoolMask:
+def _places(fixed_to_moving: Warp, fixed_size: tuple[int, int]) -> NDArray[np.float64]:
+    """(2, height, width): where in the moving image each pixel of the fixed image lies, (x, y)."""
+    if fixed_to_moving.field is not None:
+        return np.asarray(fixed_to_moving.apply(grid_points(fixed_size)).T.reshape(2, *fixed_size), np.float64)
+    # Without a list of all points, which takes several times as long.
+    matrix = fixed_to_moving.matrix
     x, y = np.arange(fixed_size[1])[None, :], np.arange(fixed_size[0])[:, None]
-    column = matrix[0, 0] * x + matrix[0, 1] * y + matrix[0, 2]
-    row = matrix[1, 0] * x + matrix[1, 1] * y + matrix[1, 2]
+    return np.stack([matrix[axis, 0] * x + matrix[axis, 1] * y + matrix[axis, 2] for axis in (0, 1)])
+
+
+def _inside(shape: tuple[int, ...], columns: NDArray[np.float64], rows: NDArray[np.float64]) -> BoolMask:
     # A pixel on the very edge counts, whatever rounding makes of it.
     edge = 0.5 + 1e-9
-    within = (column >= -edge) & (column <= shape[1] - 1 + edge) & (row >= -edge) & (row <= shape[0] - 1 + edge)
+    within = (columns >= -edge) & (columns <= shape[1] - 1 + edge) & (rows >= -edge) & (rows <= shape[0] - 1 + edge)
     return np.asarray(within, np.bool_)
 
 
 def _sample(
-    source: NDArray[np.float64], matrix: NDArray[np.float64], fixed_size: tuple[int, int], order: int
+    source: NDArray[np.float64], columns: NDArray[np.float64], rows: NDArray[np.float64], order: int
 ) -> NDArray[np.float64]:
-    # scipy's indices are (row, column): rows and columns of the matrix change places.
-    return np.asarray(
-        ndimage.affine_transform(
-            source, matrix[1::-1, 1::-1], matrix[1::-1, 2], fixed_size, order=order, mode="nearest", prefilter=False
-        )
-    )
+    return np.asarray(ndimage.map_coordinates(source, (rows, columns), order=order, mode="nearest", prefilter=False))
 
 
-def _as_type(values: NDArray[np.float64], dtype: np.dtype[Any]) -> Pixels:
-    if dtype.kind in "iu":
-        limits = np.iinfo(dtype)
-        return np.clip(np.rint(values), limits.min, limits.max).astype(dtype)
-    return values.astype(dtype)
+def _within(dtype: np.dtype[Any], value: float) -> float:
+    """The nearest value that the type can hold."""
+    if dtype.kind == "b":
+        return value
+    limits = np.iinfo(dtype) if dtype.kind in "iu" else np.finfo(dtype)
+    return float(np.clip(value, limits.min, limits.max))

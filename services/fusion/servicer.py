@@ -9,9 +9,11 @@ from contextlib import aclosing
 import grpc
 
 from hilum.codec.fusion import image_from_message, targets_from_message
+from hilum.codec.fusion_styles import answer_bytes, fusion_target, style_from_request, target_contrast_to_message
 from hilum.codec.images import geometry_to_message
 from hilum.codec.masks import mask_to_message
 from hilum.codec.points import points_from_message, transformed
+from hilum.codec.registration_options import options_from_request
 from hilum.codec.registrations import registration_to_message
 from hilum.codec.tensors import check_answer_bytes, check_image_size, tensor_to_message
 from hilum.codec.transforms import flags_from_message, flags_to_message, reference_from_message
@@ -27,17 +29,10 @@ from hilum.v1 import fusion_service_pb2 as pb
 from hilum.v1 import fusion_service_pb2_grpc
 from services.fusion.fusing import fuse
 from services.fusion.projection import project_volume
-from services.fusion.pyramid import MAX_LEVELS, BaseRule, FusionRule
 from services.fusion.registering import Registering, RegistrationTask
 from services.fusion.resampling import resample
 from services.fusion.transforms import TransformStore
 
-DEFAULT_LEVELS = 3
-_BASE_RULES = {
-    pb.BASE_RULE_UNSPECIFIED: BaseRule.MAXIMUM,
-    pb.BASE_RULE_MAXIMUM: BaseRule.MAXIMUM,
-    pb.BASE_RULE_AVERAGE: BaseRule.AVERAGE,
-}
 _NEAREST = {
     pb.INTERPOLATION_UNSPECIFIED: False,
     pb.INTERPOLATION_LINEAR: False,
@@ -120,7 +115,8 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
                         )
                     )
                 else:
-                    await self._transforms.put(event.transform, task.tenant)
+                    for transform in (event.transform, event.inverse):
+                        await self._transforms.put(transform, task.tenant)
                     rpc_facts().add(flags=",".join(event.transform.flags), register_ms=event.total_ms)
                     yield pb.RegisterImagesResponse(result=registration_to_message(event))
 
@@ -131,28 +127,21 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         limit = self._max_image_pixels
         fixed = image_from_message(request.fixed, "fixed", max_pixels=limit, mapping_required=True)
         moving = image_from_message(request.moving, "moving", max_pixels=limit, mapping_required=True)
-        if not 0 <= request.levels <= MAX_LEVELS:
-            raise InvalidField(f"must lie between 1 and {MAX_LEVELS}; 0 means {DEFAULT_LEVELS}", field="levels")
-        if request.base_rule not in _BASE_RULES:
-            raise InvalidField("is not known here", field="base_rule")
+        style = style_from_request(request)
+        target = fusion_target(request, fixed.image.size)
         transform = await self._transform(request.transform, request.accepted_flags)
         _require_size(transform.fixed_size, fixed.image.size, "fixed")
         _require_size(transform.moving_size, moving.image.size, "moving")
-        check_answer_bytes(3 * math.prod(transform.fixed_size), "fixed.pixels", max_bytes=self._max_message_bytes)
+        check_answer_bytes(answer_bytes(style, transform.fixed_size), "fixed.pixels", max_bytes=self._max_message_bytes)
         async with self._permits.acquire():
-            fused = await self._pool.run(
-                fuse,
-                fixed,
-                moving,
-                transform,
-                FusionRule(levels=request.levels or DEFAULT_LEVELS, base_rule=_BASE_RULES[request.base_rule]),
-            )
+            fused = await self._pool.run(fuse, fixed, moving, transform, style, target)
         return pb.FuseImagesResponse(
             fused=tensor_to_message(fused.fused),
             fixed=tensor_to_message(fused.fixed),
             moving=tensor_to_message(fused.moving),
             moving_coverage=mask_to_message(fused.coverage),
             burned_flags=flags_to_message(transform.flags),
+            target_contrast=target_contrast_to_message(fused.target_contrast),
         )
 
     async def ResampleImage(  # noqa: N802
@@ -174,7 +163,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
             resampled = await self._pool.run(
                 resample,
                 moving.pixels,
-                transform.matrix,
+                transform.planar_warp,
                 transform.fixed_size,
                 nearest=_NEAREST[request.interpolation],
                 background=request.background_value,
@@ -193,7 +182,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         points = points_from_message(request)
         reference = reference_from_message(request.transform, "transform")
         transform = await self._resolved(reference)
-        moved = transformed(transform, points, request)
+        moved = await self._pool.run(transformed, transform, points, request)
         return pb.TransformPointsResponse(
             points=[pb.Coordinates(values=point) for point in moved.tolist()],
             flags=flags_to_message(transform.flags),
@@ -210,6 +199,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
             moving=moving,
             view_relation=ViewRelation(request.view_relation),
             targets=targets_from_message(request.targets, fixed, moving, max_pixels=limit),
+            options=options_from_request(request, fixed.image.size, moving.image.size, max_pixels=limit),
             model=request.model,
             tenant=current_tenant(),
             remaining_s=remaining_s,

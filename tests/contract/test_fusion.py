@@ -20,30 +20,23 @@ from tests.contract.fusing import (
     by_value,
     fusing,
     image,
+    mask,
     moving_points,
     organ,
     pair,
     patient,
     projecting,
-    registering,
     resampling,
     transform,
 )
 from tests.contract.messages import array_of, box, identity, mask_of
 from tests.contract.refusals import refused
+from tests.contract.registered import register
 from tests.contract.wiring import Caller
 
 VOXELS = np.random.default_rng(0).integers(-1000, 1500, (5, 7, 9)).astype(np.int16)
 AXES = {pb.PROJECTION_AXIS_DEPTH: 0, pb.PROJECTION_AXIS_HEIGHT: 1, pb.PROJECTION_AXIS_WIDTH: 2}
 FLAGGED = {"flags": [pb.TRANSFORM_FLAG_VIEWS_DIFFER, pb.TRANSFORM_FLAG_LOW_OVERLAP]}
-
-
-def register(caller: Caller, **fields: Any) -> tuple[list[pb.RegistrationProgress], pb.RegistrationResult]:
-    """Registers the two bodies; returns progress and the result, which comes last."""
-    *progress, last = caller.call("RegisterImages", registering(**fields))
-    assert [event.WhichOneof("event") for event in progress] == ["progress"] * len(progress)
-    assert last.WhichOneof("event") == "result"
-    return [event.progress for event in progress], last.result
 
 
 @pytest.mark.parametrize("axis", AXES)
@@ -190,6 +183,73 @@ def test_fusion(caller: Caller, levels: int, base_rule: Any) -> None:
     fixed = np.clip(np.rint((FIXED + 200.0) * 255 / 400), 0, 255)
     assert np.abs(array_of(response.fixed) - fixed).max() <= 1
     assert not response.burned_flags
+
+
+STYLES: dict[Any, tuple[int, ...]] = {
+    pb.FUSION_STYLE_UNSPECIFIED: SIZE,
+    pb.FUSION_STYLE_PYRAMID: SIZE,
+    pb.FUSION_STYLE_COLOUR_OVERLAY: (*SIZE, 3),
+    pb.FUSION_STYLE_ALPHA_BLEND: SIZE,
+    pb.FUSION_STYLE_CHECKERBOARD: SIZE,
+    pb.FUSION_STYLE_FLICKER: (2, *SIZE),
+}
+
+
+@pytest.mark.parametrize(("style", "shape"), STYLES.items())
+def test_every_style_has_its_shape(caller: Caller, style: Any, shape: tuple[int, ...]) -> None:
+    """Each style is UINT8 of the shape that the contract states, with the flags drawn in."""
+    plain = array_of(caller.call("FuseImages", fusing(style=style)).fused)
+    assert plain.dtype == np.uint8
+    assert plain.shape == shape
+    request = fusing(style=style, transform=by_value(**FLAGGED), accepted_flags=FLAGGED["flags"])
+    flagged = array_of(caller.call("FuseImages", request).fused)
+    for before, after in zip(plain, flagged, strict=True) if len(shape) == 3 and shape[0] == 2 else [(plain, flagged)]:
+        assert (before != after).any()
+        assert (before[0] == after[0]).all()
+
+
+def test_styles_show_what_they_say(caller: Caller) -> None:
+    """Overlay, blend, checkerboard and flicker are made of the two grey images that come with them."""
+
+    def shown(**fields: Any) -> Any:
+        response = caller.call("FuseImages", fusing(**fields))
+        pictures = (array_of(picture) for picture in (response.fused, response.fixed, response.moving))
+        return *pictures, mask_of(response.moving_coverage)
+
+    overlay, fixed, moving, covered = shown(style=pb.FUSION_STYLE_COLOUR_OVERLAY, opacity=1.0)
+    assert (overlay[moving == 0] == fixed[moving == 0][:, None]).all()
+    assert (overlay[moving > 200][:, 0] > overlay[moving > 200][:, 2] + 100).all()
+    for opacity, alone in ((0.0, fixed), (1.0, np.where(covered, moving, fixed))):
+        assert np.array_equal(shown(style=pb.FUSION_STYLE_ALPHA_BLEND, opacity=opacity)[0], alone)
+    board = shown(style=pb.FUSION_STYLE_CHECKERBOARD, tile_px=16)[0]
+    rows, columns = np.indices(SIZE) // 16
+    assert np.array_equal(board, np.where(((rows + columns) % 2 == 1) & covered, moving, fixed))
+    frames = shown(style=pb.FUSION_STYLE_FLICKER)[0]
+    assert np.array_equal(frames[0], fixed)
+    assert np.array_equal(frames[1], np.where(covered, moving, fixed))
+
+
+def test_pyramid_options(caller: Caller) -> None:
+    """Every option of the pyramid is taken, alone and all together."""
+    options: dict[str, Any] = {
+        "window_px": 7,
+        "match_threshold": -0.5,
+        "energy_ratio": 1.0,
+        "noise_floor": 0.0,
+        "background": 0.1,
+        "gradient_fidelity": 0.5,
+        "levels": 5,
+    }
+    for chosen in (*({name: value} for name, value in options.items()), options):
+        assert array_of(caller.call("FuseImages", fusing(**chosen)).fused).shape == SIZE
+
+
+def test_a_target_s_contrast_is_told(caller: Caller) -> None:
+    """With a target its contrast comes back, in both images and the picture; without one there is none."""
+    target = mask(organ(SIZE, FIXED_CENTRE))
+    contrast = caller.call("FuseImages", fusing(target=target)).target_contrast
+    assert min(contrast.fixed, contrast.moving, contrast.fused) > 0
+    assert not caller.call("FuseImages", fusing()).HasField("target_contrast")
 
 
 def test_flags_are_burned_in(caller: Caller) -> None:

@@ -26,6 +26,7 @@ from tests.contract.fusing import (
     projecting,
     registering,
     resampling,
+    transform,
 )
 from tests.contract.messages import box, identity, point, tensor, window
 from tests.contract.refusals import Case, refused
@@ -74,6 +75,11 @@ def _resample(name: str, reason: str, field: str = "", **fields: Any) -> Case:
 
 def _points(name: str, reason: str, field: str = "", points: Any = ((1, 2),), **fields: Any) -> Case:
     return _case(name, "TransformPoints", moving_points(points, **fields), reason, field)
+
+
+def _landmark(fixed: tuple[float, float], moving: tuple[float, float], weight: float = 0.0) -> pb.LandmarkPair:
+    one, other = (image_pb2.Point(x=x, y=y) for x, y in (fixed, moving))
+    return pb.LandmarkPair(in_fixed=one, in_moving=other, weight=weight)
 
 
 def _size(height: int, width: int) -> image_pb2.ImageSize:
@@ -146,6 +152,30 @@ REGISTRATIONS = [
     _case("points for a box model", "RegisterImages", _box_only, "PROMPT_NOT_SUPPORTED"),
     _register("mask empty", "NO_CONTENT", targets=[pair(mask(np.zeros(SIZE, np.bool_)), OUTLINES[1])]),
     _register("fixed constant", "NO_CONTENT", fixed=image(np.zeros(SIZE, np.int16))),
+    _register("model of another contract", FIELD, "transform_model", transform_model=99),
+    _register("measure of another contract", FIELD, "similarity_measure", similarity_measure=99),
+    _register("landmark outside", "OUTSIDE_IMAGE", "landmarks[0].in_moving", landmarks=[_landmark((1, 1), (90, 1))]),
+    _register("landmark NaN", "OUTSIDE_IMAGE", "landmarks[0].in_fixed", landmarks=[_landmark((NAN, 1), (1, 1))]),
+    _register("landmark alone", FIELD, "landmarks[0].in_moving", landmarks=[
+        pb.LandmarkPair(in_fixed=image_pb2.Point(x=1, y=1))
+    ]),
+    _register("landmark's weight", FIELD, "landmarks[0].weight", landmarks=[_landmark((1, 1), (1, 1), -1)]),
+    _register("101 landmarks", LIMIT, "landmarks", landmarks=[_landmark((1, 1), (1, 1))] * 101),
+    _register("start singular", FIELD, "initial_transform.pixel_matrix", initial_transform=transform(
+        pixel_matrix=[1, 0, 0, 1, 0, 0, 0, 0, 1]
+    )),
+    _register("start nearly singular", FIELD, "initial_transform", initial_transform=transform(
+        pixel_matrix=[1e-4, 0, 0, 0, 1e-4, 0, 0, 0, 1]
+    )),
+    _register("start of other images", FIELD, "initial_transform", initial_transform=transform(fixed_size=_size(9, 9))),
+    _register("start deformable", FIELD, "initial_transform", initial_transform=transform(
+        displacement_field=pb.DisplacementField(values=tensor(np.zeros((2, *SIZE), np.float32)))
+    )),
+    _register("bone's size", FIELD, "rigid_region.size", rigid_region=mask(OUTLINES[1]),
+              transform_model=pb.TRANSFORM_MODEL_DEFORMABLE),
+    _register("bone that cannot bend", FIELD, "rigid_region", rigid_region=mask(OUTLINES[0])),
+    _register("stiffness without bending", FIELD, "stiffness", stiffness=3.0),
+    _register("stiffness zero", FIELD, "stiffness", stiffness=0.0, transform_model=pb.TRANSFORM_MODEL_DEFORMABLE),
     _register("moving all padding", "NO_CONTENT", moving=image(np.full(SIZE, 7, np.int16), padding_value=7)),
 ]  # fmt: skip
 FUSIONS = [
@@ -159,6 +189,18 @@ FUSIONS = [
     _fuse("identity of int16", TENSOR, "pixels", moving=image(MOVING, intensity_mapping=identity())),
     _fuse("7 levels", FIELD, "levels", levels=7),
     _fuse("rule unknown", FIELD, "base_rule", base_rule=9),
+    _fuse("style unknown", FIELD, "style", style=9),
+    _fuse("window even", FIELD, "window_px", window_px=4),
+    _fuse("match of 1", FIELD, "match_threshold", match_threshold=1.0),
+    _fuse("energy ratio below 1", FIELD, "energy_ratio", energy_ratio=0.5),
+    _fuse("noise floor NaN", FIELD, "noise_floor", noise_floor=NAN),
+    _fuse("background above 1", FIELD, "background", background=1.5),
+    _fuse("fidelity of 0", FIELD, "gradient_fidelity", gradient_fidelity=0.0),
+    _fuse("opacity above 1", FIELD, "opacity", style=pb.FUSION_STYLE_ALPHA_BLEND, opacity=1.5),
+    _fuse("tile too large", FIELD, "tile_px", style=pb.FUSION_STYLE_CHECKERBOARD, tile_px=5000),
+    _fuse("another style's option", FIELD, "tile_px", style=pb.FUSION_STYLE_FLICKER, tile_px=8),
+    _fuse("target of another size", FIELD, "target.size", target=mask(np.ones((3, 3), np.bool_))),
+    _fuse("target empty", "NO_CONTENT", target=mask(np.zeros(SIZE, np.bool_))),
     _fuse("another fixed size", FIELD, "fixed.pixels", fixed=image(FIXED[1:])),
     _fuse("another moving size", FIELD, "moving.pixels", moving=image(MOVING[1:])),
 ]

@@ -133,6 +133,27 @@ def test_images_are_registered_and_fused(addresses: dict[str, str], pair: tuple[
         assert one.width >= 160
 
 
+def test_images_are_registered_deformably_and_fused(
+    addresses: dict[str, str], pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """With a model that bends, a landmark and a start the file holds a displacement field, through which fuse goes."""
+    start, transform, boards, fused = (tmp_path / name for name in ("start.json", "bent.json", "boards.png", "x.png"))
+    run = hilum(addresses, "register", *pair, "--view", "comparable", "--transform-model", "rigid", "--out", start)
+    assert run.returncode == 0, run.stderr
+    options = ["--transform-model", "deformable", "--initial", start, "--landmark", "55,75,62,70", "--stiffness", "3"]
+    run = hilum(addresses, "register", *pair, "--view", "comparable", *options, "--out", transform, "--out", boards)
+    assert run.returncode == 0, run.stderr
+    for words in ("deformation 4", "landmark 1: ", "0.00% folds"):
+        assert words in run.stdout
+    found = read_transform(transform)
+    assert found.displacement_field is not None
+    assert found.apply([[55, 75]])[0] == pytest.approx([62, 70], abs=1.0)
+    flags = [word for flag in found.flags for word in ("--accept-flag", flag)]
+    run = hilum(addresses, "fuse", *pair, "--transform", transform, "--out", fused, *flags)
+    assert run.returncode == 0, run.stderr
+    assert fused.exists()
+
+
 def test_a_flagged_transform_is_refused_until_its_flag_is_accepted(
     addresses: dict[str, str], pair: tuple[Path, Path], tmp_path: Path
 ) -> None:

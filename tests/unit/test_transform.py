@@ -10,9 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from hilum.errors import FrameNotSupported
+from hilum.displacement_field import DisplacementField, grid_points
+from hilum.errors import FrameNotSupported, InvalidField, TransformFlagged
 from hilum.geometry import DetectorFrame, ImageGeometry, PatientFrame, PlaneFrame, pixel_to_patient
 from hilum.transform import Transform
+from tests.unit import drawn_transforms
+from tests.unit.drawn_transforms import UNHURRIED, Kinds, inside
 
 AXIAL = ImageGeometry(PatientFrame((-100.0, -80.0, 40.0), ((1, 0, 0), (0, 1, 0), (0, 0, 1)), (0.7, 0.8, 5.0), "1.2.3"))
 CORONAL = ImageGeometry(PatientFrame((-90.0, 10.0, 200.0), ((1, 0, 0), (0, 0, 1), (0, -1, 0)), (1.5, 1.5, 0.0)))
@@ -39,6 +42,7 @@ def shift(x: float, y: float, **kwargs: object) -> Transform:
     return replace(plain, **kwargs)  # type: ignore[arg-type]  # fields are checked by their use
 
 
+@UNHURRIED
 @given(transforms(), points)
 def test_inverse_takes_points_back(transform: Transform, given_points: list[tuple[float, float]]) -> None:
     """Forward and back is where one began, by `inverse()` and by the argument alike."""
@@ -48,6 +52,7 @@ def test_inverse_takes_points_back(transform: Transform, given_points: list[tupl
     assert np.allclose(transform.inverse().apply(moved), given_points, atol=1e-6)
 
 
+@UNHURRIED
 @given(transforms())
 def test_transform_then_its_inverse_is_the_identity(transform: Transform) -> None:
     """A transform followed by its inverse is the identity of the fixed image, sizes and geometries included."""
@@ -57,6 +62,7 @@ def test_transform_then_its_inverse_is_the_identity(transform: Transform) -> Non
     assert there_and_back.moving_geometry == transform.fixed_geometry
 
 
+@UNHURRIED
 @given(transforms(), transforms(), points)
 def test_then_applies_one_after_the_other(
     first: Transform, second: Transform, given_points: list[tuple[float, float]]
@@ -75,6 +81,7 @@ def test_then_unites_flags_and_refuses_other_sizes() -> None:
         first.then(shift(1, 1, fixed_size=(21, 30)))
 
 
+@UNHURRIED
 @given(transforms(), points)
 def test_millimetres_follow_pixels(transform: Transform, given_points: list[tuple[float, float]]) -> None:
     """In-plane mm are pixels times spacing on either side."""
@@ -129,6 +136,12 @@ def test_id_names_the_content() -> None:
         replace(base, moving_geometry=PLANE),
         replace(base, flags=("LOW_OVERLAP",)),
         replace(base, algorithm="other"),
+        replace(base, displacement_field=DisplacementField(np.zeros((2, 20, 30)))),
+        replace(base, displacement_field=DisplacementField(np.ones((2, 20, 30)))),
+        replace(base, displacement_field=DisplacementField(np.zeros((2, 20, 30)), np.diag([2.0, 1.0, 1.0]))),
+        replace(base, displacement_field=DisplacementField(np.zeros((2, 30, 20)))),
+        Transform.from_matrix(np.eye(4), (2, 20, 30), (2, 20, 30)),
+        Transform.from_matrix(np.eye(4), (2, 20, 30), (3, 20, 30)),
     ]
     assert len({t.transform_id for t in (base, *others)}) == len(others) + 1
 
@@ -146,3 +159,105 @@ def test_impossible_matrices_are_refused(matrix: NDArray[np.float64]) -> None:
     """Shapes, numbers and matrices that are no invertible affine transform are refused when made."""
     with pytest.raises(ValueError):  # noqa: PT011 - each has its own words
         Transform.from_matrix(matrix, (20, 30), (20, 30))
+
+
+deformable = drawn_transforms.transforms(deformable=True)
+
+
+@UNHURRIED
+@given(deformable)
+def test_a_deformable_transform_displaces_and_then_maps(transform: Transform) -> None:
+    """A fixed pixel is displaced by the field, in fixed pixels, and then taken by the matrix."""
+    pixels = inside(transform)
+    field = transform.displacement_field
+    assert field is not None
+    displaced = np.column_stack([pixels + field.at(pixels), np.ones(len(pixels))])
+    expected = (displaced @ np.array(transform.pixel_matrix).T)[:, :-1]
+    np.testing.assert_allclose(transform.apply(pixels), expected, atol=1e-9)
+    np.testing.assert_allclose(transform.apply(expected, inverse=True), pixels, atol=1e-6)
+
+
+@UNHURRIED
+@given(deformable)
+def test_the_residual_of_an_inverse_is_stated(transform: Transform) -> None:
+    """`inverse()` is exact at moving pixels that come from the fixed image; `round_trip_px` says how far it is off."""
+    back = transform.inverse()
+    assert (back.fixed_grid, back.moving_grid) == (transform.moving_grid, transform.fixed_grid)
+    moving = grid_points(transform.moving_grid.size)
+    origins = back.apply(moving)
+    field = transform.displacement_field
+    assert field is not None
+    within = field.covers(origins)
+    np.testing.assert_allclose(transform.apply(origins[within]), moving[within], atol=1e-4)
+    residual = transform.round_trip_px(back)
+    assert residual.shape == transform.fixed_grid.size
+    known = np.isfinite(residual)
+    start = grid_points(transform.fixed_grid.size).reshape(*residual.shape, -1)
+    returned = back.apply(transform.apply(start[known]))
+    np.testing.assert_allclose(np.linalg.norm(returned - start[known], axis=-1), residual[known], atol=1e-9)
+    assert residual[known].max(initial=0) < 0.5
+
+
+def test_residuals_are_unknown_beyond_the_moving_image() -> None:
+    """Pixels that go outside of the moving image have no residual; an affine inverse has none at all inside."""
+    residual = shift(25, 0).round_trip_px(shift(25, 0).inverse())
+    assert np.isnan(residual[:, 5:]).all()
+    assert np.allclose(residual[:, :5], 0)
+
+
+@UNHURRIED
+@given(drawn_transforms.transforms(Kinds(planes=False)))
+def test_patient_points_of_volumes_and_slices(transform: Transform) -> None:
+    """LPS points go where the pixels there go, between volumes as between slices, and come back."""
+    pixels = inside(transform)
+    fixed, moving = (
+        drawn_transforms.to_mm(grid, points, 3)
+        for grid, points in ((transform.fixed_grid, pixels), (transform.moving_grid, transform.apply(pixels)))
+    )
+    np.testing.assert_allclose(transform.apply_patient(fixed), moving, atol=1e-4)
+    np.testing.assert_allclose(transform.apply_patient(moving, inverse=True), fixed, atol=1e-4)
+
+
+def test_a_matrix_alone_is_for_affine_transforms_of_images() -> None:
+    """What works on a 3 x 3 matrix alone is refused a deformable transform and one of volumes, not misled by them."""
+    bent = shift(1, 2, displacement_field=DisplacementField(np.zeros((2, 20, 30))))
+    volumes = Transform.from_matrix(np.eye(4), (2, 20, 30), (2, 20, 30))
+    for transform, reason in ((bent, "deformable"), (volumes, "between volumes")):
+        with pytest.raises(InvalidField, match=reason):
+            _ = transform.matrix
+    with pytest.raises(FrameNotSupported, match="a volume has no plane"):
+        volumes.apply_plane_mm([[0, 0]])
+    with pytest.raises(InvalidField, match="3 coordinates"):
+        volumes.apply([[1, 2]])
+
+
+@pytest.mark.parametrize(
+    ("side", "sizes", "geometry", "field"),
+    [
+        (4, ((20, 30), (20, 30)), None, None),
+        (3, ((2, 20, 30), (2, 20, 30)), None, None),
+        (4, ((2, 20, 30), (20, 30)), None, None),
+        (4, ((2, 20, 30), (2, 20, 30)), PLANE, None),
+        (4, ((2, 20, 30), (2, 20, 30)), CORONAL, None),
+        (3, ((20, 30), (20, 30)), None, DisplacementField(np.zeros((3, 2, 20, 30)))),
+        (4, ((2, 20, 30), (2, 20, 30)), None, DisplacementField(np.zeros((2, 20, 30)))),
+    ],
+)
+def test_parts_that_do_not_belong_together(
+    side: int,
+    sizes: tuple[tuple[int, ...], tuple[int, ...]],
+    geometry: ImageGeometry | None,
+    field: DisplacementField | None,
+) -> None:
+    """Matrix, sizes, frames and displacement field must be of two dimensions, or all of three with spaced slices."""
+    with pytest.raises(ValueError):  # noqa: PT011 - each has its own words
+        Transform.from_matrix(np.eye(side), *sizes, fixed_geometry=geometry, displacement_field=field)
+
+
+def test_flags_are_accepted_by_name() -> None:
+    """A transform is used where each of its flags is named, and refused with those that are not."""
+    flagged = shift(0, 0, flags=("LOW_OVERLAP", "VIEWS_DIFFER"))
+    flagged.require_accepted(["VIEWS_DIFFER", "LOW_OVERLAP", "LARGE_DEFORMATION"])
+    shift(0, 0).require_accepted([])
+    with pytest.raises(TransformFlagged, match=r"flagged VIEWS_DIFFER$"):
+        flagged.require_accepted(["LOW_OVERLAP"])

@@ -13,6 +13,7 @@ from hilum import ImageGeometry, Transform
 from hilum.errors import InvalidField
 from hilum.geometry import IDENTITY, DetectorFrame, Frame, PatientFrame, PixelFrame, PlaneFrame
 from hilum.transform_file import read_transform, write_transform
+from tests.unit.drawn_transforms import UNHURRIED, transforms
 
 FLAGS = ("LOW_OVERLAP", "VIEWS_DIFFER")
 NUMBER = st.floats(-1e4, 1e4, allow_nan=False)
@@ -38,6 +39,7 @@ def transform(flags: tuple[str, ...] = FLAGS) -> Transform:
     )
 
 
+@UNHURRIED
 @given(st.tuples(NUMBER, NUMBER), st.tuples(FRAMES, FRAMES), st.sets(st.sampled_from(FLAGS)))
 def test_a_transform_comes_back_as_it_was(
     tmp_path_factory: pytest.TempPathFactory, numbers: tuple[float, float], frames: tuple[Frame, Frame], flags: set[str]
@@ -58,6 +60,18 @@ def test_a_transform_comes_back_as_it_was(
     found = read_transform(path)
     assert found == written
     assert found.transform_id == written.transform_id
+
+
+@UNHURRIED
+@given(drawn=transforms(deformable=True))
+def test_displacements_come_back_as_they_were(tmp_path_factory: pytest.TempPathFactory, drawn: Transform) -> None:
+    """The displacement field of a transform, between images or volumes, is read back exactly, with its grid."""
+    path = tmp_path_factory.mktemp("transforms") / "transform.json"
+    write_transform(path, drawn)
+    found = read_transform(path)
+    assert found == drawn
+    assert found.displacement_field == drawn.displacement_field
+    assert found.transform_id == drawn.transform_id
 
 
 def test_the_file_is_the_contract_in_json(tmp_path: Path) -> None:

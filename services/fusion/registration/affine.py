@@ -1,18 +1,22 @@
-"""Affine refinement: gradient ascent on the similarity of two images at one resolution."""
+"""Affine refinement: Gauss-Newton steps on the similarity of two images at one resolution."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from services.fusion.registration.alignment import Alignment, Candidate, warp
-from services.fusion.registration.similarity import Measure, overlap_weight
+from services.fusion.registration.comparison import Compare, Comparison, compare_distances
+from services.fusion.registration.gauss_newton import Descent, climb, normal_fields
+from services.fusion.registration.similarity import overlap_weight
+from services.fusion.registration.spline import pixel_grid
 from services.fusion.registration.workspace import CanvasPair
 
+_DAMPING = 1e-4
+RIGID_DEGREES = 3
 SIMILARITY_DEGREES = 4
 AFFINE_DEGREES = 6
 
@@ -23,30 +27,32 @@ class AffineLevel:
 
     Attributes:
         size: side of the canvas in pixels.
-        iterations: gradient steps.
-        step: first step length, in working units and radians; it falls to a tenth of it along a cosine.
-        measure: prepares the similarity with the fixed canvas.
-        degrees: AFFINE_DEGREES, or SIMILARITY_DEGREES for rotation, one scale and translation.
-        target_weight: weight of the disagreement of the targets' outlines.
+        steps: Gauss-Newton steps at most.
+        compare: prepares the comparison with the fixed canvas.
+        degrees: AFFINE_DEGREES, SIMILARITY_DEGREES for rotation, one scale and translation, or RIGID_DEGREES.
+        target_weight: weight of the disagreement of the targets' signed distances.
+        landmark_weight: weight of the landmarks' mean squared distance in working units.
+        enough: gain of a step below which the level ends.
     """
 
     size: int
-    iterations: int
-    step: float
-    measure: Callable[[Tensor], Measure]
+    steps: int
+    compare: Compare
     degrees: int = AFFINE_DEGREES
     target_weight: float = 0.0
+    landmark_weight: float = 0.0
+    enough: float = 1e-5
 
 
 def correction(values: Tensor) -> Tensor:
     """The matrix, float64 (3, 3), of numbers that are all zero for the identity.
 
-    They are shift x, shift y, rotation and log scale; then, for an affine one, log of the ratio of the scales along x
-    and y, and shear. One unit of any of them moves the edge of the canvas by about one working unit, so one step
-    length suits all.
+    They are shift x, shift y and rotation; then log scale; then, for an affine one, log of the ratio of the scales
+    along x and y, and shear. One unit of any of them moves the edge of the canvas by about one working unit.
     """
-    shift_x, shift_y, angle, log_scale = values[:4]
+    shift_x, shift_y, angle = values[:RIGID_DEGREES]
     zero, one = torch.zeros_like(angle), torch.ones_like(angle)
+    log_scale = values[3] if len(values) >= SIMILARITY_DEGREES else zero
     log_ratio, shear = values[4:] if len(values) == AFFINE_DEGREES else (zero, zero)
     cos, sin = angle.cos(), angle.sin()
     rigid = torch.stack([cos, -sin, shift_x, sin, cos, shift_y, zero, zero, one]).reshape(3, 3)
@@ -55,37 +61,96 @@ def correction(values: Tensor) -> Tensor:
     return rigid @ stretch
 
 
-def refine_affine(pair: CanvasPair, start: Alignment, level: AffineLevel) -> Iterator[Candidate]:
-    """Climb the similarity with Adam; yield where it stands before each step, and at last the result.
+def motions(x: Tensor, y: Tensor, degrees: int) -> Tensor:
+    """How points move per unit of each number of `correction`, near the identity.
 
-    The result comes with the similarity of the step before it.
+    Args:
+        x: (...) coordinates.
+        y: (...) coordinates.
+        degrees: how many numbers.
+
+    Returns:
+        (degrees, 2, ...).
+    """
+    zero, one = torch.zeros_like(x), torch.ones_like(x)
+    fields = [(one, zero), (zero, one), (-y, x), (x, y), (x / 2, -y / 2), (y, zero)]
+    return torch.stack([torch.stack(field) for field in fields[:degrees]])
+
+
+def refine_affine(pair: CanvasPair, start: Alignment, level: AffineLevel) -> Iterator[Candidate]:
+    """Climb the similarity; yield where it stands after each look, from the start on.
 
     Args:
         pair: canvases of the level's size.
-        start: where to begin.
+        start: where to begin, affine.
         level: what to climb and how.
     """
-    measure = level.measure(pair.fixed.pixels)
-    values = torch.zeros(level.degrees, dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.Adam([values], lr=level.step)
-    last = 0.0
-    for iteration in range(level.iterations):
-        optimiser.param_groups[0]["lr"] = level.step * (0.55 + 0.45 * np.cos(np.pi * iteration / level.iterations))
-        matrix = start.matrix @ correction(values)
-        similarity = measure(warp(pair.moving.pixels[None], matrix)[0], overlap_weight(pair, matrix))
-        loss = -similarity
+    return climb(_AffineProblem(pair, level), start, pair.size, Descent(level.steps, level.enough))
+
+
+class _AffineProblem:
+    """Corrections of an affine alignment: the matrix M becomes M · correction."""
+
+    def __init__(self, pair: CanvasPair, level: AffineLevel) -> None:
+        self.pair, self.level = pair, level
+        self.compare = level.compare(pair.fixed.pixels, pair.fixed.valid)
+        self.compare_targets = compare_distances(pair.fixed.distances)
+        x, y = pixel_grid(pair.size)
+        self.motions = motions(x, y, level.degrees).float()
+
+    def look(self, alignment: Alignment) -> _AffineStanding:
+        pair, level = self.pair, self.level
+        grid = alignment.sampling_grid(pair.size)
+        weight = overlap_weight(pair, grid)
+        images = self.compare(warp(pair.moving.pixels[None], grid)[0], weight)
+        compared, objective = [(1.0, images)], images.similarity
         if level.target_weight > 0 and pair.has_targets:
-            loss = loss + level.target_weight * target_disagreement(pair, matrix)
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        last = float(similarity.detach())
-        yield Candidate(Alignment(matrix.detach()), last)
-        optimiser.step()
-    yield Candidate(Alignment((start.matrix @ correction(values)).detach()), last)
+            targets = self.compare_targets(warp(pair.moving.distances, grid), weight)
+            compared.append((level.target_weight, targets))
+            objective += level.target_weight * targets.similarity
+        objective -= level.landmark_weight * pair.landmarks.energy(alignment)
+        return _AffineStanding(self, alignment, objective, images.similarity, compared)
+
+    def stepped(self, alignment: Alignment, step: Tensor, longest: float) -> Alignment:
+        values = step.double()
+        values = values * min(1.0, longest / max(float(values.abs().max()), 1e-12))
+        return Alignment(alignment.matrix @ correction(values))
 
 
-def target_disagreement(pair: CanvasPair, matrix: Tensor) -> Tensor:
-    """Mean absolute difference of the targets' signed distances where either is near its target."""
-    fixed, moving = pair.fixed.distances, warp(pair.moving.distances, matrix)
-    near = ((fixed > -1) | (moving.detach() > -1)).float()
-    return ((fixed - moving).abs() * near).sum() / near.sum().clamp(min=1.0)
+@dataclass(frozen=True, eq=False)
+class _AffineStanding:
+    problem: _AffineProblem
+    alignment: Alignment
+    objective: float
+    similarity: float
+    compared: list[tuple[float, Comparison]]
+
+    def step(self) -> Tensor | None:
+        matrix, force = self._equations()
+        matrix.diagonal().add_(_DAMPING * matrix.diagonal().mean() + 1e-12)
+        factor, failed = torch.linalg.cholesky_ex(matrix)
+        return None if failed else torch.cholesky_solve(force[:, None], factor)[:, 0]
+
+    def _equations(self) -> tuple[Tensor, Tensor]:
+        fields = self.problem.motions.flatten(2)
+        matrix, force = torch.zeros(len(fields), len(fields)), torch.zeros(len(fields))
+        for weight, comparison in self.compared:
+            (xx, xy, yy), forces = normal_fields(comparison)
+            pushed = torch.stack(
+                [
+                    xx.flatten() * fields[:, 0] + xy.flatten() * fields[:, 1],
+                    xy.flatten() * fields[:, 0] + yy.flatten() * fields[:, 1],
+                ],
+                dim=1,
+            )
+            matrix += weight * (pushed.flatten(1) @ fields.flatten(1).T)
+            force += weight * (fields.flatten(1) @ forces.flatten())
+        landmarks = self.problem.pair.landmarks
+        if self.problem.level.landmark_weight > 0 and len(landmarks):
+            x, y = landmarks.fixed.T
+            moves = motions(x, y, len(fields)).transpose(1, 2)
+            shares = self.problem.level.landmark_weight * landmarks.shares
+            missing = landmarks.missing(self.alignment)
+            matrix += torch.einsum("pnc,qnc,n->pq", moves, moves, shares).float()
+            force += torch.einsum("pnc,nc,n->p", moves, missing, shares).float()
+        return matrix, force

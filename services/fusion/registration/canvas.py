@@ -17,8 +17,12 @@ from hilum.errors import InvalidField, NoContent
 _MIN_SIDE = 8
 _LARGEST_ASPECT = 20.0
 _LARGEST_EXTENT_RATIO = 20.0
-_LARGEST_STEP = 32.0
+_LARGEST_STEP = 4.0
 """Image pixels per canvas pixel beyond which averaging comes before the Gaussian, whose cost grows with them."""
+_SAMPLES_ACROSS = 1024
+"""Pixels along the longer side that the range of an image's values is taken from."""
+_FAR = 1e3
+"""Scaled values end here: one absurd pixel must not make its neighbours' descriptors infinite."""
 _DISTANCE_CAP = 0.15
 """Signed distances end at this many working units: farther away they say nothing about the outline."""
 
@@ -45,6 +49,12 @@ class RegistrationImage:
         """Pixels that are finite and valid."""
         finite = np.isfinite(self.pixels)
         return np.asarray(finite if self.valid is None else finite & self.valid, np.bool_)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        height, width = self.pixels.shape
+        return height, width
 
     @property
     def extent(self) -> tuple[float, float]:
@@ -111,14 +121,15 @@ class Canvas:
 
     def halved(self) -> Canvas:
         """The same canvas at half the resolution; pixels are means of the usable ones they cover."""
-        weight = _halve(self.valid[None])[0]
-        means = _halve(torch.stack([self.pixels * self.valid, self.pixels]))
+        weight = halve(self.valid[None])[0]
+        means = halve(torch.stack([self.pixels * self.valid, self.pixels]))
         pixels = torch.where(weight > 0, means[0] / weight.clamp(min=1e-6), means[1])
-        distances = _halve(self.distances) if len(self.distances) else self.distances.new_zeros(0, *weight.shape)
+        distances = halve(self.distances) if len(self.distances) else self.distances.new_zeros(0, *weight.shape)
         return Canvas(pixels, (weight > 0.5).float(), distances)
 
 
-def _halve(channels: Tensor) -> Tensor:
+def halve(channels: Tensor) -> Tensor:
+    """Channels (c, n, n) at half the resolution, means of four pixels."""
     return F.avg_pool2d(channels[None], 2)[0]
 
 
@@ -153,37 +164,67 @@ def working_from_pixel(image: RegistrationImage, canvas_extent: float) -> NDArra
 def draw(image: RegistrationImage, canvas_extent: float, size: int) -> Canvas:
     """Draw an image onto a canvas of `size` pixels, low-pass filtered where that loses resolution."""
     usable = image.usable
-    low, high = np.percentile(image.pixels[usable], (1, 99))
-    if high <= low:
-        low, high = image.pixels[usable].min(), image.pixels[usable].max()
-    scaled = (np.where(usable, image.pixels, low).astype(np.float32) - low) / (high - low)
-
-    # OpenCV wants the image's pixels of canvas pixels.
-    step = 2.0 / size
-    working_from_canvas = np.array([[step, 0.0, step / 2 - 1], [0.0, step, step / 2 - 1], [0.0, 0.0, 1.0]])
-    pixel_from_canvas = (np.linalg.inv(working_from_pixel(image, canvas_extent)) @ working_from_canvas)[:2]
+    low, high = _value_range(image.pixels, usable)
+    scaled = _scaled(np.where(usable, image.pixels, low), low, high)
 
     def place(array: NDArray[np.float32], border: int) -> NDArray[np.float32]:
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        averaged, matrix = _averaged(array, pixel_from_canvas)
-        smooth = _low_pass(averaged, (matrix[0, 0], matrix[1, 1]))
-        return np.asarray(cv2.warpAffine(smooth, matrix, (size, size), flags=flags, borderMode=border), np.float32)
+        return _place(array, image, canvas_extent, size, border)
 
     weight = place(usable.astype(np.float32), cv2.BORDER_REPLICATE)
     inside = place(np.ones(usable.shape, np.float32), cv2.BORDER_CONSTANT) > 0.5
     pixels = place((scaled * usable).astype(np.float32), cv2.BORDER_REPLICATE) / np.maximum(weight, 1e-3)
+    valid = inside & (weight > 0.5)
     targets = [place(target.astype(np.float32), cv2.BORDER_CONSTANT) for target in image.targets]
+    distances = [_signed_distance(target, valid) for target in targets]
     return Canvas(
         torch.from_numpy(pixels),
-        torch.from_numpy((inside & (weight > 0.5)).astype(np.float32)),
-        torch.stack([_signed_distance(target) for target in targets]) if targets else torch.zeros(0, size, size),
+        torch.from_numpy(valid.astype(np.float32)),
+        torch.stack(distances) if distances else torch.zeros(0, size, size),
     )
+
+
+def _value_range(pixels: NDArray[Any], usable: NDArray[np.bool_]) -> tuple[float, float]:
+    """1st and 99th percentile of the usable pixels, of a large image of a part of them; else the outermost values."""
+    stride = max(1, max(pixels.shape) // _SAMPLES_ACROSS)
+    sampled = pixels[::stride, ::stride][usable[::stride, ::stride]]
+    if sampled.size:
+        low, high = np.percentile(sampled, (1, 99))
+        if low < high:
+            return float(low), float(high)
+    return float(pixels[usable].min()), float(pixels[usable].max())
+
+
+def _scaled(pixels: NDArray[Any], low: float, high: float) -> NDArray[np.float32]:
+    """Pixels so that low and high lie at 0 and 1; in float64, in which no range of float32 overflows or vanishes."""
+    scaled = pixels.astype(np.float64)
+    scaled -= low
+    scaled /= high - low
+    return np.clip(scaled, -_FAR, _FAR, out=scaled).astype(np.float32)
+
+
+def draw_mask(mask: NDArray[np.bool_], image: RegistrationImage, canvas_extent: float, size: int) -> Tensor:
+    """Draw a mask of an image onto a canvas: float32 (size, size), the share of each canvas pixel that it covers."""
+    return torch.from_numpy(_place(mask.astype(np.float32), image, canvas_extent, size, cv2.BORDER_CONSTANT))
+
+
+def _place(
+    array: NDArray[np.float32], image: RegistrationImage, canvas_extent: float, size: int, border: int
+) -> NDArray[np.float32]:
+    """An array of the image's shape on the canvas, low-pass filtered; beyond it the border repeats or is zero."""
+    # OpenCV wants the image's pixels of canvas pixels.
+    step = 2.0 / size
+    working_from_canvas = np.array([[step, 0.0, step / 2 - 1], [0.0, step, step / 2 - 1], [0.0, 0.0, 1.0]])
+    pixel_from_canvas = (np.linalg.inv(working_from_pixel(image, canvas_extent)) @ working_from_canvas)[:2]
+    averaged, matrix = _averaged(array, pixel_from_canvas)
+    smooth = _low_pass(averaged, (matrix[0, 0], matrix[1, 1]))
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(smooth, matrix, (size, size), flags=flags, borderMode=border), np.float32)
 
 
 def _averaged(
     array: NDArray[np.float32], pixel_from_canvas: NDArray[np.float64]
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """An array of at most 32 pixels per canvas pixel, and the 2x3 matrix from the canvas to it."""
+    """An array of at most 4 pixels per canvas pixel, and the 2x3 matrix from the canvas to it."""
     steps = pixel_from_canvas[0, 0], pixel_from_canvas[1, 1]
     height, width = array.shape
     size = tuple(
@@ -206,10 +247,12 @@ def _low_pass(array: NDArray[np.float32], step: tuple[float, float]) -> NDArray[
     return np.asarray(cv2.GaussianBlur(array, (0, 0), max(sigma_x, 0.01), sigmaY=max(sigma_y, 0.01)), np.float32)
 
 
-def _signed_distance(coverage: NDArray[np.float32]) -> Tensor:
+def _signed_distance(coverage: NDArray[np.float32], valid: NDArray[np.bool_]) -> Tensor:
     # A target smaller than a canvas pixel still has its brightest pixel.
     mask = coverage >= min(0.5, float(coverage.max()))
-    inside = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)
+    # Where the image ends the target may go on: that is no outline.
+    inside = cv2.distanceTransform((mask | ~valid).astype(np.uint8), cv2.DIST_L2, 5)
+    inside[~mask] = 0
     outside = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
     distance = (inside - outside) * (2.0 / mask.shape[0])
     return torch.from_numpy(np.clip(distance / _DISTANCE_CAP, -1, 1).astype(np.float32))

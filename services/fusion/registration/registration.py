@@ -2,57 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from hilum.errors import InvalidField
+from hilum.registration_options import RegistrationOptions
 from hilum.types import RegistrationProgress, StageReport, ViewRelation
-from services.fusion.quality import body_mask, match_loss, overlap_fraction, target_dice
-from services.fusion.registration.affine import SIMILARITY_DEGREES, AffineLevel
 from services.fusion.registration.agreement import Agreement
-from services.fusion.registration.alignment import Alignment, warp
+from services.fusion.registration.alignment import Alignment
 from services.fusion.registration.canvas import RegistrationImage
+from services.fusion.registration.delivery import DeliveredField, deliver
+from services.fusion.registration.examination import MIN_DISTINCTNESS, Examination, Fit, beyond, doubts, field_doubts
+from services.fusion.registration.plan import COARSEST, FINEST, JUDGED, image_stages, target_stages
 from services.fusion.registration.search import SearchGrid
-from services.fusion.registration.similarity import Measure, gradient_measure, structure_measure
-from services.fusion.registration.stages import AffineStage, SearchStage, Stage
+from services.fusion.registration.stages import Stage
 from services.fusion.registration.workspace import Workspace
-from services.fusion.resampling import resample_mask
 
-ALGORITHM = "hilum-affine-1"
+ALGORITHM = "hilum-planar-2"
 """Changes with every change that changes results."""
 
-_COARSEST, _JUDGED, _FINEST = 64, 128, 256
-_MIN_OVERLAP = 0.5
-_MIN_DICE = 0.5
-_HALF_ROTATION_STEP_DEG = 2.5
-_HALF_SCALE_STEP = 0.04
-# Comparable views of one body reached .11 to .25, of different bodies at most .05; slabs that were registered right
-# .039 to .059, wrong at most .027.
-_MIN_DISTINCTNESS = {ViewRelation.COMPARABLE: 0.08, ViewRelation.SLAB_AND_PROJECTION: 0.035}
+# Targets that agree this well by what the images show have nothing to steer.
+_SETTLED_DICE = 0.9
+# What masks lead to is kept where the images agree clearly better with it, or where the targets do and the images do
+# not mind.
+_CLEARLY_BETTER, _NO_WORSE = 0.005, -0.001
+_WORTHWHILE_DICE = 0.02
 
-
-@dataclass(frozen=True, eq=False)
-class Fit:
-    """How well the images fit under one alignment.
-
-    Attributes:
-        similarity: MIND-SSC and normalised gradient fields, in [0, 1], plus .3 times the mean Dice of targets.
-        mutual_information: in nats; a second opinion that drives nothing.
-        match_loss: see `quality.match_loss`, on a canvas of 256 pixels across.
-        overlap_fraction: share of the fixed image's body that the moving image covers.
-        target_dice: per target, on the fixed grid.
-    """
-
-    similarity: float
-    mutual_information: float
-    match_loss: float
-    overlap_fraction: float
-    target_dice: tuple[float, ...]
+Plan: TypeAlias = Callable[[ViewRelation, RegistrationOptions, SearchGrid], Sequence[Stage]]
+_Result = TypeVar("_Result")
+_Progress: TypeAlias = Generator[RegistrationProgress, None, tuple[Alignment, tuple[StageReport, ...]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,15 +44,19 @@ class RegistrationOutcome:
     """What a registration found.
 
     Attributes:
-        fixed_to_moving: float64 (3, 3), affine, on (x, y, 1) in pixels, centres at integers.
+        fixed_to_moving: float64 (3, 3), affine, on (x, y, 1) in pixels, centres at integers; of displaced fixed pixels
+            where there is a field: p goes to fixed_to_moving (p + u(p)).
+        field: u with its inverse and figures; None where the transform is affine.
         flags: sorted names of hilum.v1.TransformFlag.
         stages: what each stage did.
-        before: the fit of the start: the images' centres on each other, in mm where both have spacing.
+        before: the fit of the start: the initial transform, or the images' centres on each other, in mm where both
+            have spacing.
         after: the fit of the result.
         distinctness: how far the result stands out from its neighbours; see `Agreement.distinctness`.
     """
 
     fixed_to_moving: NDArray[np.float64]
+    field: DeliveredField | None
     flags: tuple[str, ...]
     stages: tuple[StageReport, ...]
     before: Fit
@@ -76,60 +64,26 @@ class RegistrationOutcome:
     distinctness: float
 
 
-def comparable_stages(grid: SearchGrid) -> tuple[Stage, ...]:
-    """For views that share their outlines: all of an affine transform, targets lead the way but not the end."""
-    brief = AffineLevel(64, 10, 0.02, structure_measure, target_weight=0.3)
-    levels = (
-        AffineLevel(64, 20, 0.01, structure_measure, target_weight=0.3),
-        AffineLevel(128, 20, 0.006, structure_measure, target_weight=0.1),
-        AffineLevel(256, 12, 0.002, gradient_measure),
-    )
-    return SearchStage(_COARSEST, grid, brief, from_targets=True), AffineStage(levels)
-
-
-def differing_stages(grid: SearchGrid, measure: Callable[[Tensor], Measure] = structure_measure) -> tuple[Stage, ...]:
-    """For a slab and a projection: rotation, one scale and translation, which few shared outlines can settle.
-
-    Targets are not used: an organ's outline in a slab is not its outline in a projection.
-
-    Args:
-        grid: what the search tries.
-        measure: what is climbed; mutual information was tried and found worse (docs/adr).
-    """
-    brief = AffineLevel(64, 10, 0.02, measure, SIMILARITY_DEGREES)
-    levels = (
-        AffineLevel(64, 20, 0.01, measure, SIMILARITY_DEGREES),
-        AffineLevel(128, 20, 0.006, measure, SIMILARITY_DEGREES),
-    )
-    return SearchStage(_COARSEST, grid, brief), AffineStage(levels)
-
-
 class Registration:
     """Registers pairs of images.
 
     Args:
         grid: what the search tries, and beyond which a deformation counts as large.
-        stages: what is done in turn, for each relation of views; `comparable_stages` and `differing_stages` when
-            absent.
+        plan: which stages find an alignment from image content; `image_stages` when absent.
         threads: torch's threads within an operation, for the whole process; on images of this size one is fastest.
     """
 
-    def __init__(
-        self,
-        grid: SearchGrid | None = None,
-        stages: Mapping[ViewRelation, Sequence[Stage]] | None = None,
-        *,
-        threads: int = 1,
-    ) -> None:
+    def __init__(self, grid: SearchGrid | None = None, plan: Plan = image_stages, *, threads: int = 1) -> None:
         self._grid = grid or SearchGrid()
+        self._plan = plan
         self._threads = threads
-        self._stages = stages or {
-            ViewRelation.COMPARABLE: comparable_stages(self._grid),
-            ViewRelation.SLAB_AND_PROJECTION: differing_stages(self._grid),
-        }
 
     def run(
-        self, fixed: RegistrationImage, moving: RegistrationImage, views: ViewRelation
+        self,
+        fixed: RegistrationImage,
+        moving: RegistrationImage,
+        views: ViewRelation,
+        options: RegistrationOptions | None = None,
     ) -> Generator[RegistrationProgress, None, RegistrationOutcome]:
         """Yield progress while working; return the outcome. Close the generator to stop.
 
@@ -137,41 +91,122 @@ class Registration:
             fixed: the image whose grid the result is shown on.
             moving: the image that is brought onto it; as many targets.
             views: how the two see the body.
+            options: what is asked for and known; the defaults when absent.
 
         Raises:
-            InvalidField: shapes, spacings or the numbers of targets do not fit.
+            InvalidField: shapes, spacings or the numbers of targets do not fit, or an option cannot be followed.
+            OutsideImage: a landmark lies outside its image.
+            LimitExceeded: more than 100 landmarks.
             NoContent: an image is constant or a target empty.
         """
-        fixed.check("fixed")
-        moving.check("moving")
-        if len(fixed.targets) != len(moving.targets):
-            raise InvalidField(
-                f"{len(fixed.targets)} in the fixed image, {len(moving.targets)} in the moving", field="targets"
-            )
+        options = options or RegistrationOptions()
+        begun = RegistrationProgress("prepare", 0.0, 0.0)
+        yield from _reporting(begun, _check(fixed, moving, options))
         torch.set_num_threads(self._threads)
-        workspace = Workspace(fixed, moving, _FINEST, _COARSEST)
-        agreement = Agreement(workspace.at(_JUDGED), with_targets=views is ViewRelation.COMPARABLE)
-        start = Alignment.identity()
-        alignment, reports = yield from _follow(self._stages[views], workspace, agreement, start)
-        examination = _Examination(fixed, moving, workspace, agreement)
-        before, after = examination.fit(start), examination.fit(alignment)
-        distinctness = agreement.distinctness(alignment)
-        flags = {"VIEWS_DIFFER"} if views is ViewRelation.SLAB_AND_PROJECTION else set[str]()
-        flags |= _doubts(after, distinctness, views)
-        if _beyond(alignment, self._grid):
+        workspace = yield from _reporting(begun, Workspace.in_steps(fixed, moving, FINEST, COARSEST, options))
+        start = Alignment.identity() if options.initial is None else workspace.alignment_of(options.initial.matrix)
+        steered = views is ViewRelation.COMPARABLE and len(fixed.targets) > 0
+        by_images, by_targets = _Judges(workspace, with_targets=False), _Judges(workspace, with_targets=steered)
+        flags = set() if views is ViewRelation.COMPARABLE else {"VIEWS_DIFFER"}
+
+        stages = self._plan(views, options, self._grid)
+        share = 0.5 if steered else 1.0
+        alignment, reports = yield from _follow(stages, workspace, by_images, start, (0.0, share))
+        if steered and by_targets.at(FINEST).target_dice(alignment).min() < _SETTLED_DICE:
+            stages = target_stages(options, self._grid)
+            affine = replace(alignment, deformation=None)
+            proposal, more = yield from _follow(stages, workspace, by_targets, affine, (share, 1.0))
+            reports += more
+            verdict = _verdict_on_masks(by_targets, alignment, proposal)
+            if verdict is MaskVerdict.KEPT:
+                alignment = proposal
+            elif verdict is MaskVerdict.REJECTED:
+                flags.add("MASKS_REJECTED")
+
+        judge = by_targets.at(JUDGED)
+        done = RegistrationProgress("examine", 1.0, judge.of_images(alignment))
+        yield done
+        field = yield from _reporting(done, deliver(workspace, alignment, fixed.size, moving.size))
+        examination = Examination(fixed, moving, workspace, judge)
+        before = yield from _reporting(done, examination.fit(start))
+        after = yield from _reporting(done, examination.fit(alignment))
+        yield done
+        distinctness = judge.distinctness(alignment)
+        flags |= doubts(after, distinctness, views) | field_doubts(field, alignment, workspace)
+        if beyond(alignment, self._grid):
             flags.add("LARGE_DEFORMATION")
-        return RegistrationOutcome(
-            workspace.fixed_to_moving_px(alignment), tuple(sorted(flags)), reports, before, after, distinctness
+        matrix = workspace.fixed_to_moving_px(alignment)
+        return RegistrationOutcome(matrix, field, tuple(sorted(flags)), reports, before, after, distinctness)
+
+
+class MaskVerdict(Enum):
+    """What becomes of the alignment that masks led to."""
+
+    KEPT = "kept"
+    NOT_NEEDED = "not needed"
+    REJECTED = "rejected"
+
+
+def _verdict_on_masks(judges: _Judges, by_images: Alignment, by_masks: Alignment) -> MaskVerdict:
+    """Masks must not cost what the images show; where these show nothing distinct, they have no say."""
+    judge = judges.at(FINEST)
+    gain = judge.of_images(by_masks) - judge.of_images(by_images)
+    if gain > _CLEARLY_BETTER:
+        return MaskVerdict.KEPT
+    if float((judge.target_dice(by_masks) - judge.target_dice(by_images)).mean()) < _WORTHWHILE_DICE:
+        return MaskVerdict.NOT_NEEDED
+    distinct = judges.at(JUDGED).distinctness(by_images) >= MIN_DISTINCTNESS[ViewRelation.COMPARABLE]
+    return MaskVerdict.REJECTED if distinct and gain < _NO_WORSE else MaskVerdict.KEPT
+
+
+class _Judges:
+    """The agreements of one registration, one for each size of canvas that something is judged on."""
+
+    def __init__(self, workspace: Workspace, *, with_targets: bool) -> None:
+        self._workspace, self._with_targets = workspace, with_targets
+        self._known: dict[int, Agreement] = {}
+
+    def at(self, size: int) -> Agreement:
+        if size not in self._known:
+            self._known[size] = Agreement(self._workspace.at(size), with_targets=self._with_targets)
+        return self._known[size]
+
+
+def _check(
+    fixed: RegistrationImage, moving: RegistrationImage, options: RegistrationOptions
+) -> Generator[None, None, None]:
+    """Refuse what cannot be registered; yields between images."""
+    fixed.check("fixed")
+    yield
+    moving.check("moving")
+    options.check(fixed.size, moving.size)
+    if len(fixed.targets) != len(moving.targets):
+        raise InvalidField(
+            f"{len(fixed.targets)} in the fixed image, {len(moving.targets)} in the moving", field="targets"
         )
 
 
+def _reporting(
+    progress: RegistrationProgress, work: Generator[None, None, _Result]
+) -> Generator[RegistrationProgress, None, _Result]:
+    while True:
+        try:
+            next(work)
+        except StopIteration as finished:
+            result: _Result = finished.value
+            return result
+        yield progress
+
+
 def _follow(
-    stages: Sequence[Stage], workspace: Workspace, agreement: Agreement, start: Alignment
-) -> Generator[RegistrationProgress, None, tuple[Alignment, tuple[StageReport, ...]]]:
+    stages: Sequence[Stage], workspace: Workspace, judges: _Judges, start: Alignment, span: tuple[float, float]
+) -> _Progress:
     """Run the stages; keep a proposal only where it agrees no worse than what was there before."""
     total, done = sum(stage.share for stage in stages), 0.0
-    alignment, reports = start, []
+    alignment: Alignment = start
+    reports: list[StageReport] = []
     for stage in stages:
+        agreement = judges.at(stage.judged_at)
         steps = stage.run(workspace, alignment, agreement)
         while True:
             try:
@@ -180,68 +215,10 @@ def _follow(
                 proposal: Alignment = finished.value
                 break
             fraction = (done + step.fraction * stage.share) / total
-            yield RegistrationProgress(stage.name, fraction, step.similarity)
+            yield RegistrationProgress(stage.name, span[0] + (span[1] - span[0]) * fraction, step.similarity)
         done += stage.share
         before, after = agreement.of(alignment), agreement.of(proposal)
         reports.append(StageReport(stage.name, after >= before, before, after))
         if after >= before:
             alignment = proposal
     return alignment, tuple(reports)
-
-
-class _Examination:
-    """Takes the figures of alignments, on the finest canvas: what they cost and mean does not depend on image size."""
-
-    def __init__(
-        self, fixed: RegistrationImage, moving: RegistrationImage, workspace: Workspace, agreement: Agreement
-    ) -> None:
-        self._fixed, self._moving = fixed, moving
-        self._workspace = workspace
-        self._agreement = agreement
-        self._pair = workspace.at(_FINEST)
-        self._usable = self._pair.fixed.valid.numpy() > 0.5
-        self._body = body_mask(self._pair.fixed.pixels.numpy(), self._usable)
-
-    def fit(self, alignment: Alignment) -> Fit:
-        """How well the images fit under an alignment."""
-        moving = self._pair.moving
-        pixels = warp(moving.pixels[None], alignment.matrix)[0].numpy()
-        covered = warp(moving.valid[None], alignment.matrix, padding="zeros")[0].numpy() > 0.5
-        return Fit(
-            self._agreement.of(alignment),
-            self._agreement.information(alignment),
-            match_loss(self._pair.fixed.pixels.numpy(), pixels, self._usable & covered),
-            overlap_fraction(self._body, covered),
-            self._target_dice(alignment),
-        )
-
-    def _target_dice(self, alignment: Alignment) -> tuple[float, ...]:
-        matrix, size = self._workspace.fixed_to_moving_px(alignment), self._fixed.pixels.shape
-        pairs = zip(self._fixed.targets, self._moving.targets, strict=True)
-        return tuple(target_dice(fixed, resample_mask(moving, matrix, size)) for fixed, moving in pairs)
-
-
-def _doubts(after: Fit, distinctness: float, views: ViewRelation) -> set[str]:
-    doubts = set()
-    if after.overlap_fraction < _MIN_OVERLAP:
-        doubts.add("LOW_OVERLAP")
-    if views is ViewRelation.COMPARABLE and any(dice < _MIN_DICE for dice in after.target_dice):
-        doubts.add("MASKS_DISAGREE")
-    if distinctness < _MIN_DISTINCTNESS[views]:
-        doubts.add("NO_IMPROVEMENT")
-    return doubts
-
-
-def _beyond(alignment: Alignment, grid: SearchGrid) -> bool:
-    """Whether rotation, scale or shift leave what was searched, by more than half a step of it."""
-    linear = alignment.matrix[:2, :2].numpy()
-    left, scales, right = np.linalg.svd(linear)
-    rotation = left @ right
-    angle = np.rad2deg(np.arctan2(rotation[1, 0], rotation[0, 0]))
-    shift = alignment.matrix[:2, 2].abs().max()
-    return bool(
-        abs(angle) > max(grid.rotations_deg) + _HALF_ROTATION_STEP_DEG
-        or scales.min() < min(grid.scales) - _HALF_SCALE_STEP
-        or scales.max() > max(grid.scales) + _HALF_SCALE_STEP
-        or shift > grid.max_shift
-    )

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from services.fusion.registration.alignment import Alignment, Candidate, warp
+from services.fusion.registration.alignment import Alignment, Candidate, affine_grid, warp
 from services.fusion.registration.canvas import Canvas
-from services.fusion.registration.similarity import gradient_field, orientation_tensor
+from services.fusion.registration.similarity import eroded, gradient_field, orientation_tensor
 from services.fusion.registration.workspace import CanvasPair
 
 
@@ -23,19 +23,42 @@ class SearchGrid:
     Attributes:
         rotations_deg: rotations of fixed_to_moving about the canvas centre.
         scales: isotropic scales of fixed_to_moving.
-        max_shift: largest translation along x or y in working units (1 is half a canvas), without targets.
+        max_shift: largest translation along x or y in working units (1 is half a canvas), without an anchor.
         min_overlap: smallest part of the smaller image that must overlap.
-        target_radius: how far the targets' centroids may lie apart in a search that starts from them.
+        anchor_radius: how far the two points of an anchor may lie apart in a search that starts from it.
     """
 
     rotations_deg: tuple[float, ...] = (0.0, -5.0, 5.0, -10.0, 10.0, -15.0, 15.0)
     scales: tuple[float, ...] = (1.0, 0.92, 1.08, 0.85, 1.17)
     max_shift: float = 0.6
     min_overlap: float = 0.4
-    target_radius: float = 0.1
+    anchor_radius: float = 0.1
 
 
-def search(pair: CanvasPair, grid: SearchGrid, *, from_targets: bool = False) -> Iterator[list[Candidate]]:
+@dataclass(frozen=True, eq=False)
+class Anchor:
+    """A point of the fixed canvas and where it should about lie on the moving one; float64 (2,) in working space."""
+
+    fixed: Tensor
+    moving: Tensor
+
+
+def target_anchor(pair: CanvasPair) -> Anchor:
+    """The targets' centroids; there must be targets.
+
+    Use it only where the outlines of the two correspond: an organ in a slab and in a projection has different ones, and
+    this start is then worse than none.
+    """
+    return Anchor(pair.fixed.target_centre, pair.moving.target_centre)
+
+
+def landmark_anchor(pair: CanvasPair) -> Anchor:
+    """The landmarks' centroids; there must be landmarks."""
+    shares = pair.landmarks.shares[:, None]
+    return Anchor((shares * pair.landmarks.fixed).sum(dim=0), (shares * pair.landmarks.moving).sum(dim=0))
+
+
+def search(pair: CanvasPair, grid: SearchGrid, anchor: Anchor | None = None) -> Iterator[list[Candidate]]:
     """Yield, scale by scale, the best translation for each rotation.
 
     The score is the cosine between the orientation tensors of the normalised gradient fields over the overlap: the
@@ -44,9 +67,7 @@ def search(pair: CanvasPair, grid: SearchGrid, *, from_targets: bool = False) ->
     Args:
         pair: canvases at a coarse resolution; 64 pixels across serve well.
         grid: what is tried.
-        from_targets: only translations that bring the targets' centroids together. There must be targets. Use it
-            only where the outlines of the two correspond: an organ in a slab and in a projection has different
-            ones, and this start is then worse than none.
+        anchor: only translations that bring its points together.
     """
     fixed = torch.fft.rfft2(_edges(pair.fixed, torch.eye(3, dtype=torch.float64)))
     shifts = _shifts(pair.size)
@@ -57,9 +78,9 @@ def search(pair: CanvasPair, grid: SearchGrid, *, from_targets: bool = False) ->
         candidates = []
         for matrix, score in zip(matrices, _scores(fixed, moving, grid.min_overlap), strict=True):
             where = allowed
-            if from_targets:
-                start = torch.linalg.solve(matrix[:2, :2], pair.moving.target_centre) - pair.fixed.target_centre
-                where = (shifts - start[:, None, None]).norm(dim=0) <= grid.target_radius
+            if anchor is not None:
+                start = torch.linalg.solve(matrix[:2, :2], anchor.moving) - anchor.fixed
+                where = (shifts - start[:, None, None]).norm(dim=0) <= grid.anchor_radius
             best = torch.where(where, score, -1.0).argmax()
             # Shifting the rotated canvas by d samples the moving image at A (x + d).
             matrix[:2, 2] = matrix[:2, :2] @ shifts.flatten(1)[:, best]
@@ -78,11 +99,13 @@ def _edges(canvas: Canvas, matrix: Tensor) -> Tensor:
 
     On a canvas of twice the side, so that rotation crops nothing and shifts do not wrap around.
     """
-    margin = (canvas.pixels.shape[0] // 2,) * 4
-    pixels = warp(F.pad(canvas.pixels[None, None], margin, mode="replicate")[0], matrix)[0]
-    valid = (warp(F.pad(canvas.valid[None], margin), matrix, padding="zeros") > 0.99).float()
+    size = canvas.pixels.shape[0]
+    margin = (size // 2,) * 4
+    sampled = affine_grid(matrix, 2 * size)
+    pixels = warp(F.pad(canvas.pixels[None, None], margin, mode="replicate")[0], sampled)[0]
+    valid = warp(F.pad(canvas.valid[None], margin), sampled, padding="zeros")[0] > 0.99
     # The gradient next to an invalid pixel is not one of the image.
-    inner = -F.max_pool2d(-valid, 3, stride=1, padding=1)[0]
+    inner = eroded(valid, 1)
     tensor = orientation_tensor(gradient_field(pixels, inner)) * inner
     return torch.cat([tensor, tensor.square().sum(dim=0, keepdim=True), inner[None]])
 

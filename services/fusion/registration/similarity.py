@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import cv2
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -51,6 +53,11 @@ def mind_ssc(image: Tensor, dilations: tuple[int, ...] = (1, 2)) -> Tensor:
     return torch.exp(-distance / variance).flatten(0, 1)
 
 
+def local_contrast(image: Tensor, dilation: int = 2) -> Tensor:
+    """(height, width): mean squared difference of the pairs of patches that MIND-SSC compares around a pixel."""
+    return _patch_mean(_pair_differences(image, dilation)).mean(dim=0)
+
+
 def _pair_differences(image: Tensor, dilation: int) -> Tensor:
     """(4, height, width): squared differences of the pairs that are adjacent on the diamond of this radius."""
     height, width = image.shape
@@ -63,10 +70,10 @@ def _patch_mean(channels: Tensor) -> Tensor:
     """Gaussian mean with sigma 1 px over 5x5 patches, channel by channel."""
     offsets = torch.arange(-2.0, 3.0, dtype=channels.dtype)
     profile = torch.exp(-0.5 * offsets.square())
-    kernel = profile[:, None] * profile / profile.sum().square()
-    count = channels.shape[0]
+    profile = (profile / profile.sum()).expand(channels.shape[0], 1, 5)
     padded = F.pad(channels[None], (2, 2, 2, 2), mode="replicate")
-    return F.conv2d(padded, kernel.expand(count, 1, 5, 5), groups=count)[0]
+    rows = F.conv2d(padded, profile[:, :, None, :], groups=len(profile))
+    return F.conv2d(rows, profile[:, :, :, None], groups=len(profile))[0]
 
 
 def gradient_field(image: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -94,15 +101,34 @@ def orientation_tensor(field: Tensor) -> Tensor:
     return torch.stack([x * x, 2**0.5 * x * y, y * y])
 
 
-def overlap_weight(pair: CanvasPair, matrix: Tensor, margin: int = 4) -> Tensor:
-    """float32 (n, n): 1 where both canvases are valid under a matrix and no border lies within `margin` pixels.
+def sobel_magnitude(image: Tensor) -> Tensor:
+    """Length of the Sobel gradient, (height, width): the usual 3x3 kernels over 8, so that a ramp has its slope.
+
+    It is what Match_Loss compares; see `quality.match_loss`.
+    """
+    padded = F.pad(image[None, None], (1, 1, 1, 1), mode="replicate")
+    smooth, slope = (torch.tensor(taps, dtype=image.dtype) for taps in ((0.25, 0.5, 0.25), (-0.5, 0.0, 0.5)))
+    kernels = torch.stack([smooth[:, None] * slope, slope[:, None] * smooth])[:, None]
+    along_x, along_y = F.conv2d(padded, kernels)[0]
+    magnitude: Tensor = (along_x.square() + along_y.square() + _EPSILON**2).sqrt()
+    return magnitude
+
+
+def overlap_weight(pair: CanvasPair, grid: Tensor, margin: int = 4) -> Tensor:
+    """float32 (n, n): 1 where both canvases are valid under a sampling grid and no border lies within `margin` pixels.
 
     The default margin is the reach of a MIND-SSC descriptor: dilation 2 and the smoothing of patches.
     """
     with torch.no_grad():
-        moving = (warp(pair.moving.valid[None], matrix, padding="zeros") > 0.99).float()
-        both = F.pad(pair.fixed.valid[None] * moving, (margin,) * 4)
-        return -F.max_pool2d(-both, 2 * margin + 1, stride=1)[0]
+        moving = warp(pair.moving.valid[None], grid, padding="zeros")[0] > 0.99
+        return eroded((pair.fixed.valid > 0) & moving, margin)
+
+
+def eroded(mask: Tensor, margin: int) -> Tensor:
+    """float32, the mask's shape: 1 where every pixel within a square of `margin` pixels around is in the mask."""
+    window = np.ones((2 * margin + 1, 2 * margin + 1), np.uint8)
+    inner = cv2.erode(mask.numpy().astype(np.uint8), window, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    return torch.from_numpy(inner).float()
 
 
 def mind_measure(fixed: Tensor) -> Measure:
@@ -141,19 +167,36 @@ def structure_measure(fixed: Tensor) -> Measure:
     return measure
 
 
-def information_measure(fixed: Tensor, bins: int = 32) -> Measure:
-    """Mutual information in nats, for views whose outlines differ. Images are clipped to [0, 1].
+BINS = 32
+"""Of mutual information."""
 
-    The joint density is a Parzen estimate with quadratic windows (linear ones of one bin, smoothed by [1 2 1] / 4).
+
+def information_measure(fixed: Tensor, bins: int = BINS) -> Measure:
+    """Mutual information in nats, for views whose outlines differ. Images are clipped to [0, 1].
 
     Mattes et al., "PET-CT image registration in the chest using free-form deformations", 2003.
     """
-    fixed_lower, fixed_part = _bin_position(fixed, bins)
+    density_of = joint_density(fixed, bins)
+    return lambda moving, weight: information(density_of(moving, weight))
+
+
+def information(density: Tensor) -> Tensor:
+    """Mutual information of a joint density, in nats."""
+    independent = density.sum(dim=1, keepdim=True) * density.sum(dim=0, keepdim=True)
+    return (density * ((density + 1e-10) / (independent + 1e-10)).log()).sum()
+
+
+def joint_density(fixed: Tensor, bins: int = BINS) -> Callable[[Tensor, Tensor], Tensor]:
+    """What makes the density (bins of fixed, bins of moving) of a moving image and a weight.
+
+    A Parzen estimate with quadratic windows (linear ones of one bin, smoothed by [1 2 1] / 4).
+    """
+    fixed_lower, fixed_part = bin_position(fixed, bins)
     smoothing = torch.tensor([0.25, 0.5, 0.25], dtype=fixed.dtype)
     kernel = (smoothing[:, None] * smoothing)[None, None]
 
-    def measure(moving: Tensor, weight: Tensor) -> Tensor:
-        lower, part = _bin_position(moving, bins)
+    def density_of(moving: Tensor, weight: Tensor) -> Tensor:
+        lower, part = bin_position(moving, bins)
         corner = fixed_lower * bins + lower
         weight = weight.flatten()
         upper_fixed, lower_fixed = weight * fixed_part, weight * (1.0 - fixed_part)
@@ -163,14 +206,12 @@ def information_measure(fixed: Tensor, bins: int = 32) -> Measure:
         joint = joint.index_add(0, corner + bins, upper_fixed * (1.0 - part))
         joint = joint.index_add(0, corner + bins + 1, upper_fixed * part)
         density = F.conv2d(joint.reshape(1, 1, bins, bins), kernel, padding=1)[0, 0]
-        density = density / (density.sum() + _EPSILON)
-        independent = density.sum(dim=1, keepdim=True) * density.sum(dim=0, keepdim=True)
-        return (density * ((density + 1e-10) / (independent + 1e-10)).log()).sum()
+        return density / (density.sum() + _EPSILON)
 
-    return measure
+    return density_of
 
 
-def _bin_position(image: Tensor, bins: int) -> tuple[Tensor, Tensor]:
+def bin_position(image: Tensor, bins: int) -> tuple[Tensor, Tensor]:
     """Per pixel: the bin below its value and, in [0, 1], how far it lies towards the next.
 
     The outermost bins stay free, so that smoothing loses nothing beyond them.

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from services.fusion.registration.affine import AffineLevel, refine_affine
 from services.fusion.registration.agreement import Agreement
 from services.fusion.registration.alignment import Alignment, Candidate
-from services.fusion.registration.search import SearchGrid, search
-from services.fusion.registration.workspace import Workspace
+from services.fusion.registration.free_form import FreeFormLevel, refine_free_form
+from services.fusion.registration.search import Anchor, SearchGrid, landmark_anchor, search, target_anchor
+from services.fusion.registration.workspace import CanvasPair, Workspace
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,10 @@ class Stage(Protocol):
     def share(self) -> float:
         """Roughly how long it takes, in any unit that all stages share."""
 
+    @property
+    def judged_at(self) -> int:
+        """Side of the canvas on which its proposal is judged."""
+
     def run(self, workspace: Workspace, start: Alignment, agreement: Agreement) -> Steps:
         """Improve on `start`."""
 
@@ -54,29 +59,37 @@ class SearchStage:
     Attributes:
         size: canvas side of the search.
         grid: what is tried.
-        from_targets: also search around the targets' centroids.
-        keep: how many are refined.
-        refinement: how.
+        refinement: how the best are refined.
+        freely: search everywhere.
+        from_targets: search around the targets' centroids.
+        from_landmarks: search around the landmarks' centroids.
+        from_start: consider the start, too.
+        keep: how many of each search are refined.
+        judged_at: side of the canvas on which they are compared.
     """
 
     size: int
     grid: SearchGrid
     refinement: AffineLevel
+    freely: bool = True
     from_targets: bool = False
+    from_landmarks: bool = True
+    from_start: bool = False
     keep: int = 3
+    judged_at: int = 128
     name: str = "search"
     share: float = 1.0
 
     def run(self, workspace: Workspace, start: Alignment, agreement: Agreement) -> Steps:
-        """Propose the best of the grid; `start` is not used."""
+        """Propose the best of the grid, or of the start's neighbourhood."""
         pair = workspace.at(self.size)
-        modes = (False, True) if self.from_targets and pair.has_targets else (False,)
-        total = len(modes) * (len(self.grid.scales) + self.keep * (self.refinement.iterations + 1))
-        done = 0
-        starts: list[Candidate] = []
-        for from_targets in modes:
+        anchors = self._anchors(pair)
+        looks = len(anchors) * self.keep + self.from_start
+        total, done = len(anchors) * len(self.grid.scales) + looks, 0
+        starts = [Candidate(replace(start, deformation=None), 0.0)] if self.from_start else []
+        for anchor in anchors:
             found: list[Candidate] = []
-            for candidates in search(pair, self.grid, from_targets=from_targets):
+            for candidates in search(pair, self.grid, anchor):
                 found += candidates
                 done += 1
                 yield Step(done / total, max(candidate.similarity for candidate in found))
@@ -85,29 +98,60 @@ class SearchStage:
         for candidate in starts:
             refined = candidate
             for reached in refine_affine(pair, candidate.alignment, self.refinement):
-                refined, done = reached, done + 1
+                refined = reached
                 yield Step(done / total, reached.similarity)
+            done += 1
             agreed = agreement.of(refined.alignment)
             if agreed > best_agreement:
                 best, best_agreement = refined.alignment, agreed
+        yield Step(1.0, best_agreement)
         return best
+
+    def _anchors(self, pair: CanvasPair) -> list[Anchor | None]:
+        anchors: list[Anchor | None] = [None] if self.freely else []
+        if self.from_targets and pair.has_targets:
+            anchors.append(target_anchor(pair))
+        if self.from_landmarks and len(pair.landmarks):
+            anchors.append(landmark_anchor(pair))
+        return anchors
 
 
 @dataclass(frozen=True)
 class AffineStage:
-    """Refines from coarse to fine."""
+    """Refines an affine alignment from coarse to fine."""
 
     levels: tuple[AffineLevel, ...]
+    judged_at: int = 256
     name: str = "affine"
-    share: float = 4.0
+    share: float = 1.0
 
     def run(self, workspace: Workspace, start: Alignment, agreement: Agreement) -> Steps:
         """Propose what the finest level reaches; `agreement` is not used."""
-        work = [level.iterations * level.size for level in self.levels]
-        alignment = proposal = start
+        alignment = replace(start, deformation=None)
         for index, level in enumerate(self.levels):
             for done, reached in enumerate(refine_affine(workspace.at(level.size), alignment, level)):
                 proposal = reached.alignment
-                yield Step((sum(work[:index]) + done * level.size) / sum(work), reached.similarity)
+                yield Step(_fraction(index, done, level.steps, len(self.levels)), reached.similarity)
             alignment = proposal
+        yield Step(1.0, reached.similarity)
         return alignment
+
+
+@dataclass(frozen=True)
+class FreeFormStage:
+    """Bends at one level."""
+
+    level: FreeFormLevel
+    name: str
+    judged_at: int = 256
+    share: float = 0.75
+
+    def run(self, workspace: Workspace, start: Alignment, agreement: Agreement) -> Steps:
+        """Propose what the level reaches; `agreement` is not used."""
+        for done, reached in enumerate(refine_free_form(workspace.at(self.level.size), start, self.level)):
+            yield Step(_fraction(0, done, self.level.steps, 1), reached.similarity)
+        return reached.alignment
+
+
+def _fraction(level: int, done: int, steps: int, levels: int) -> float:
+    return (level + min(1.0, done / (steps + 1))) / levels

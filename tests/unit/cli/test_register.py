@@ -22,7 +22,7 @@ from hilum.cli.registration_report import FLAGS, flag_lines, registration_report
 from hilum.codec.transforms import FLAG_NAMES
 from hilum.geometry import PatientFrame, PlaneFrame
 from hilum.transform_file import write_transform
-from hilum.types import Fusion, Registration, StageReport, TargetReport
+from hilum.types import DeformationReport, Fusion, Registration, StageReport, TargetReport
 from tests.unit.cli.conftest import Command
 
 BOX, OTHER = Box(1, 2, 3, 4), Box(5, 6, 7, 8)
@@ -95,6 +95,10 @@ def test_the_report_names_loss_flags_stages_and_targets() -> None:
         (StageReport("search", True, 0.5, 0.75), StageReport("affine", False, 0.75, 0.7)),
         (TargetReport(0.5, 0.9, mask, mask),),
         12.0,
+        Transform.from_matrix(np.eye(3), (4, 4), (4, 4)),
+        0.05,
+        DeformationReport(0.0, 0.75, 1.5, 0.1),
+        (1.25,),
     )
     page = StringIO()
     Console(width=200, file=page, highlight=False).print(registration_report(registration))
@@ -104,6 +108,8 @@ def test_the_report_names_loss_flags_stages_and_targets() -> None:
         "FLAG LOW_OVERLAP: the images share less than half",
         "Dice 0.500 before, 0.900 after",
         "covers 40%",
+        "areas change by a factor of 0.75 to 1.50, 0.00% folds; the inverse misses by at most 0.05 px",
+        "landmark 1: 1.25 px after",
         "Not for diagnosis.",
     ):
         assert words in told
@@ -156,6 +162,11 @@ def pair(picture: Path) -> list[Path]:
         (["--view", "comparable", "--out", "t.txt"], "ends in .json, .png"),
         (["--view", "comparable", "--out", "t.json", "--fixed-mapping", "bones"], "bones"),
         (["--view", "comparable", "--out", "t.json", "--target-box-fixed", "1,1,9,9"], "give pairs"),
+        (["--view", "comparable", "--out", "t.json", "--transform-model", "elastic"], "elastic"),
+        (["--view", "comparable", "--out", "t.json", "--landmark", "1,2,3"], "X,Y,X,Y"),
+        (["--view", "comparable", "--out", "t.json", "--landmark", "1,2,3,9999"], "outside the image"),
+        (["--view", "comparable", "--out", "t.json", "--stiffness", "2"], "DEFORMABLE only"),
+        (["--view", "comparable", "--out", "t.json", "--initial", "missing.json"], "missing.json"),
     ],
 )
 def test_wrong_options_are_usage_errors(hilum: Command, pair: list[Path], options: list[str], words: str) -> None:

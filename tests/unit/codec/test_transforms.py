@@ -17,10 +17,13 @@ from hilum.codec.transforms import (
     transform_from_message,
     transform_to_message,
 )
-from hilum.errors import InvalidField
+from hilum.displacement_field import DisplacementField
+from hilum.errors import InvalidField, InvalidTensor
 from hilum.geometry import ImageGeometry, PlaneFrame
 from hilum.transform import Transform
 from hilum.v1 import fusion_service_pb2 as pb
+from tests.unit import drawn_transforms
+from tests.unit.drawn_transforms import UNHURRIED
 
 sizes = st.tuples(st.integers(1, 5000), st.integers(1, 5000))
 
@@ -43,6 +46,7 @@ def transforms(draw: st.DrawFn) -> Transform:
     )
 
 
+@UNHURRIED
 @given(transforms())
 def test_round_trip(transform: Transform) -> None:
     """A transform comes back as it was, under the same id."""
@@ -52,6 +56,7 @@ def test_round_trip(transform: Transform) -> None:
     assert back.transform_id == transform.transform_id == message.transform_id
 
 
+@UNHURRIED
 @given(transforms(), st.data())
 def test_nothing_of_it_can_be_changed(transform: Transform, data: st.DataObject) -> None:
     """A transform whose flags, numbers or algorithm were changed is not the one that its id names."""
@@ -70,6 +75,84 @@ def test_nothing_of_it_can_be_changed(transform: Transform, data: st.DataObject)
     assert caught.value.field == "transform.transform_id"
     message.transform_id = b""
     assert transform_from_message(message, "transform").transform_id != transform.transform_id
+
+
+@UNHURRIED
+@given(drawn_transforms.transforms(deformable=True))
+def test_deformable_round_trip(transform: Transform) -> None:
+    """Displacements and their grid come back as they were, between images and between volumes."""
+    message = transform_to_message(transform)
+    assert transform_from_message(pb.Transform.FromString(message.SerializeToString()), "transform") == transform
+    message.displacement_field.values.data = bytes(len(message.displacement_field.values.data))
+    with pytest.raises(InvalidField, match="not the id"):
+        transform_from_message(message, "transform")
+
+
+def bent_message() -> pb.Transform:
+    """A deformable transform, its id left out."""
+    field = DisplacementField(np.zeros((2, 4, 5)))
+    message = transform_to_message(Transform.from_matrix(np.eye(3), (4, 5), (4, 5), displacement_field=field))
+    message.transform_id = b""
+    return message
+
+
+def test_the_grid_may_be_left_out() -> None:
+    """Without a matrix of their own, displacements are those of the fixed image's pixels."""
+    message = bent_message()
+    del message.displacement_field.grid_matrix[:]
+    assert transform_from_message(message, "transform").displacement_field == DisplacementField(np.zeros((2, 4, 5)))
+
+
+def _refused(change: str) -> pb.Transform:
+    message = bent_message()
+    field = message.displacement_field
+    match change:
+        case "values":
+            message.displacement_field.ClearField("values")
+        case "length":
+            field.values.data = field.values.data[:-4]
+        case "type":
+            field.values.data_type = 1  # type: ignore[assignment]  # DATA_TYPE_UINT8
+        case "NaN":
+            field.values.data = np.full((2, 4, 5), np.nan, np.float32).tobytes()
+        case "axes":
+            field.values.shape[:] = [2, 20]
+        case "components":
+            field.values.shape[:] = [4, 2, 5]
+        case "large":
+            field.values.data = np.full((2, 4, 5), 2e9, np.float32).tobytes()
+        case "grid":
+            field.grid_matrix.append(1)
+        case "flat grid":
+            field.grid_matrix[0] = 0
+        case _:
+            message.fixed_slices = 2
+    return message
+
+
+@pytest.mark.parametrize("change", ["values", "length", "type", "NaN", "axes"])
+def test_displacements_that_are_no_tensor(change: str) -> None:
+    """Shape, type and length that disagree, and numbers that are not finite, are refused under their path."""
+    with pytest.raises(InvalidTensor) as caught:
+        transform_from_message(_refused(change), "transform")
+    assert caught.value.field == "transform.displacement_field.values"
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ("components", "transform.displacement_field"),
+        ("large", "transform.displacement_field"),
+        ("grid", "transform.displacement_field.grid_matrix"),
+        ("flat grid", "transform.displacement_field"),
+        ("slices", "transform.pixel_matrix"),
+    ],
+)
+def test_fields_that_are_none(change: str, field: str) -> None:
+    """A field of another dimension, beyond all images or on a degenerate grid is refused, and half a volume, too."""
+    with pytest.raises(InvalidField) as caught:
+        transform_from_message(_refused(change), "transform")
+    assert caught.value.field == field
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e10])

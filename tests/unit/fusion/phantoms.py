@@ -29,6 +29,14 @@ def body_phantom(size: int = 256) -> Picture:
     return np.asarray(cv2.GaussianBlur(picture, (0, 0), 1.0 * scale), np.float32)
 
 
+def tissue_phantom(size: int = 256, seed: int = 0) -> Picture:
+    """The body with structure everywhere, so that a bend shows everywhere, not only across its outlines."""
+    body = body_phantom(size)
+    noise = np.random.default_rng(seed).normal(size=(size, size)).astype(np.float32)
+    blobs: Picture = np.asarray(cv2.GaussianBlur(noise, (0, 0), 3.0 * size / 256), np.float32)
+    return np.asarray(body + 0.12 * blobs / blobs.std() * (body > 0.1), np.float32)
+
+
 def other_modality(picture: Picture, seed: int = 0) -> Picture:
     """The same content seen otherwise: a non-monotone intensity map, uneven illumination and noise."""
     height, width = picture.shape
@@ -63,3 +71,20 @@ def registration_error(found: NDArray[np.float64], true: NDArray[np.float64], pi
     rows, columns = np.nonzero(picture > 0.1)
     points = np.stack([columns, rows, np.ones_like(rows)]).astype(np.float64)
     return np.asarray(np.linalg.norm(((found - true) @ points)[:2], axis=0))
+
+
+def bent(picture: Picture, amplitude_px: float = 5.0) -> tuple[Picture, NDArray[np.float64]]:
+    """The picture after a bend in waves, and where each of its pixels then lies: float64 (2, height, width)."""
+    height, width = picture.shape
+    pixels = np.stack(np.meshgrid(np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64)))
+
+    def origins(places: NDArray[np.float64]) -> NDArray[np.float64]:
+        x, y = places[0] * 2 * np.pi / width, places[1] * 2 * np.pi / height
+        return places + amplitude_px * np.stack([np.sin(1.5 * y + 0.5), np.sin(2 * x + y)])
+
+    x, y = origins(pixels).astype(np.float32)
+    moving = cv2.remap(picture, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    places = pixels.copy()
+    for _ in range(60):
+        places += pixels - origins(places)
+    return np.asarray(moving, np.float32), places

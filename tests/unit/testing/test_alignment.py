@@ -6,8 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hilum.errors import NoContent
+from hilum.registration_options import LandmarkPair
 from hilum.testing import alignment
 from hilum.types import Image, ProjectionAxis, ProjectionMethod
+from hilum.warp import Warp
 from services.fusion.projection import project_volume
 from services.fusion.resampling import resample
 
@@ -28,8 +30,8 @@ def test_resampling_is_the_service_s(elements: tuple[float, ...], nearest: bool,
     matrix = np.array([elements[:3], elements[3:], (0, 0, 1)])
     # Off the grid's halves and edges, where either neighbour may be taken.
     matrix[:2] += 1.234567e-4
-    ours, covered = alignment.resample(moving, matrix, (15, 25), nearest=nearest, background=3, valid=valid)
-    theirs = resample(moving, matrix, (15, 25), nearest=nearest, background=3, valid=valid)
+    ours, covered = alignment.resample(moving, Warp(matrix), (15, 25), nearest=nearest, background=3, valid=valid)
+    theirs = resample(moving, Warp(matrix), (15, 25), nearest=nearest, background=3, valid=valid)
     assert np.mean(covered != theirs.coverage) < 0.02
     both = covered & theirs.coverage
     differing = np.abs(ours.astype(float) - theirs.pixels.astype(float))[both] > 1
@@ -52,14 +54,21 @@ def test_projection_is_the_service_s(axis: ProjectionAxis, method: ProjectionMet
 
 
 def test_shifts() -> None:
-    """What is bright is brought on what is bright, or target on target; nothing else moves."""
+    """What is bright is brought on what is bright, or target on target, or landmark on landmark; nothing else moves."""
     fixed, moving = np.zeros((30, 40), np.int16), np.zeros((35, 45), np.int16)
     fixed[5:10, 5:10], moving[8:13, 12:17] = 9, 9
-    assert alignment.shift_between(Image(fixed), Image(moving), ()).tolist() == [[1, 0, 7], [0, 1, 3], [0, 0, 1]]
+    assert alignment.shift_between(Image(fixed), Image(moving), (), ()).tolist() == [[1, 0, 7], [0, 1, 3], [0, 0, 1]]
     target = fixed > 0, np.roll(fixed > 0, (2, 1), (0, 1))
-    assert alignment.shift_between(Image(fixed), Image(moving), [target]).tolist() == [[1, 0, 1], [0, 1, 2], [0, 0, 1]]
+    assert alignment.shift_between(Image(fixed), Image(moving), [target], ()).tolist() == [
+        [1, 0, 1],
+        [0, 1, 2],
+        [0, 0, 1],
+    ]
+    landmark = LandmarkPair((1.0, 2.0), (5.0, 7.0))
+    shift = alignment.shift_between(Image(fixed), Image(moving), [target], [landmark])
+    assert shift.tolist() == [[1, 0, 4], [0, 1, 5], [0, 0, 1]]
     with pytest.raises(NoContent) as caught:
-        alignment.shift_between(Image(fixed), Image(np.full((9, 9), 3)), ())
+        alignment.shift_between(Image(fixed), Image(np.full((9, 9), 3)), (), ())
     assert caught.value.field == "moving.pixels"
     with pytest.raises(NoContent):
         alignment.bright(Image(np.array([[7, 1], [7, 1]]), padding_value=1), "fixed.pixels")

@@ -48,6 +48,7 @@ def test_drawn_pixels_lie_where_the_matrix_says(height: int, width: int, spacing
 
 
 @given(sides, sides, spacings)
+@settings(deadline=None)
 def test_corners_of_the_longer_side_lie_on_the_canvas_edges(
     height: int, width: int, spacing: tuple[float, float]
 ) -> None:

@@ -7,17 +7,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hilum.registration_options import LandmarkPair
 from services.fusion.registration.alignment import Candidate
 from services.fusion.registration.canvas import RegistrationImage
-from services.fusion.registration.search import SearchGrid, search
+from services.fusion.registration.search import Anchor, SearchGrid, landmark_anchor, search, target_anchor
 from services.fusion.registration.workspace import Workspace
 from tests.unit.fusion.phantoms import body_phantom, motion, moved, other_modality, registration_error
 
 SIZE = (256, 256)
 
 
-def best(workspace: Workspace, grid: SearchGrid, *, from_targets: bool = False) -> Candidate:
-    found = [c for batch in search(workspace.at(64), grid, from_targets=from_targets) for c in batch]
+def best(workspace: Workspace, grid: SearchGrid, anchor: Anchor | None = None) -> Candidate:
+    found = [c for batch in search(workspace.at(64), grid, anchor) for c in batch]
     return max(found, key=lambda candidate: candidate.similarity)
 
 
@@ -58,8 +59,8 @@ def test_limits_hold() -> None:
             assert np.abs(shift).max() <= 0.2 + 1e-9
 
 
-def test_targets_lead_where_images_are_ambiguous() -> None:
-    """Of two equal bodies in the moving image, a search from targets finds the one that the target marks."""
+def test_anchors_lead_where_images_are_ambiguous() -> None:
+    """Of two equal bodies in the moving image, a search from a target or a landmark finds the one that it marks."""
     fixed = np.zeros(SIZE, np.float32)
     fixed[80:176, 16:112] = body_phantom(96)
     moving = fixed.copy()
@@ -67,9 +68,14 @@ def test_targets_lead_where_images_are_ambiguous() -> None:
     target_fixed, target_moving = np.zeros(SIZE, bool), np.zeros(SIZE, bool)
     target_fixed[110:140, 40:80], target_moving[110:140, 168:208] = True, True
     workspace = Workspace(
-        RegistrationImage(fixed, targets=(target_fixed,)), RegistrationImage(moving, targets=(target_moving,)), 64, 64
+        RegistrationImage(fixed, targets=(target_fixed,)),
+        RegistrationImage(moving, targets=(target_moving,)),
+        64,
+        64,
+        landmarks=[LandmarkPair((64.0, 128.0), (192.0, 128.0))],
     )
     true = motion(SIZE, shift=(128.0, 0.0))
     grid = replace(SearchGrid(), min_overlap=0.3)
-    found = best(workspace, grid, from_targets=True)
-    assert registration_error(workspace.fixed_to_moving_px(found.alignment), true, fixed).mean() < 4.0
+    for anchor in (target_anchor(workspace.at(64)), landmark_anchor(workspace.at(64))):
+        found = best(workspace, grid, anchor)
+        assert registration_error(workspace.fixed_to_moving_px(found.alignment), true, fixed).mean() < 4.0

@@ -1,0 +1,251 @@
+"""How well and how fast bent bodies are registered, on pairs whose deformation is known exactly.
+
+    python -m benchmarks.deformable [--purpose development|report] [--kinds a b] [--pictures FOLDER] [--data FOLDER]
+
+Kind (a) is the projection of a CT against a simulated X-ray of the moved and bent body, kind (b) a real slice seen
+through a pseudo-modality against the moved and bent slice; see `benchmarks/deformable_pairs.py`, which also says which
+patients and seeds settings were chosen on and which are only reported. The error of a case is the distance, in pixels
+of the moving image, between where the registration and the truth put each pixel of the fixed image's body. No masks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.deformable_pairs import KnownPair, pseudo_pairs, radiograph_pairs
+from benchmarks.deformable_picture import case_picture
+from benchmarks.deformable_pictures import Purpose
+from benchmarks.report import machine, save, show
+from benchmarks.velocity_field import velocity_stages
+from hilum.registration_options import RegistrationOptions, SimilarityMeasure, TransformModel
+from hilum.types import RegistrationProgress, ViewRelation
+from hilum.warp import Warp
+from services.fusion.registration import (
+    Registration,
+    RegistrationOutcome,
+)
+from services.fusion.registration.plan import image_stages
+from services.fusion.registration.registration import Plan
+
+SAMPLE_DATA = Path("../shared/data")
+RADIOGRAPHS = 20
+SUCCESS_PX = 3.0
+METHODS = {
+    "affine": RegistrationOptions(model=TransformModel.AFFINE),
+    "deformable": RegistrationOptions(model=TransformModel.DEFORMABLE),
+    "deformable, mutual information": RegistrationOptions(
+        model=TransformModel.DEFORMABLE, measure=SimilarityMeasure.MUTUAL_INFORMATION
+    ),
+    "deformable, Match_Loss": RegistrationOptions(
+        model=TransformModel.DEFORMABLE, measure=SimilarityMeasure.MATCH_LOSS
+    ),
+}
+# Methods that go through other stages than the registration's own.
+PLANS: dict[str, Plan] = {
+    "velocity field": partial(velocity_stages, 1.0),
+    "velocity field, half as stiff": partial(velocity_stages, 0.5),
+}
+METHODS |= dict.fromkeys(PLANS, METHODS["deformable"])
+DEFAULT = "deformable"
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One registration of one pair.
+
+    Attributes:
+        pair: what was registered.
+        outcome: what was found.
+        error_px: of every fixed pixel, (height, width).
+        wall_s: wall seconds.
+        cpu_s: processor seconds.
+        longest_step_s: longest time between two yields, after which a cancelled caller is free.
+    """
+
+    pair: KnownPair
+    outcome: RegistrationOutcome
+    error_px: NDArray[np.float64]
+    wall_s: float
+    cpu_s: float
+    longest_step_s: float
+
+    @property
+    def body_px(self) -> NDArray[np.float64]:
+        """Errors over the body, (n,)."""
+        return self.error_px[self.pair.body]
+
+
+def register(pair: KnownPair, method: str) -> Case:
+    """Register one pair and measure it against the truth."""
+    registration = Registration(plan=PLANS.get(method, image_stages))
+    wall, cpu = time.perf_counter(), time.process_time()
+    run = registration.run(pair.fixed, pair.moving, ViewRelation.COMPARABLE, METHODS[method])
+    outcome: RegistrationOutcome | None = None
+    longest, last = 0.0, wall
+    while outcome is None:
+        try:
+            step: RegistrationProgress = next(run)
+            del step
+        except StopIteration as finished:
+            outcome = finished.value
+        longest, last = max(longest, time.perf_counter() - last), time.perf_counter()
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    return Case(pair, outcome, errors_px(pair, outcome), wall, cpu, longest)
+
+
+def errors_px(pair: KnownPair, outcome: RegistrationOutcome) -> NDArray[np.float64]:
+    """(height, width): distance in moving pixels between where the outcome and the truth put each fixed pixel."""
+    field = outcome.field.displacements if outcome.field is not None else None
+    height, width = pair.fixed.size
+    y, x = np.mgrid[:height, :width].astype(np.float64)
+    found = Warp(outcome.fixed_to_moving, field).apply(np.stack([x.ravel(), y.ravel()], axis=1))
+    return np.asarray(np.linalg.norm(found.reshape(height, width, 2) - pair.truth, axis=-1), np.float64)
+
+
+def start_px(pair: KnownPair) -> float:
+    """Mean error over the body before anything is done."""
+    height, width = pair.fixed.size
+    y, x = np.mgrid[:height, :width]
+    return float(np.linalg.norm(pair.truth - np.stack([x, y], axis=-1), axis=-1)[pair.body].mean())
+
+
+def summary(cases: Sequence[Case]) -> dict[str, float]:
+    """Figures of a set of cases; the mean is that of the cases' means."""
+    means = [float(case.body_px.mean()) for case in cases]
+    fields = [case.outcome.field for case in cases if case.outcome.field is not None]
+    return {
+        "tre_mean_px": statistics.mean(means),
+        "tre_p95_px": statistics.mean(float(np.percentile(case.body_px, 95)) for case in cases),
+        "tre_p95_all_pixels_px": float(np.percentile(np.concatenate([case.body_px for case in cases]), 95)),
+        "tre_max_px": max(float(case.body_px.max()) for case in cases),
+        "success": statistics.mean(mean < SUCCESS_PX for mean in means),
+        "folding_fraction": max((field.folding_fraction for field in fields), default=0.0),
+        "least_jacobian": min((field.jacobian_range[0] for field in fields), default=1.0),
+        "inverse_residual_px": max((field.inverse_residual_px for field in fields), default=0.0),
+        "match_loss_after": statistics.mean(case.outcome.after.match_loss for case in cases),
+        "seconds": statistics.median(case.wall_s for case in cases),
+        "cpu_seconds": statistics.median(case.cpu_s for case in cases),
+        "longest_step_s": max(case.longest_step_s for case in cases),
+    }
+
+
+_COLUMNS = {
+    "tre_mean_px": "mean",
+    "tre_p95_px": "p95",
+    "tre_p95_all_pixels_px": "p95 all",
+    "tre_max_px": "max",
+    "success": "< 3 px",
+    "folding_fraction": "folds",
+    "least_jacobian": "least J",
+    "inverse_residual_px": "inverse",
+    "match_loss_after": "Match_Loss",
+    "seconds": "s",
+    "cpu_seconds": "CPU s",
+    "longest_step_s": "step s",
+}
+
+
+def show_methods(title: str, pairs: Sequence[KnownPair], found: dict[str, list[Case]]) -> None:
+    """Print a row a method."""
+    start = statistics.mean(start_px(pair) for pair in pairs)
+    table = Table(title=f"{title}: {len(pairs)} pairs, start {start:.1f} px ({machine()})")
+    table.add_column("method")
+    for column in _COLUMNS.values():
+        table.add_column(column, justify="right")
+    for name, cases in found.items():
+        figures = summary(cases)
+        table.add_row(name, *(f"{figures[key]:.3f}" for key in _COLUMNS))
+    Console(width=150).print(table)
+
+
+def show_cases(title: str, cases: Iterable[Case]) -> None:
+    """Print a row a case."""
+    table = Table(title=title)
+    table.add_column("pair")
+    for column in ("start", "mean", "p95", "max", "least J", "distinct", "s"):
+        table.add_column(column, justify="right")
+    table.add_column("flags, dropped stages")
+    for case in cases:
+        outcome, field = case.outcome, case.outcome.field
+        dropped = [f"-{stage.stage}" for stage in outcome.stages if not stage.accepted]
+        figures = (
+            start_px(case.pair),
+            case.body_px.mean(),
+            np.percentile(case.body_px, 95),
+            case.body_px.max(),
+            field.jacobian_range[0] if field is not None else 1.0,
+            outcome.distinctness,
+            case.wall_s,
+        )
+        table.add_row(case.pair.name, *(f"{figure:.2f}" for figure in figures), ", ".join([*outcome.flags, *dropped]))
+    Console(width=150).print(table)
+
+
+def measure_kind(
+    kind: str, pairs: Sequence[KnownPair], methods: Sequence[str], pictures: Path | None
+) -> dict[str, float]:
+    """Register all pairs of a kind by all methods, print, draw, and return the default's figures."""
+    # The first registration of a process also pays for torch's start.
+    register(pairs[0], DEFAULT)
+    found = {name: [register(pair, name) for pair in pairs] for name in methods}
+    show_methods(f"Kind ({kind})", pairs, found)
+    figures: dict[str, float] = {}
+    if DEFAULT in found:
+        show_cases(f"Kind ({kind}), {DEFAULT}", found[DEFAULT])
+        figures = {f"deformable_{kind}_{name}": value for name, value in summary(found[DEFAULT]).items()}
+        if pictures is not None:
+            pictures.mkdir(parents=True, exist_ok=True)
+            for case in found[DEFAULT]:
+                path = pictures / f"{kind}-{case.pair.name.replace('/', '-').replace(' ', '-')}.png"
+                cv2.imwrite(str(path), case_picture(case.pair, case.outcome))
+    return figures
+
+
+def measure(
+    purpose: Purpose = Purpose.REPORT,
+    kinds: Sequence[str] = ("a", "b"),
+    methods: Sequence[str] = tuple(METHODS),
+    data: Path = SAMPLE_DATA,
+    pictures: Path | None = None,
+) -> dict[str, float]:
+    """Measure both kinds; without the sample data, say so and measure nothing."""
+    if not data.is_dir():
+        Console().print(f"skipped: there is no sample data in {data}; name its folder with --data")
+        return {}
+    figures: dict[str, float] = {}
+    if "a" in kinds:
+        figures |= measure_kind("a", list(radiograph_pairs(purpose, data, RADIOGRAPHS)), methods, pictures)
+    if "b" in kinds:
+        figures |= measure_kind("b", list(pseudo_pairs(purpose, data)), methods, pictures)
+    return figures
+
+
+def main() -> None:
+    """Parse the command line, measure, print and save."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--purpose", choices=[purpose.value for purpose in Purpose], default=Purpose.REPORT.value)
+    parser.add_argument("--kinds", nargs="+", choices=["a", "b"], default=["a", "b"])
+    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
+    parser.add_argument("--data", type=Path, default=SAMPLE_DATA, help="the sample data")
+    parser.add_argument("--pictures", type=Path, help="folder for a picture of each case")
+    options = parser.parse_args()
+    figures = measure(Purpose(options.purpose), options.kinds, options.methods, options.data, options.pictures)
+    if options.purpose == Purpose.REPORT.value and figures:
+        show("deformable", figures)
+        save(figures)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""Gauss-Newton: climbing what a quadratic model describes well, with steps that are shortened until they climb."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from services.fusion.registration.alignment import Alignment, Candidate
+from services.fusion.registration.comparison import Comparison
+
+_HALVINGS = 4
+# Noise looks like structure to the model, which makes it too stiff: steps are stretched as long as that climbs.
+_FIRST_STRETCH, _STRETCH_GROWTH, _LARGEST_STRETCH, _LEAST_STRETCH = 1.5, 1.5, 3.0, 0.5
+# Descriptors say nothing about what lies farther off than this many canvas pixels.
+_LONGEST_STEP_PX = 4.0
+
+
+class Standing(Protocol):
+    """An alignment that a problem has looked at."""
+
+    @property
+    def alignment(self) -> Alignment:
+        """Where."""
+
+    @property
+    def objective(self) -> float:
+        """What is climbed: similarity and all that is wished besides; higher is better."""
+
+    @property
+    def similarity(self) -> float:
+        """Of the images alone."""
+
+    def step(self) -> Tensor | None:
+        """The step that would climb highest if the model around here were true; None where the model has no top."""
+
+
+class Problem(Protocol):
+    """What is to be climbed, over some way of changing an alignment."""
+
+    def look(self, alignment: Alignment) -> Standing:
+        """Measure an alignment."""
+
+    def stepped(self, alignment: Alignment, step: Tensor, longest: float) -> Alignment | None:
+        """The alignment after a step, cut to move no point by more than `longest` working units; None if it folds."""
+
+
+@dataclass(frozen=True)
+class Descent:
+    """How long to climb.
+
+    Attributes:
+        steps: at most.
+        enough: ends where a step gains less than this.
+    """
+
+    steps: int
+    enough: float
+
+
+def climb(problem: Problem, start: Alignment, size: int, descent: Descent) -> Iterator[Candidate]:
+    """Yield where the climb stands, from the start on, after each look; the last is the best.
+
+    Args:
+        problem: what is climbed.
+        start: where to begin.
+        size: side of the canvas in pixels.
+        descent: when to stop.
+    """
+    standing = problem.look(start)
+    yield Candidate(standing.alignment, standing.similarity)
+    stretch = _FIRST_STRETCH
+    for _ in range(descent.steps):
+        step = standing.step()
+        if step is None:
+            return
+        before = standing.objective
+        for halving in range(_HALVINGS + 1):
+            proposal = problem.stepped(standing.alignment, step * stretch, _LONGEST_STEP_PX * 2.0 / size)
+            looked = problem.look(proposal) if proposal is not None else None
+            better = looked is not None and looked.objective > before
+            if looked is not None and better:
+                standing = looked
+            yield Candidate(standing.alignment, standing.similarity)
+            if better:
+                stretch = min(stretch * _STRETCH_GROWTH, _LARGEST_STRETCH) if halving == 0 else stretch
+                break
+            stretch /= 2.0
+        if standing.objective < before + descent.enough:
+            return
+        stretch = max(stretch, _LEAST_STRETCH)
+
+
+def normal_fields(comparison: Comparison) -> tuple[Tensor, Tensor]:
+    """What each pixel asks for.
+
+    Where a comparison allows it, slopes are taken halfway between the channels as they are and as they should be: such
+    steps converge faster, and noise, which the two images do not share, is less taken for structure.
+
+    Benhimane and Malis, "Real-time image-based tracking of planes using efficient second-order minimization", 2004.
+
+    Args:
+        comparison: of n x n pixels.
+
+    Returns:
+        The symmetric matrices (3, n, n), xx, xy and yy, and the forces (2, n, n).
+    """
+    channels = comparison.channels + 0.5 * comparison.residual if comparison.halfway else comparison.channels
+    slopes = channel_slopes(channels)
+    weighted = slopes * (comparison.weight if comparison.weight.dim() == 2 else comparison.weight[:, None])
+    along_x, along_y = slopes[:, 0], slopes[:, 1]
+    matrices = torch.stack(
+        [(weighted[:, 0] * along_x).sum(0), (weighted[:, 0] * along_y).sum(0), (weighted[:, 1] * along_y).sum(0)]
+    )
+    return matrices, (weighted * comparison.residual[:, None]).sum(0)
+
+
+def channel_slopes(channels: Tensor) -> Tensor:
+    """(c, 2, n, n): derivatives of channels (c, n, n) along x and y by working units, central differences."""
+    size = channels.shape[-1]
+    padded = torch.nn.functional.pad(channels[None], (1, 1, 1, 1), mode="replicate")[0]
+    along_x = padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]
+    along_y = padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]
+    return torch.stack([along_x, along_y], dim=1) * (size / 4.0)
