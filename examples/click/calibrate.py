@@ -1,18 +1,21 @@
 """Measures what lite-medsam-click's score is worth, on the collection's held-back patients: by modality.
 
-    python -m examples.click.calibrate
+    python -m examples.click.calibrate [--answers build/evaluation/report.json]
 
 One box (jittered) and one click a target, first choices, as users get them. The curve that is shipped is fitted on all
 held-back patients of a modality; how far it can be trusted is told by leaving out one patient at a time, whose answers
 are judged by the curve and the threshold of the others. Writes modeling/weights/lite-medsam-click.json; install the
-bundle again afterwards (--force).
+bundle again afterwards (--force). Without a report of `python -m modeling evaluate`, it asks the installed bundle.
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
+import json
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -34,6 +37,12 @@ from modeling.shipped import calibrated
 
 LEAST_PATIENTS = 3
 FITTED_RATES = (0.1, 0.08, 0.06, 0.05, 0.04, 0.03)
+
+
+def reported(path: Path) -> list[Outcome]:
+    """The same answers, of a report that has them."""
+    known = [Outcome.from_json(it) for it in json.loads(path.read_text(encoding="utf-8"))["outcomes"]]
+    return answers_of([it for it in known if it.model == NAME])
 
 
 def answers(bundle: Bundle, console: Console) -> list[Outcome]:
@@ -103,8 +112,11 @@ def calibrate(outcomes: Sequence[Outcome], console: Console) -> dict[str, ScoreC
 
 def main() -> None:
     """Ask, fit, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--answers", type=Path, help="report.json of an evaluation of the bundle")
+    options = parser.parse_args()
     console = Console()
-    outcomes = answers(find_bundle(NAME), console)
+    outcomes = reported(options.answers) if options.answers else answers(find_bundle(NAME), console)
     path = calibrated(NAME, calibrate(outcomes, console))
     console.print(
         f"wrote {path}; answers: {len(outcomes)}, mean IoU {np.mean([it.values['iou'] for it in outcomes]):.3f}"

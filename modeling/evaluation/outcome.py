@@ -1,8 +1,10 @@
 """One measured answer, and how many of them become one number."""
 
-from collections.abc import Iterable, Sequence
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from modeling.evaluation import measures
 from modeling.evaluation.case import Case, Trial
@@ -41,6 +43,15 @@ class Outcome:
         """A flat object."""
         fields = {name: value for name, value in vars(self).items() if name != "values"}
         return fields | self.values
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> Self:
+        """The outcome of such an object, as reports hold it: numbers that are not finite are null there."""
+        names = [entry.name for entry in dataclasses.fields(cls) if entry.name != "values"]
+        values = {
+            name: math.nan if value is None else float(value) for name, value in plain.items() if name not in names
+        }
+        return cls(**{name: plain[name] for name in names}, values=values)
 
 
 def measured(model: str, case: Case, trial: Trial) -> Outcome:
