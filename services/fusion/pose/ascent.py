@@ -17,6 +17,8 @@ from services.fusion.pose.rigid import RigidSpace
 from services.fusion.pose.scene import Fit, Scene
 
 _FIRST_DAMPING, _LEAST_DAMPING, _MOST_DAMPING = 1e-2, 1e-3, 1e2
+# A rise of the mean correlation that is not worth a step.
+_WORTHLESS = 1e-5
 _LEAST_STIFFNESS, _MOST_STIFFNESS = 0.5, 4.0
 
 
@@ -27,7 +29,7 @@ class Place:
     Attributes:
         motion: float64 (6,), see `RigidSpace`.
         fit: at the motion.
-        settled: the last step was shorter than the tolerance.
+        settled: the last step was shorter than the tolerance, or promised nothing.
     """
 
     motion: Tensor
@@ -35,27 +37,37 @@ class Place:
     settled: bool = False
 
 
-def ascend(
-    scene: Scene, space: RigidSpace, start: Tensor, *, steps: int, tolerance_mm: float, free: Tensor | None = None
-) -> Iterator[Place]:
+@dataclass(frozen=True, eq=False)
+class Climb:
+    """How far to climb.
+
+    Attributes:
+        steps: how many steps are tried at most.
+        tolerance_mm: steps shorter than this end the climb.
+        free: float64 (6, n), orthonormal columns: the directions in which steps may go.
+    """
+
+    steps: int
+    tolerance_mm: float
+    free: Tensor
+
+
+def ascend(scene: Scene, space: RigidSpace, start: Tensor, climb: Climb) -> Iterator[Place]:
     """Yield ever higher places, the start first and then one after each step tried; the last is the highest.
 
     Args:
         scene: what is compared.
         space: what motions mean.
         start: float64 (6,).
-        steps: how many steps are tried at most.
-        tolerance_mm: steps shorter than this end the climb.
-        free: float64 (6, n), orthonormal columns: the directions in which steps may go; all when absent.
+        climb: how far.
     """
-    basis = torch.eye(6, dtype=torch.float64) if free is None else free
     place, damping, stiffness = Place(start, scene.fit(space, start)), _FIRST_DAMPING, 1.0
     yield place
-    for _ in range(steps):
-        step = _step(place.fit, stiffness, damping, basis)
+    for _ in range(climb.steps):
+        step = _step(place.fit, stiffness, damping, climb.free)
         trial = place.motion + step
         fit = scene.fit(space, trial)
-        short = float(torch.linalg.norm(step)) < tolerance_mm
+        short = float(torch.linalg.norm(step)) < climb.tolerance_mm or _promise(place.fit, step) < _WORTHLESS
         stiffness = _stiffness(place.fit, fit, step)
         if fit.similarity > place.fit.similarity:
             place, damping = Place(trial, fit, settled=short), max(damping / 4, _LEAST_DAMPING)
@@ -73,6 +85,11 @@ def _step(fit: Fit, stiffness: float, damping: float, basis: Tensor) -> Tensor:
     # Damping by the mean curvature holds directions still along which little can be seen.
     ridge = damping * torch.trace(curvature) / len(curvature) + 1e-12
     return basis @ torch.linalg.solve(curvature + ridge * identity, basis.T @ fit.gradient)
+
+
+def _promise(fit: Fit, step: Tensor) -> float:
+    """By how much a step should raise the mean correlation."""
+    return float(fit.gradient @ step) / 2 / max(fit.weight, 1.0)
 
 
 def _stiffness(before: Fit, after: Fit, step: Tensor) -> float:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hilum.errors import InvalidField, NoContent
-from hilum.geometry import Float, PatientFrame
+from hilum.geometry import Float, PatientFrame, pixel_to_patient
 
 TISSUE = 0.25
 """Relative attenuation above which a voxel belongs to the body; lung lies below, but inside of it."""
@@ -36,35 +37,27 @@ class AttenuationVolume:
     spacing_mm: tuple[float, float, float]
 
     @classmethod
-    def of(cls, hounsfield: NDArray[np.generic], frame: PatientFrame, resolution_mm: float) -> AttenuationVolume:
-        """Average blocks of voxels, as near as possible to cubes of this edge.
+    def of(cls, relative: Tensor, frame: PatientFrame) -> AttenuationVolume:
+        """Crop to the body and take derivatives.
 
         Args:
-            hounsfield: (depth, height, width) in HU.
+            relative: float32 (depth, height, width), attenuation relative to water.
             frame: where the voxels lie; three spacings above 0.
-            resolution_mm: edge of the cubes; voxels that are longer stay as they are.
 
         Raises:
-            InvalidField: the volume is thinner than two blocks.
             NoContent: nothing in it is denser than air.
         """
-        factors = [max(1, round(resolution_mm / spacing)) for spacing in reversed(frame.spacing_mm)]
-        relative = torch.as_tensor(np.asarray(hounsfield, np.float32)).div(-_AIR_HU).add(1).clamp(min=0)
-        if any(count < 2 * factor for count, factor in zip(relative.shape, factors, strict=True)):
-            raise InvalidField(f"has shape {tuple(relative.shape)}: too thin to be projected", field="volume.shape")
-        pooled = F.avg_pool3d(relative[None], factors)[0]
-        first, last = _body_box(pooled)
-        cropped = pooled[tuple(slice(begin, end) for begin, end in zip(first, last, strict=True))]
-        x_factor, y_factor, z_factor = reversed(factors)
-        spacing = frame.spacing_mm[0] * x_factor, frame.spacing_mm[1] * y_factor, frame.spacing_mm[2] * z_factor
-        index = torch.tensor([*reversed(first)], dtype=torch.float64) * torch.tensor([x_factor, y_factor, z_factor])
-        index += torch.tensor([(factor - 1) / 2 for factor in (x_factor, y_factor, z_factor)])
-        axes = torch.tensor(frame.direction, dtype=torch.float64)
-        patient_from_index = torch.eye(4, dtype=torch.float64)
-        patient_from_index[:3, :3] = axes * torch.tensor(spacing)
-        native = torch.tensor(frame.spacing_mm, dtype=torch.float64)
-        patient_from_index[:3, 3] = torch.tensor(frame.origin_mm, dtype=torch.float64) + axes @ (native * index)
-        return cls(_with_gradient(cropped, spacing), torch.linalg.inv(patient_from_index), axes, spacing)
+        first, last = _body_box(relative)
+        cropped = relative[tuple(slice(begin, end) for begin, end in zip(first, last, strict=True))]
+        patient_from_index = np.eye(4)
+        patient_from_index[:3, :3] = np.asarray(frame.direction) * np.asarray(frame.spacing_mm)
+        patient_from_index[:3, 3] = pixel_to_patient(frame, [first[::-1]])[0]
+        return cls(
+            _with_derivatives(cropped, frame.spacing_mm),
+            torch.as_tensor(np.linalg.inv(patient_from_index)),
+            torch.tensor(frame.direction, dtype=torch.float64),
+            frame.spacing_mm,
+        )
 
     @property
     def size(self) -> Tensor:
@@ -81,6 +74,31 @@ class AttenuationVolume:
         return points
 
 
+def relative_attenuation(hounsfield: NDArray[Any], padding_value: float | None = None) -> Tensor:
+    """Attenuation relative to water, not below 0; float32, the volume's shape. Padding counts as air."""
+    values = np.asarray(hounsfield, np.float32)
+    if padding_value is not None:
+        values = np.where(hounsfield == padding_value, np.float32(_AIR_HU), values)
+    return torch.as_tensor(values).div(-_AIR_HU).add(1).clamp(min=0)
+
+
+def pooled(relative: Tensor, frame: PatientFrame, resolution_mm: float) -> tuple[Tensor, PatientFrame]:
+    """Means over blocks of voxels, as near as possible to cubes of this edge, and where their middles lie.
+
+    Voxels that are longer stay as they are; what does not fill a block is left out.
+
+    Raises:
+        InvalidField: the volume is thinner than two blocks.
+    """
+    factors = [max(1, round(resolution_mm / spacing)) for spacing in frame.spacing_mm]
+    if any(count < 2 * factor for count, factor in zip(relative.shape, reversed(factors), strict=True)):
+        raise InvalidField(f"has shape {tuple(relative.shape)}: too thin to be projected", field="volume.shape")
+    x, y, z = (spacing * factor for spacing, factor in zip(frame.spacing_mm, factors, strict=True))
+    origin = pixel_to_patient(frame, [[(factor - 1) / 2 for factor in factors]])[0]
+    moved = replace(frame, origin_mm=(float(origin[0]), float(origin[1]), float(origin[2])), spacing_mm=(x, y, z))
+    return F.avg_pool3d(relative[None], factors[::-1])[0], moved
+
+
 def _body_box(volume: Tensor) -> tuple[list[int], list[int]]:
     """First and one past the last index of the tissue along each axis, with a voxel of margin."""
     tissue = volume > TISSUE
@@ -95,7 +113,7 @@ def _body_box(volume: Tensor) -> tuple[list[int], list[int]]:
     return first, last
 
 
-def _with_gradient(volume: Tensor, spacing: tuple[float, float, float]) -> Tensor:
+def _with_derivatives(volume: Tensor, spacing: tuple[float, float, float]) -> Tensor:
     """The volume and its derivatives along x, y and slices; float32 (1, 4, depth, height, width)."""
     channels = [volume]
     for axis, step in zip((2, 1, 0), spacing, strict=True):

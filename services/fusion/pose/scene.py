@@ -7,15 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from hilum.geometry import PatientFrame
-from services.fusion.pose.attenuation import AttenuationVolume
-from services.fusion.pose.correlation import Agreement, agreement
+from services.fusion.pose.attenuation import AttenuationVolume, pooled
+from services.fusion.pose.correlation import WINDOW_PX, Agreement, agreement
 from services.fusion.pose.projection import project
 from services.fusion.pose.radiograph import Radiograph, Rays
 from services.fusion.pose.rigid import RigidSpace
+
+
+_LEAST_SIDE = 2 * WINDOW_PX
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +27,7 @@ class Fit:
     Attributes:
         views: one agreement per radiograph.
         similarity: the mean correlation over the windows of all views.
+        weight: the most that the sum of correlations can be.
         gradient: float64 (6,), of the sum of correlations.
         curvature: float64 (6, 6), see `Agreement`.
         scatter: float64 (6, 6), see `Agreement`.
@@ -32,6 +35,7 @@ class Fit:
 
     views: tuple[Agreement, ...]
     similarity: float
+    weight: float
     gradient: Tensor
     curvature: Tensor
     scatter: Tensor
@@ -52,17 +56,34 @@ class Scene:
     pixel_mm: float
 
     @classmethod
-    def at(
-        cls, hounsfield: NDArray[np.generic], frame: PatientFrame, radiographs: Sequence[Radiograph], resolution_mm: float
-    ) -> Scene:
-        """Bring volume and radiographs to voxels and pixels of about this size; never finer than they are."""
-        rays, sides = [], []
-        for radiograph in radiographs:
-            side = float(np.mean(radiograph.detector.spacing_mm[:2]))
-            factor = max(1, round(resolution_mm / side))
-            rays.append(Rays.of(radiograph, factor))
-            sides.append(side * factor)
-        return cls(AttenuationVolume.of(hounsfield, frame, resolution_mm), tuple(rays), float(np.mean(sides)))
+    def pyramid(
+        cls, relative: Tensor, frame: PatientFrame, radiographs: Sequence[Radiograph], resolutions_mm: Sequence[float]
+    ) -> tuple[Scene, ...]:
+        """The volume and the radiographs with voxels and pixels of about these sizes, never finer than they are.
+
+        Args:
+            relative: float32 (depth, height, width), see `relative_attenuation`.
+            frame: where its voxels lie.
+            radiographs: what it is compared with.
+            resolutions_mm: from fine to coarse.
+
+        Raises:
+            InvalidField: the volume is too thin, or a radiograph too small.
+            NoContent: nothing in the volume is denser than air.
+        """
+        scenes = []
+        for resolution_mm in resolutions_mm:
+            relative, frame = pooled(relative, frame, resolution_mm)
+            rays, sides = [], []
+            for radiograph in radiographs:
+                side = float(np.mean(radiograph.detector.spacing_mm[:2]))
+                # A window must fit in.
+                most = max(1, min(radiograph.pixels.shape) // _LEAST_SIDE)
+                factor = min(max(1, round(resolution_mm / side)), most)
+                rays.append(Rays.of(radiograph, factor))
+                sides.append(side * factor)
+            scenes.append(cls(AttenuationVolume.of(relative, frame), tuple(rays), float(np.mean(sides))))
+        return tuple(scenes)
 
     def fit(self, space: RigidSpace, motion: Tensor) -> Fit:
         """Compare all views in a pose."""
@@ -73,6 +94,7 @@ class Scene:
         return Fit(
             views,
             sum(view.total for view in views) / weight if weight > 0 else 0.0,
+            weight,
             tangent.T @ torch.stack([view.gradient for view in views]).sum(dim=0),
             tangent.T @ torch.stack([view.curvature for view in views]).sum(dim=0) @ tangent,
             tangent.T @ torch.stack([view.scatter for view in views]).sum(dim=0) @ tangent,

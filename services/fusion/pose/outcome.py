@@ -1,0 +1,95 @@
+"""What a pose estimation found, and what speaks against believing it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from hilum.geometry import Float, Vector3
+from services.fusion.pose.ascent import Place
+from services.fusion.pose.observability import Observability, UnseenDirection
+from services.fusion.pose.rigid import RigidSpace
+from services.fusion.pose.scene import Scene
+
+LOW_SIMILARITY = 0.45
+LOW_COVERAGE = 0.4
+# Another place this nearly as high as the highest, and this far from it, makes the choice between them a guess.
+RIVAL_SIMILARITY, RIVAL_MM = 0.02, 5.0
+# The cosine above which an unseen direction counts as depth.
+_DEPTH = 0.8
+
+
+@dataclass(frozen=True)
+class UnseenMotion:
+    """A motion that the views do not see; the pose keeps its initial value along it.
+
+    Attributes:
+        rotation_deg: the turn, as a rotation vector about the body's middle, world axes.
+        translation_mm: the shift that goes with it, world axes. Together they move the body by about 1 mm.
+        standard_error_mm: of the pose along it, in such units; None where the pictures do not change at all. Errors of
+            the forward model (scatter, hardening of the beam) come on top.
+    """
+
+    rotation_deg: Vector3
+    translation_mm: Vector3
+    standard_error_mm: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class PoseOutcome:
+    """A pose and how far it can be trusted.
+
+    Attributes:
+        patient_to_world: float64 (4, 4), rigid: mm of the volume's LPS to mm of the room.
+        similarities: mean local correlation of each view, at most 1.
+        coverages: for each view, the share of the exposed picture along whose rays the body lies inside the volume.
+        unseen: motions that the views do not see.
+        flags: sorted names of hilum.v1.PoseFlag.
+    """
+
+    patient_to_world: Float
+    similarities: tuple[float, ...]
+    coverages: tuple[float, ...]
+    unseen: tuple[UnseenMotion, ...]
+    flags: tuple[str, ...]
+
+
+def unseen_motion(direction: UnseenDirection, space: RigidSpace) -> UnseenMotion:
+    """A direction in the six numbers as a turn and a shift."""
+    turn = torch.rad2deg(space.rotation_vector(direction.motion)).tolist()
+    shift = direction.motion[3:].tolist()
+    return UnseenMotion((turn[0], turn[1], turn[2]), (shift[0], shift[1], shift[2]), direction.standard_error_mm)
+
+
+def doubts(
+    place: Place, candidates: Sequence[Place], seen: Observability, scene: Scene, *, within: bool
+) -> tuple[str, ...]:
+    """The flags of a result, sorted.
+
+    Args:
+        place: the result.
+        candidates: where the climbs at the middle resolution ended, from the highest down.
+        seen: what the views see at the result.
+        scene: at the finest resolution.
+        within: the result lies within reach of the initial pose.
+    """
+    flags = set()
+    if not (place.settled and within):
+        flags.add("NOT_CONVERGED")
+    if min(view.similarity for view in place.fit.views) < LOW_SIMILARITY:
+        flags.add("LOW_SIMILARITY")
+    if min(view.coverage for view in place.fit.views) < LOW_COVERAGE:
+        flags.add("LOW_OVERLAP")
+    if any(_rivals(candidates[0], other) for other in candidates[1:]):
+        flags.add("STARTS_DISAGREE")
+    for direction in seen.unseen:
+        along = max(abs(float(view.viewing_direction @ direction.motion[3:])) for view in scene.views)
+        flags.add("DEPTH_UNOBSERVED" if along > _DEPTH else "MOTION_UNOBSERVED")
+    return tuple(sorted(flags))
+
+
+def _rivals(best: Place, other: Place) -> bool:
+    apart = float(torch.linalg.norm(best.motion - other.motion))
+    return apart > RIVAL_MM and other.fit.similarity > best.fit.similarity - RIVAL_SIMILARITY
