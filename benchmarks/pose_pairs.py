@@ -9,7 +9,7 @@ windowing, as in the demo's simulated X-ray. The table, which the CT shows, is n
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from benchmarks.report import ROOT
-from examples.demo.ct_volume import CtVolume, _coronal, _patient_frame, load_ct_volume
+from examples.demo.ct_volume import CtVolume, load_ct_volume, read_ct_volume
 from examples.demo.simulated_xray import BONE_G_CM3, SOFT_G_CM3, detect, material_shares, present, transmission
 from examples.demo.truth import body_mask
 from hilum.geometry import Matrix3, PatientFrame, pixel_to_patient
@@ -81,12 +81,13 @@ class Patient:
         index = np.asarray(np.linalg.inv(patient_from_index))
         return cls(name, volume.hounsfield, volume.frame, np.stack(materials), index, centre, body)
 
-    def true_pose(self, seed: int) -> Float:
-        """4 x 4, patient to room: turns of up to 10 degrees about and shifts of up to 20 mm along each axis."""
+    def true_pose(self, seed: int, far: float = 1.0) -> Float:
+        """4 x 4, patient to room: turns of up to 10 degrees about and shifts of up to 20 mm along each axis, times far."""
         random = np.random.default_rng(seed)
         pose = np.eye(4)
-        pose[:3, :3] = Rotation.from_rotvec(random.uniform(-ROTATION_DEG, ROTATION_DEG, 3), degrees=True).as_matrix()
-        shift = random.uniform(-TRANSLATION_MM, TRANSLATION_MM, 3)
+        turn = far * random.uniform(-ROTATION_DEG, ROTATION_DEG, 3)
+        pose[:3, :3] = Rotation.from_rotvec(turn, degrees=True).as_matrix()
+        shift = far * random.uniform(-TRANSLATION_MM, TRANSLATION_MM, 3)
         pose[:3, 3] = self.centre + shift - pose[:3, :3] @ self.centre
         return pose
 
@@ -112,7 +113,8 @@ class Patient:
         soft, bone = self._paths(detector, beam, pose)
         detected, open_beam = detect(transmission(soft, bone), pixel, np.random.default_rng(seed))
         attenuation = -np.log(np.maximum(detected, 1.0) / open_beam)
-        return Radiograph(present(attenuation, np.ones(attenuation.shape, np.bool_)), detector, beam)
+        shown = present(attenuation, np.ones(attenuation.shape, np.bool_))
+        return Radiograph(shown, detector, beam)
 
     def _paths(self, detector: PatientFrame, beam: Beam, pose: Float) -> Float:
         """g/cm2 of both materials along the ray to each pixel; (2, rows, columns)."""
@@ -141,20 +143,20 @@ def patients() -> Iterator[Patient]:
     """Yield the demo's CT of chest and upper abdomen and, where shared/data is there, a CT of abdomen and pelvis."""
     yield Patient.of("chest", load_ct_volume())
     if KIDNEY_STONES.is_dir():
-        yield Patient.of("abdomen", _abdomen())
+        folder = KIDNEY_STONES
+        abdomen = read_ct_volume(folder / "ct_full.nii.gz", folder / "seg_full_fast_model.nii.gz")
+        yield Patient.of("abdomen", abdomen)
     else:
         print(f"no abdomen: {KIDNEY_STONES.relative_to(ROOT.parent)} beside the checkout is absent")
 
 
-def _abdomen() -> CtVolume:
-    ct, labels = (_coronal(KIDNEY_STONES / name) for name in ("ct_full.nii.gz", "seg_full_fast_model.nii.gz"))
-    depth_mm, row_mm, column_mm = ct.header.get_zooms()
-    return CtVolume(
-        np.clip(np.asarray(ct.dataobj), -1024, 3071).astype(np.int16),
-        np.asarray(labels.dataobj).astype(np.uint8),
-        (float(depth_mm), float(row_mm), float(column_mm)),
-        _patient_frame(ct.affine),
-    )
+def moved(radiograph: Radiograph, shift: Float) -> Radiograph:
+    """The same picture, taken elsewhere in the room: for taking one patient's picture for another's."""
+    detector = replace(radiograph.detector, origin_mm=_vector(np.asarray(radiograph.detector.origin_mm) + shift))
+    beam = radiograph.beam
+    if isinstance(beam, ConeBeam):
+        beam = ConeBeam(_vector(np.asarray(beam.source_mm) + shift))
+    return replace(radiograph, detector=detector, beam=beam)
 
 
 def _binned(volume: NDArray[np.float32], factors: list[int]) -> NDArray[np.float32]:

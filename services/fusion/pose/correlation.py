@@ -68,7 +68,9 @@ def agreement(projected: ProjectedVolume, rays: Rays) -> Agreement:
     correlation = moments.shown_seen / norm
     slope = moments.slopes_seen / norm - correlation / spread * moments.slopes_shown
     slope = torch.where(whole, slope, 0)
-    bend = moments.slopes_slopes / spread - (moments.slopes_shown[_UPPER[0]] * moments.slopes_shown[_UPPER[1]]) / spread**2
+    bend = (
+        moments.slopes_slopes / spread - (moments.slopes_shown[_UPPER[0]] * moments.slopes_shown[_UPPER[1]]) / spread**2
+    )
     bend = (bend * torch.where(whole, correlation.clamp(min=0), 0)).sum(dim=(1, 2))
     curvature = torch.zeros(6, 6, dtype=torch.float64)
     curvature[_UPPER[0], _UPPER[1]] = bend

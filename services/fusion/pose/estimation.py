@@ -23,7 +23,7 @@ from hilum.types import RegistrationProgress
 from services.fusion.pose.ascent import Climb, Place
 from services.fusion.pose.attenuation import relative_attenuation
 from services.fusion.pose.observability import Observability, complement
-from services.fusion.pose.outcome import PoseOutcome, doubts, unseen_motion
+from services.fusion.pose.outcome import PoseOutcome, doubts, rivals, too_unlike, unseen_motion
 from services.fusion.pose.radiograph import Radiograph
 from services.fusion.pose.rigid import RigidSpace
 from services.fusion.pose.scene import Scene
@@ -38,7 +38,7 @@ _KEPT_STARTS = 6
 _SAME_COARSE_MM, _SAME_MM = 6.0, 3.0
 # Views within 20 degrees of each other see depth no better than one.
 _ALONGSIDE = float(np.cos(np.radians(20.0)))
-_TOLERANCE_PX = 0.02
+_TOLERANCE_PX = 0.03
 _MOST_VIEWS = 2
 _SEARCH_SHARE, _SELECT_SHARE = 0.4, 0.7
 
@@ -89,9 +89,13 @@ class PoseEstimation:
         free = complement([] if held is None else [held])
         candidates = yield from self._search(coarse, space, free)
         chosen = yield from self._select(middle, space, candidates, free)
-        place = yield from self._refine(fine, space, chosen[0].motion, free, "refinement")
+        refined = [(yield from self._refine(fine, space, chosen[0].motion, free, "refinement"))]
+        rival = next((other for other in chosen[1:] if rivals(chosen[0], other)), None)
+        if rival is not None and not too_unlike(refined[0]):
+            refined.append((yield from self._refine(fine, space, rival.motion, free, "refinement")))
+        place, *others = distinct(refined, _SAME_MM)
         seen = Observability.of(place.fit)
-        if not _same_span(free, seen.seen_basis()):
+        if not (_same_span(free, seen.seen_basis()) or too_unlike(place)):
             # What is unseen keeps its initial value; what is seen although it was held may move now.
             free = seen.seen_basis()
             place = yield from self._refine(fine, space, free @ (free.T @ place.motion), free, "seen directions")
@@ -101,10 +105,12 @@ class PoseEstimation:
             similarities=tuple(view.similarity for view in place.fit.views),
             coverages=tuple(view.coverage for view in place.fit.views),
             unseen=tuple(unseen_motion(direction, space) for direction in seen.unseen),
-            flags=doubts(place, chosen, seen, fine, within=self._grid.contains(space, place.motion)),
+            flags=doubts(place, others, seen, fine, within=self._grid.contains(space, place.motion)),
         )
 
-    def _search(self, scene: Scene, space: RigidSpace, free: Tensor) -> Generator[RegistrationProgress, None, list[Place]]:
+    def _search(
+        self, scene: Scene, space: RigidSpace, free: Tensor
+    ) -> Generator[RegistrationProgress, None, list[Place]]:
         """Climb from all starts at the coarsest resolution."""
         starts = [free @ (free.T @ start) for start in self._grid.starts(space)]
         climb = Climb(8, 0.05 * scene.pixel_mm, free)
@@ -132,7 +138,7 @@ class PoseEstimation:
         self, scene: Scene, space: RigidSpace, start: Tensor, free: Tensor, stage: str
     ) -> Generator[RegistrationProgress, None, Place]:
         """Climb at the finest resolution; a start within reach gives a place within reach."""
-        climb = Climb(10, _TOLERANCE_PX * scene.pixel_mm, free)
+        climb = Climb(12, _TOLERANCE_PX * scene.pixel_mm, free)
         place = yield from self._climb(scene, space, start, climb, stage, _SELECT_SHARE)
         return place or Place(start, scene.fit(space, start))
 

@@ -64,13 +64,13 @@ def unseen_motion(direction: UnseenDirection, space: RigidSpace) -> UnseenMotion
 
 
 def doubts(
-    place: Place, candidates: Sequence[Place], seen: Observability, scene: Scene, *, within: bool
+    place: Place, others: Sequence[Place], seen: Observability, scene: Scene, *, within: bool
 ) -> tuple[str, ...]:
     """The flags of a result, sorted.
 
     Args:
         place: the result.
-        candidates: where the climbs at the middle resolution ended, from the highest down.
+        others: where other climbs at the finest resolution ended.
         seen: what the views see at the result.
         scene: at the finest resolution.
         within: the result lies within reach of the initial pose.
@@ -78,11 +78,11 @@ def doubts(
     flags = set()
     if not (place.settled and within):
         flags.add("NOT_CONVERGED")
-    if min(view.similarity for view in place.fit.views) < LOW_SIMILARITY:
+    if too_unlike(place):
         flags.add("LOW_SIMILARITY")
     if min(view.coverage for view in place.fit.views) < LOW_COVERAGE:
         flags.add("LOW_OVERLAP")
-    if any(_rivals(candidates[0], other) for other in candidates[1:]):
+    if any(rivals(place, other) for other in others):
         flags.add("STARTS_DISAGREE")
     for direction in seen.unseen:
         along = max(abs(float(view.viewing_direction @ direction.motion[3:])) for view in scene.views)
@@ -90,6 +90,12 @@ def doubts(
     return tuple(sorted(flags))
 
 
-def _rivals(best: Place, other: Place) -> bool:
+def too_unlike(place: Place) -> bool:
+    """Whether a view does not look like the projection: as a rule the climb went astray, or it is somebody else."""
+    return min(view.similarity for view in place.fit.views) < LOW_SIMILARITY
+
+
+def rivals(best: Place, other: Place) -> bool:
+    """Whether another place is nearly as high as the best, and elsewhere."""
     apart = float(torch.linalg.norm(best.motion - other.motion))
     return apart > RIVAL_MM and other.fit.similarity > best.fit.similarity - RIVAL_SIMILARITY

@@ -63,11 +63,12 @@ def project(volume: AttenuationVolume, rays: Rays, patient_to_world: Tensor, piv
         moment = to_world @ ((samples[1:] * distances).sum(dim=2).double() * step)
         arm = (rays.origin[hit] - pivot).T
         along = rays.direction[hit].T
+        # A shift along its ray leaves a pixel as it is, as long as the body lies inside the volume: exactly, not only
+        # to within what sampling does.
+        flux = flux - along * (along * flux).sum(dim=0)
         turn = torch.linalg.cross(arm, flux, dim=0) + torch.linalg.cross(along, moment, dim=0)
         derivatives[:, hit] = -torch.cat([turn, flux])
-    return ProjectedVolume(
-        image.view(height, width), derivatives.view(6, height, width), complete.view(height, width)
-    )
+    return ProjectedVolume(image.view(height, width), derivatives.view(6, height, width), complete.view(height, width))
 
 
 def _clip(origin: Tensor, direction: Tensor, size: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:

@@ -80,7 +80,8 @@ class Radiograph:
         along = self.viewing_direction()
         if not np.isfinite(along).all() or abs(float(along @ np.asarray(self.detector.direction)[:, 2])) < _GRAZING:
             raise InvalidField(
-                "rays must meet the detector's plane, from a point outside of it or along its normal", field=f"{field}.beam"
+                "rays must meet the detector's plane, from a point outside of it or along its normal",
+                field=f"{field}.beam",
             )
 
     def viewing_direction(self) -> Float:
