@@ -2,8 +2,8 @@
 
     python -m benchmarks.pose [--seeds N]
 
-Two CT volumes, twenty named seeds: the patient is turned by up to 10 degrees about and shifted by up to 20 mm along each
-axis (uniform), and radiographs are simulated by a forward model that shares no code and no parameters with
+Two CT volumes, twenty named seeds: the patient is turned by up to 10 degrees about and shifted by up to 20 mm along
+each axis (uniform), and radiographs are simulated by a forward model that shares no code and no parameters with
 services/fusion (see pose_pairs). Errors are distances in mm between where the found and the true pose put points of the
 body; of one view, also across the rays, since along them it sees nothing. A success is a mean error (mTRE) below 5 mm.
 Harder sets show whether failures are told: motions 2.5 times as large, beyond what is searched, and radiographs of the
@@ -33,6 +33,18 @@ SUCCESS_MM = 5.0
 FAR = 2.5
 # Said of one view because of what it is, not because something went wrong.
 _EXPECTED = {"DEPTH_UNOBSERVED"}
+# Columns of the table and the figures in them.
+_COLUMNS = {
+    "success": "success_rate",
+    "mTRE mean": "mtre_mean_mm",
+    "median": "mtre_median_mm",
+    "across": "across_mean_mm",
+    "depth flagged": "depth_flagged",
+    "failures": "failures",
+    "unflagged": "failures_unflagged",
+    "good flagged": "successes_flagged",
+    "s": "seconds",
+}
 # Noise of the second view is not that of the first.
 _SECOND = 10_000
 
@@ -139,8 +151,8 @@ def estimate(patient: Patient, radiographs: Sequence[Radiograph], pose: Float, n
     rays = true - beam.source_mm if isinstance(beam, ConeBeam) else np.broadcast_to(beam.direction, true.shape)
     rays = rays / np.linalg.norm(rays, axis=1, keepdims=True)
     across = error - np.sum(error * rays, axis=1, keepdims=True) * rays
-    distances = (float(np.linalg.norm(part, axis=1).mean()) for part in (error, across))
-    return Trial(name, *distances, outcome, seconds)
+    mtre, across_mean = (float(np.linalg.norm(part, axis=1).mean()) for part in (error, across))
+    return Trial(name, mtre, across_mean, outcome, seconds)
 
 
 def _trial(kind: TrialSet, patient: Patient, seed: int) -> Trial:
@@ -210,14 +222,11 @@ def _show_errors(kind: TrialSet, people: Sequence[Patient], trials: list[Trial])
 
 def _show_sets(rows: list[tuple[TrialSet, list[Trial]]]) -> None:
     table = Table(title=f"2-D/3-D pose: success is an error below {SUCCESS_MM:g} mm (of one view: across the rays)")
-    columns = ("views", "n", "success", "mTRE mean", "median", "across", "depth flagged", "failures", "unflagged", "s")
-    for column in columns:
+    for column in ("views", "n", *_COLUMNS):
         table.add_column(column, justify="left" if column == "views" else "right")
     for kind, trials in rows:
         figures = _figures(kind, trials)
-        names = ("success_rate", "mtre_mean_mm", "mtre_median_mm", "across_mean_mm", "depth_flagged")
-        names = (*names, "failures", "failures_unflagged", "seconds")
-        values = [figures.get(f"pose_{kind.name}_{name}") for name in names]
+        values = [figures.get(f"pose_{kind.name}_{name}") for name in _COLUMNS.values()]
         shown = ["" if value is None else f"{value:.3g}" for value in values]
         table.add_row(kind.title, str(len(trials)), *shown)
     # Wide enough for all columns, in a log too.

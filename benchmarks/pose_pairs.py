@@ -1,8 +1,8 @@
 """CT volumes and simulated radiographs of them in known poses, for the benchmark of 2-D/3-D poses.
 
 The forward model shares no code and no parameters with services/fusion. The body is split into soft tissue and bone;
-rays step from slice to slice of the volume, along the axis that they follow most, and are interpolated within each slice
-(Joseph, IEEE Trans. Med. Imaging 1 (1982) 192); then four energies, scatter, quantum noise, blur and a radiograph's
+rays step from slice to slice of the volume, along the axis that they follow most, and are interpolated within each
+slice (Joseph, IEEE Trans. Med. Imaging 1 (1982) 192); then four energies, scatter, quantum noise, blur and a radiograph's
 windowing, as in the demo's simulated X-ray. The table, which the CT shows, is not in the picture, nor is iodine.
 """
 
@@ -82,7 +82,7 @@ class Patient:
         return cls(name, volume.hounsfield, volume.frame, np.stack(materials), index, centre, body)
 
     def true_pose(self, seed: int, far: float = 1.0) -> Float:
-        """4 x 4, patient to room: turns of up to 10 degrees about and shifts of up to 20 mm along each axis, times far."""
+        """4 x 4, patient to room: turns by up to 10 degrees, shifts by up to 20 mm along each axis, times far."""
         random = np.random.default_rng(seed)
         pose = np.eye(4)
         turn = far * random.uniform(-ROTATION_DEG, ROTATION_DEG, 3)

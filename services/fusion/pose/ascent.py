@@ -84,7 +84,8 @@ def _step(fit: Fit, stiffness: float, damping: float, basis: Tensor) -> Tensor:
     identity = torch.eye(len(curvature), dtype=torch.float64)
     # Damping by the mean curvature holds directions still along which little can be seen.
     ridge = damping * torch.trace(curvature) / len(curvature) + 1e-12
-    return basis @ torch.linalg.solve(curvature + ridge * identity, basis.T @ fit.gradient)
+    shift: Tensor = torch.linalg.solve(curvature + ridge * identity, basis.T @ fit.gradient)
+    return basis @ shift
 
 
 def _promise(fit: Fit, step: Tensor) -> float:

@@ -1,15 +1,15 @@
 """The rigid pose of a CT volume from one or two radiographs whose projection geometry is known.
 
-Many starts are climbed at a coarse resolution, the best of them at a finer one, and the best of those at the finest. What
-the views cannot see is not guessed: where all look along one direction, depth is held at the initial pose, and released
-only if the curvature of the similarity at the result says that it is seen after all. Directions that are not seen are
-named, and the pose keeps its initial value along them.
+Many starts are climbed at a coarse resolution, the best of them at a finer one, and the best of those at the finest.
+What the views cannot see is not guessed: where all look along one direction, depth is held at the initial pose, and
+released only if the curvature of the similarity at the result says that it is seen after all. Directions that are not
+seen are named, and the pose keeps its initial value along them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -116,7 +116,8 @@ class PoseEstimation:
         climb = Climb(8, 0.05 * scene.pixel_mm, free)
         found: list[Place] = []
         for number, start in enumerate(starts):
-            place = yield from self._climb(scene, space, start, climb, "search", _SEARCH_SHARE * number / len(starts))
+            step = RegistrationProgress("search", _SEARCH_SHARE * number / len(starts), 0.0)
+            place = yield from self._climb(scene, space, start, climb, step)
             if place is not None:
                 found.append(place)
         return distinct(found, _SAME_COARSE_MM)[:_KEPT_STARTS]
@@ -129,7 +130,8 @@ class PoseEstimation:
         found: list[Place] = []
         for number, candidate in enumerate(candidates):
             share = _SEARCH_SHARE + (_SELECT_SHARE - _SEARCH_SHARE) * number / len(candidates)
-            place = yield from self._climb(scene, space, candidate.motion, climb, "selection", share)
+            step = RegistrationProgress("selection", share, 0.0)
+            place = yield from self._climb(scene, space, candidate.motion, climb, step)
             if place is not None:
                 found.append(place)
         return distinct(found, _SAME_MM)
@@ -139,11 +141,12 @@ class PoseEstimation:
     ) -> Generator[RegistrationProgress, None, Place]:
         """Climb at the finest resolution; a start within reach gives a place within reach."""
         climb = Climb(12, _TOLERANCE_PX * scene.pixel_mm, free)
-        place = yield from self._climb(scene, space, start, climb, stage, _SELECT_SHARE)
+        step = RegistrationProgress(stage, _SELECT_SHARE, 0.0)
+        place = yield from self._climb(scene, space, start, climb, step)
         return place or Place(start, scene.fit(space, start))
 
     def _climb(
-        self, scene: Scene, space: RigidSpace, start: Tensor, climb: Climb, stage: str, fraction: float
+        self, scene: Scene, space: RigidSpace, start: Tensor, climb: Climb, step: RegistrationProgress
     ) -> Generator[RegistrationProgress, None, Place | None]:
         places = climb_within(scene, space, start, self._grid, climb)
         while True:
@@ -152,7 +155,7 @@ class PoseEstimation:
             except StopIteration as finished:
                 last: Place | None = finished.value
                 return last
-            yield RegistrationProgress(stage, fraction, place.fit.similarity)
+            yield replace(step, similarity=place.fit.similarity)
 
 
 def _check(hounsfield: NDArray[Any], frame: PatientFrame, radiographs: Sequence[Radiograph], initial: Float) -> None:

@@ -4,9 +4,9 @@ At the maximum the curvature is Fisher's information. Windows overlap and radiog
 noise, so its inverse alone would be far too sure of itself: blocks of windows stand for independent observations, and
 the scatter of their slopes enters (the sandwich estimator, Huber 1967; blocks as clusters, Liang and Zeger 1986).
 
-A standard error still says nothing of errors that all windows share, such as hardening of the beam, to which a direction
-that hardly changes the picture is most exposed. A direction therefore counts as seen only if its standard error is small
-against those of the others, too.
+A standard error still says nothing of errors that all windows share, such as hardening of the beam, to which a
+direction that hardly changes the picture is most exposed. A direction therefore counts as seen only if its standard
+error is small against those of the others, too.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """What a radiograph of the volume would show, and how it changes when the body moves a little.
 
 A pixel is the integral of relative attenuation m along its ray. When the body turns by w about a point p and shifts
-by t, attenuation at a point X of the room changes by -grad m . (t + w x (X - p)). On a ray X = o + s d that is linear in
-s, so all six derivatives of the pixel follow from two vectors, the integrals of grad m and of s grad m: the radiograph
-and its derivatives cost one pass over the same samples, and nothing is recorded for differentiation.
+by t, attenuation at a point X of the room changes by -grad m . (t + w x (X - p)). On a ray X = o + s d that is linear
+in s, so all six derivatives of the pixel follow from two vectors, the integrals of grad m and of s grad m: the
+radiograph and its derivatives cost one pass over the same samples, and nothing is recorded for differentiation.
 """
 
 from __future__ import annotations

@@ -91,7 +91,8 @@ class Radiograph:
             dtype=np.float64,
         )
         length = float(np.linalg.norm(along))
-        return along / length if length > 0 else np.full(3, np.nan)
+        direction: Float = along / length if length > 0 else np.full(3, np.nan)
+        return direction
 
     def _centre(self) -> Float:
         height, width = self.pixels.shape

@@ -56,7 +56,8 @@ def cross_matrix(vector: Tensor) -> Tensor:
 
 def rotation_matrix(vector: Tensor) -> Tensor:
     """float64 (3, 3), the rotation by a vector's length in radians about its direction (Rodrigues)."""
-    return torch.linalg.matrix_exp(cross_matrix(vector))
+    rotation: Tensor = torch.linalg.matrix_exp(cross_matrix(vector))
+    return rotation
 
 
 def left_jacobian(vector: Tensor) -> Tensor:

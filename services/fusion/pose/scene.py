@@ -16,7 +16,6 @@ from services.fusion.pose.projection import project
 from services.fusion.pose.radiograph import Radiograph, Rays
 from services.fusion.pose.rigid import RigidSpace
 
-
 _LEAST_SIDE = 2 * WINDOW_PX
 
 
