@@ -24,9 +24,8 @@ from rich.table import Table
 
 from benchmarks.pose_pairs import ANTERO_POSTERIOR, LATERAL, Float, Patient, moved, patients
 from benchmarks.report import save, show
+from hilum.pose import ConeBeam, EstimatedPose, Radiograph
 from services.fusion.pose.estimation import PoseEstimation
-from services.fusion.pose.outcome import PoseOutcome
-from services.fusion.pose.radiograph import ConeBeam, Radiograph
 
 SEEDS = 20
 SUCCESS_MM = 5.0
@@ -64,7 +63,7 @@ class Trial:
     name: str
     mtre_mm: float
     across_mm: float
-    outcome: PoseOutcome
+    outcome: EstimatedPose
     seconds: float
 
     @property
@@ -145,7 +144,7 @@ def estimate(patient: Patient, radiographs: Sequence[Radiograph], pose: Float, n
     begin = time.process_time()
     outcome = _last(PoseEstimation().run(patient.hounsfield, patient.frame, radiographs))
     seconds = time.process_time() - begin
-    found = _moved(outcome.patient_to_world, patient.body_mm)
+    found = _moved(outcome.patient_to_room, patient.body_mm)
     true = _moved(pose, patient.body_mm)
     error, beam = found - true, radiographs[0].beam
     rays = true - beam.source_mm if isinstance(beam, ConeBeam) else np.broadcast_to(beam.direction, true.shape)
@@ -171,13 +170,13 @@ def _strangers(people: Sequence[Patient], seeds: int) -> Iterable[Trial]:
             yield estimate(patient, views, patient.true_pose(seed), f"{patient.name} as {other.name} {seed}")
 
 
-def _last(work: Iterable[object]) -> PoseOutcome:
+def _last(work: Iterable[object]) -> EstimatedPose:
     steps = iter(work)
     while True:
         try:
             next(steps)
         except StopIteration as finished:
-            outcome: PoseOutcome = finished.value
+            outcome: EstimatedPose = finished.value
             return outcome
 
 

@@ -2,8 +2,9 @@
 
 The forward model shares no code and no parameters with services/fusion. The body is split into soft tissue and bone;
 rays step from slice to slice of the volume, along the axis that they follow most, and are interpolated within each
-slice (Joseph, IEEE Trans. Med. Imaging 1 (1982) 192); then four energies, scatter, quantum noise, blur and a radiograph's
-windowing, as in the demo's simulated X-ray. The table, which the CT shows, is not in the picture, nor is iodine.
+slice (Joseph, IEEE Trans. Med. Imaging 1 (1982) 192); then four energies, scatter, quantum noise, blur and a
+radiograph's windowing, as in the demo's simulated X-ray. The table, which the CT shows, is not in the picture, nor is
+iodine.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from examples.demo.ct_volume import CtVolume, load_ct_volume, read_ct_volume
 from examples.demo.simulated_xray import BONE_G_CM3, SOFT_G_CM3, detect, material_shares, present, transmission
 from examples.demo.truth import body_mask
 from hilum.geometry import Matrix3, PatientFrame, pixel_to_patient
-from services.fusion.pose.radiograph import Beam, ConeBeam, ParallelBeam, Radiograph
+from hilum.pose import Beam, ConeBeam, ParallelBeam, Radiograph
 
 KIDNEY_STONES = ROOT.parent / "shared" / "data" / "ct_kidney_stones"
 ROTATION_DEG, TRANSLATION_MM = 10.0, 20.0

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from services.fusion.pose.projection import ProjectedVolume
-from services.fusion.pose.radiograph import Rays
+from services.fusion.pose.rays import Rays
 
 WINDOW_PX = 7
 """Side of a window."""
@@ -67,7 +67,9 @@ def agreement(projected: ProjectedVolume, rays: Rays) -> Agreement:
     norm = torch.sqrt(spread * (moments.seen_seen + seen_floor))
     correlation = moments.shown_seen / norm
     slope = moments.slopes_seen / norm - correlation / spread * moments.slopes_shown
-    slope = torch.where(whole, slope, 0)
+    # The floor follows the picture's own contrast.
+    drift = 2 * _FLAT * (shown * projected.derivatives)[:, projected.complete].mean(dim=1)
+    slope = torch.where(whole, slope - correlation / spread / 2 * drift[:, None, None], 0)
     bend = (
         moments.slopes_slopes / spread - (moments.slopes_shown[_UPPER[0]] * moments.slopes_shown[_UPPER[1]]) / spread**2
     )

@@ -19,12 +19,12 @@ from torch import Tensor
 
 from hilum.errors import InvalidField
 from hilum.geometry import Float, PatientFrame
+from hilum.pose import EstimatedPose, Radiograph, ViewAgreement
 from hilum.types import RegistrationProgress
 from services.fusion.pose.ascent import Climb, Place
 from services.fusion.pose.attenuation import relative_attenuation
+from services.fusion.pose.doubts import doubts, rivals, too_unlike, unseen_motion
 from services.fusion.pose.observability import Observability, complement
-from services.fusion.pose.outcome import PoseOutcome, doubts, rivals, too_unlike, unseen_motion
-from services.fusion.pose.radiograph import Radiograph
 from services.fusion.pose.rigid import RigidSpace
 from services.fusion.pose.scene import Scene
 from services.fusion.pose.search import StartGrid, climb_within, distinct
@@ -42,7 +42,7 @@ _TOLERANCE_PX = 0.03
 _MOST_VIEWS = 2
 _SEARCH_SHARE, _SELECT_SHARE = 0.4, 0.7
 
-Steps = Generator[RegistrationProgress, None, PoseOutcome]
+Steps = Generator[RegistrationProgress, None, EstimatedPose]
 
 
 class PoseEstimation:
@@ -100,12 +100,12 @@ class PoseEstimation:
             free = seen.seen_basis()
             place = yield from self._refine(fine, space, free @ (free.T @ place.motion), free, "seen directions")
             seen = Observability.of(place.fit)
-        return PoseOutcome(
-            patient_to_world=space.matrix(place.motion).numpy(),
-            similarities=tuple(view.similarity for view in place.fit.views),
-            coverages=tuple(view.coverage for view in place.fit.views),
+        return EstimatedPose(
+            patient_to_room=space.matrix(place.motion).numpy(),
+            views=tuple(ViewAgreement(view.similarity, view.coverage) for view in place.fit.views),
             unseen=tuple(unseen_motion(direction, space) for direction in seen.unseen),
             flags=doubts(place, others, seen, fine, within=self._grid.contains(space, place.motion)),
+            algorithm=ALGORITHM,
         )
 
     def _search(

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from services.fusion.pose.attenuation import TISSUE, AttenuationVolume
-from services.fusion.pose.radiograph import Rays
+from services.fusion.pose.rays import Rays
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +25,7 @@ class ProjectedVolume:
     Attributes:
         image: float64 (height, width): relative attenuation integrated, in mm of water.
         derivatives: float64 (6, height, width): by a turn in radians about the pivot's x, y and z axes, and by a shift
-            along them in mm, world frame.
+            along them in mm, axes of the room.
         complete: bool (height, width), false where the body goes on beyond the volume along the ray.
     """
 
@@ -34,18 +34,18 @@ class ProjectedVolume:
     complete: Tensor
 
 
-def project(volume: AttenuationVolume, rays: Rays, patient_to_world: Tensor, pivot: Tensor) -> ProjectedVolume:
+def project(volume: AttenuationVolume, rays: Rays, patient_to_room: Tensor, pivot: Tensor) -> ProjectedVolume:
     """Project the volume in a pose.
 
     Args:
         volume: the CT.
         rays: of the radiograph.
-        patient_to_world: float64 (4, 4), rigid.
-        pivot: float64 (3,), world mm, about which turns are meant.
+        patient_to_room: float64 (4, 4), rigid.
+        pivot: float64 (3,), room mm, about which turns are meant.
     """
-    index_from_world = volume.index_from_patient @ torch.linalg.inv(patient_to_world)
-    origin = rays.origin @ index_from_world[:3, :3].T + index_from_world[:3, 3]
-    direction = rays.direction @ index_from_world[:3, :3].T
+    index_from_room = volume.index_from_patient @ torch.linalg.inv(patient_to_room)
+    origin = rays.origin @ index_from_room[:3, :3].T + index_from_room[:3, 3]
+    direction = rays.direction @ index_from_room[:3, :3].T
     enter, leave = _clip(origin, direction, volume.size, rays.reach)
     hit = torch.nonzero(leave > enter).flatten()
     height, width = rays.image.shape
@@ -58,9 +58,9 @@ def project(volume: AttenuationVolume, rays: Rays, patient_to_world: Tensor, piv
         step = (leave - enter) / samples.shape[2]
         complete[hit] = torch.maximum(samples[0, :, 0], samples[0, :, -1]) < TISSUE
         image[hit] = samples[0].sum(dim=1).double() * step
-        to_world = patient_to_world[:3, :3] @ volume.axes
-        flux = to_world @ (samples[1:].sum(dim=2).double() * step)
-        moment = to_world @ ((samples[1:] * distances).sum(dim=2).double() * step)
+        to_room = patient_to_room[:3, :3] @ volume.axes
+        flux = to_room @ (samples[1:].sum(dim=2).double() * step)
+        moment = to_room @ ((samples[1:] * distances).sum(dim=2).double() * step)
         arm = (rays.origin[hit] - pivot).T
         along = rays.direction[hit].T
         # A shift along its ray leaves a pixel as it is, as long as the body lies inside the volume: exactly, not only

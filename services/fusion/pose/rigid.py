@@ -17,8 +17,8 @@ class RigidSpace:
     """Rigid motions of a body about its initial pose.
 
     Attributes:
-        initial: float64 (4, 4), patient to world: the pose at zero.
-        pivot: float64 (3,), world mm: about which the body turns; it moves with the translation.
+        initial: float64 (4, 4), patient to room: the pose at zero.
+        pivot: float64 (3,), room mm: about which the body turns; it moves with the translation.
         radius_mm: root mean square distance of the body's points from the pivot.
     """
 
@@ -27,14 +27,14 @@ class RigidSpace:
     radius_mm: float
 
     def matrix(self, motion: Tensor) -> Tensor:
-        """float64 (4, 4), patient to world, of (rotation x, y, z, translation x, y, z) in mm."""
+        """float64 (4, 4), patient to room, of (rotation x, y, z, translation x, y, z) in mm."""
         turned = torch.eye(4, dtype=torch.float64)
         turned[:3, :3] = rotation_matrix(motion[:3] / self.radius_mm)
         turned[:3, 3] = self.pivot + motion[3:] - turned[:3, :3] @ self.pivot
         return turned @ self.initial
 
     def moved_pivot(self, motion: Tensor) -> Tensor:
-        """Where the pivot lies; float64 (3,), world mm."""
+        """Where the pivot lies; float64 (3,), room mm."""
         return self.pivot + motion[3:]
 
     def tangent(self, motion: Tensor) -> Tensor:

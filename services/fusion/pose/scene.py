@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from hilum.geometry import PatientFrame
+from hilum.pose import Radiograph
 from services.fusion.pose.attenuation import AttenuationVolume, pooled
 from services.fusion.pose.correlation import WINDOW_PX, Agreement, agreement
 from services.fusion.pose.projection import project
-from services.fusion.pose.radiograph import Radiograph, Rays
+from services.fusion.pose.rays import Rays
 from services.fusion.pose.rigid import RigidSpace
 
 _LEAST_SIDE = 2 * WINDOW_PX

@@ -1,13 +1,12 @@
-"""What a pose estimation found, and what speaks against believing it."""
+"""What speaks against believing a pose."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 
-from hilum.geometry import Float, Vector3
+from hilum.pose import UnseenMotion
 from services.fusion.pose.ascent import Place
 from services.fusion.pose.observability import Observability, UnseenDirection
 from services.fusion.pose.rigid import RigidSpace
@@ -19,41 +18,6 @@ LOW_COVERAGE = 0.4
 RIVAL_SIMILARITY, RIVAL_MM = 0.02, 5.0
 # The cosine above which an unseen direction counts as depth.
 _DEPTH = 0.8
-
-
-@dataclass(frozen=True)
-class UnseenMotion:
-    """A motion that the views do not see; the pose keeps its initial value along it.
-
-    Attributes:
-        rotation_deg: the turn, as a rotation vector about the body's middle, world axes.
-        translation_mm: the shift that goes with it, world axes. Together they move the body by about 1 mm.
-        standard_error_mm: of the pose along it, in such units; None where the pictures do not change at all. Errors of
-            the forward model (scatter, hardening of the beam) come on top.
-    """
-
-    rotation_deg: Vector3
-    translation_mm: Vector3
-    standard_error_mm: float | None
-
-
-@dataclass(frozen=True, eq=False)
-class PoseOutcome:
-    """A pose and how far it can be trusted.
-
-    Attributes:
-        patient_to_world: float64 (4, 4), rigid: mm of the volume's LPS to mm of the room.
-        similarities: mean local correlation of each view, at most 1.
-        coverages: for each view, the share of the exposed picture along whose rays the body lies inside the volume.
-        unseen: motions that the views do not see.
-        flags: sorted names of hilum.v1.PoseFlag.
-    """
-
-    patient_to_world: Float
-    similarities: tuple[float, ...]
-    coverages: tuple[float, ...]
-    unseen: tuple[UnseenMotion, ...]
-    flags: tuple[str, ...]
 
 
 def unseen_motion(direction: UnseenDirection, space: RigidSpace) -> UnseenMotion:

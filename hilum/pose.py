@@ -1,7 +1,7 @@
-"""A radiograph with a known projection geometry: where its rays come from and where its pixels lie.
+"""A volume seen in radiographs: where rays come from, and what is known of the pose in which it was seen.
 
-All lengths are in mm, all positions in one patient frame, LPS: the room, named by the axes of a patient who lies as in
-the initial pose.
+All lengths are in mm. Radiographs lie in a room, whose axes are named like the patient's, LPS, as if the patient lay in
+the initial pose; a pose takes points of the volume's own patient coordinates to the room.
 """
 
 from __future__ import annotations
@@ -10,10 +10,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
 
 from hilum.errors import InvalidField
 from hilum.geometry import Float, PatientFrame, Vector3, pixel_to_patient
@@ -96,52 +93,55 @@ class Radiograph:
 
     def _centre(self) -> Float:
         height, width = self.pixels.shape
-        return pixel_to_patient(self.detector, [[(width - 1) / 2, (height - 1) / 2]])[0]
+        centre: Float = pixel_to_patient(self.detector, [[(width - 1) / 2, (height - 1) / 2]])[0]
+        return centre
+
+
+@dataclass(frozen=True)
+class ViewAgreement:
+    """How well one radiograph agrees with the projection of the volume in the pose found.
+
+    Attributes:
+        similarity: mean local correlation, at most 1.
+        coverage: share of the exposed picture along whose rays the body lies inside the volume.
+    """
+
+    similarity: float
+    coverage: float
+
+
+@dataclass(frozen=True)
+class UnseenMotion:
+    """A motion that the radiographs do not show; the pose keeps its initial value along it.
+
+    Attributes:
+        rotation_deg: the turn, a rotation vector about the middle of the body, axes of the room.
+        translation_mm: the shift that goes with it, axes of the room. Both together move the body by about 1 mm.
+        standard_error_mm: of the pose along it, in such steps; None where the pictures do not change at all. Errors
+            that the whole picture shares, such as scatter and hardening of the beam, come on top.
+    """
+
+    rotation_deg: Vector3
+    translation_mm: Vector3
+    standard_error_mm: float | None
 
 
 @dataclass(frozen=True, eq=False)
-class Rays:
-    """The rays of a radiograph at one resolution; n = height * width of them, in row-major order.
+class EstimatedPose:
+    """A pose and how far it can be trusted.
 
     Attributes:
-        image: float64 (height, width), the radiograph.
-        valid: bool (height, width).
-        origin: float64 (n, 3), LPS mm: the source, or the pixel where the beam is parallel.
-        direction: float64 (n, 3), unit vectors.
-        reach: float64 (n,), how far in mm rays run behind their origin; infinite where the beam is parallel.
-        viewing_direction: float64 (3,), of the central ray.
+        patient_to_room: float64 (4, 4), rigid: mm of the volume's LPS to mm of the room.
+        views: one agreement per radiograph.
+        unseen: motions that the radiographs do not show.
+        flags: sorted names of hilum.v1.PoseFlag, without their prefix.
+        algorithm: version of the algorithm.
+        total_ms: time in the service.
     """
 
-    image: Tensor
-    valid: Tensor
-    origin: Tensor
-    direction: Tensor
-    reach: Tensor
-    viewing_direction: Tensor
-
-    @classmethod
-    def of(cls, radiograph: Radiograph, factor: int) -> Rays:
-        """The rays through the centres of blocks of factor x factor pixels, whose mean is the image."""
-        pixels = torch.as_tensor(radiograph.pixels.astype(np.float64))
-        valid = torch.ones_like(pixels) if radiograph.valid is None else torch.as_tensor(radiograph.valid).double()
-        image = F.avg_pool2d((pixels * valid)[None], factor)[0]
-        height, width = image.shape
-        middle = (factor - 1) / 2
-        y, x = np.mgrid[:height, :width] * factor + middle
-        centres = pixel_to_patient(radiograph.detector, np.stack([x.ravel(), y.ravel()], axis=1))
-        along = radiograph.viewing_direction()
-        if isinstance(radiograph.beam, ParallelBeam):
-            origin, direction = centres, np.broadcast_to(along, centres.shape).copy()
-            reach = np.full(len(centres), np.inf)
-        else:
-            origin = np.broadcast_to(np.asarray(radiograph.beam.source_mm, np.float64), centres.shape).copy()
-            reach = np.linalg.norm(centres - origin, axis=1)
-            direction = (centres - origin) / reach[:, None]
-        return cls(
-            image,
-            F.avg_pool2d(valid[None], factor)[0] == 1,
-            torch.as_tensor(origin),
-            torch.as_tensor(direction),
-            torch.as_tensor(reach),
-            torch.as_tensor(along),
-        )
+    patient_to_room: Float
+    views: tuple[ViewAgreement, ...]
+    unseen: tuple[UnseenMotion, ...]
+    flags: tuple[str, ...]
+    algorithm: str
+    total_ms: float = 0.0
