@@ -9,6 +9,7 @@ from hilum.connection import Endpoints
 from hilum.fusion_style import AlphaBlend, BaseRule, Checkerboard, ColourOverlay, Flicker, PyramidFusion
 from hilum.generation import GenerationParameters
 from hilum.geometry import ImageGeometry
+from hilum.pose import ConeBeam, EstimatedPose, ParallelBeam, Radiograph
 from hilum.region import Region, choose_region
 from hilum.transform import Transform
 from hilum.types import (
@@ -49,12 +50,15 @@ __all__ = [
     "Checkerboard",
     "Client",
     "ColourOverlay",
+    "ConeBeam",
     "Endpoints",
+    "EstimatedPose",
     "Flicker",
     "GenerationParameters",
     "Identity",
     "Image",
     "ImageGeometry",
+    "ParallelBeam",
     "PercentileRange",
     "Placement",
     "Point",
@@ -62,6 +66,7 @@ __all__ = [
     "ProjectionMethod",
     "Prompt",
     "PyramidFusion",
+    "Radiograph",
     "Region",
     "TargetPair",
     "Transform",

@@ -15,8 +15,16 @@ from numpy.typing import NDArray
 from hilum.errors import InvalidField
 from hilum.geometry import Float, PatientFrame, Vector3, pixel_to_patient
 
+MOST_VIEWS = 2
+"""Radiographs of one estimation."""
+FARTHEST_MM = 1e5
+"""From the origin of the room or the patient: beyond it, numbers are no places."""
+
 _LEAST_SIDE_PX = 16
+_WIDEST_PIXEL_MM = 100.0
+# Cosine of the angle between rays and the detector's normal below which they graze it.
 _GRAZING = 0.1
+_RIGID_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -53,33 +61,44 @@ class Radiograph:
         detector: origin_mm is the centre of the first pixel, columns 0 and 1 of direction are those of increasing x and
             y; the third spacing does not count.
         beam: where rays come from.
-        valid: bool (height, width), false where nothing was exposed; all true when absent.
+        padding_value: of pixels that were not exposed, such as a shutter's; None where all were.
     """
 
     pixels: NDArray[np.generic]
     detector: PatientFrame
     beam: Beam
-    valid: NDArray[np.bool_] | None = None
+    padding_value: float | None = None
 
     def check(self, field: str) -> None:
         """Refuse what cannot be used.
 
         Raises:
-            InvalidField: the image is too small, the mask has another shape, or rays do not meet the detector.
+            InvalidField: the image is too small, or rays do not meet the detector.
         """
         if self.pixels.ndim != 2 or min(self.pixels.shape) < _LEAST_SIDE_PX:
             raise InvalidField(
                 f"needs (height, width) of at least {_LEAST_SIDE_PX} px, has {self.pixels.shape}",
                 field=f"{field}.pixels",
             )
-        if self.valid is not None and self.valid.shape != self.pixels.shape:
-            raise InvalidField(f"has shape {self.valid.shape}, pixels {self.pixels.shape}", field=f"{field}.valid")
+        places = [self.detector.origin_mm, self.beam.source_mm if isinstance(self.beam, ConeBeam) else (0.0, 0.0, 0.0)]
+        if not np.abs(places).max() <= FARTHEST_MM or max(self.detector.spacing_mm) > _WIDEST_PIXEL_MM:
+            raise InvalidField(
+                f"must lie within {FARTHEST_MM:g} mm of the origin, with pixels of at most {_WIDEST_PIXEL_MM:g} mm",
+                field=f"{field}.detector",
+            )
         along = self.viewing_direction()
         if not np.isfinite(along).all() or abs(float(along @ np.asarray(self.detector.direction)[:, 2])) < _GRAZING:
             raise InvalidField(
                 "rays must meet the detector's plane, from a point outside of it or along its normal",
                 field=f"{field}.beam",
             )
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """Where the picture was exposed; bool (height, width)."""
+        if self.padding_value is None:
+            return np.ones(self.pixels.shape, np.bool_)
+        return np.asarray(self.pixels != self.padding_value)
 
     def viewing_direction(self) -> Float:
         """The unit vector, LPS, in which the central ray runs; NaN where the geometry has none."""
@@ -95,6 +114,21 @@ class Radiograph:
         height, width = self.pixels.shape
         centre: Float = pixel_to_patient(self.detector, [[(width - 1) / 2, (height - 1) / 2]])[0]
         return centre
+
+
+def check_pose(matrix: Float, field: str) -> None:
+    """Refuse a matrix that is no pose.
+
+    Raises:
+        InvalidField: it is not 4 x 4, finite and rigid.
+    """
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not np.allclose(matrix[3], (0, 0, 0, 1)):
+        raise InvalidField("needs 4 x 4 finite numbers, the last row 0, 0, 0, 1", field=field)
+    if np.abs(matrix[:3, 3]).max() > FARTHEST_MM:
+        raise InvalidField(f"must shift by at most {FARTHEST_MM:g} mm", field=field)
+    turn = matrix[:3, :3]
+    if not np.allclose(turn.T @ turn, np.eye(3), atol=_RIGID_TOLERANCE) or np.linalg.det(turn) < 0:
+        raise InvalidField("must be rigid: a rotation and a translation", field=field)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,12 +12,14 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hilum.errors import InvalidField, NoContent
+from hilum.errors import InvalidField, LimitExceeded, NoContent
 from hilum.geometry import Float, PatientFrame, pixel_to_patient
 
 TISSUE = 0.25
 """Relative attenuation above which a voxel belongs to the body; lung lies below, but inside of it."""
 _AIR_HU = -1000.0
+_DENSEST = 60.0
+_MOST_VOXELS = 1 << 25
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,11 +78,11 @@ class AttenuationVolume:
 
 
 def relative_attenuation(hounsfield: NDArray[Any], padding_value: float | None = None) -> Tensor:
-    """Attenuation relative to water, not below 0; float32, the volume's shape. Padding counts as air."""
+    """Attenuation relative to water, from 0 to dense metal; float32, the volume's shape. Padding counts as air."""
     values = np.asarray(hounsfield, np.float32)
     if padding_value is not None:
         values = np.where(hounsfield == padding_value, np.float32(_AIR_HU), values)
-    return torch.as_tensor(values).div(-_AIR_HU).add(1).clamp(min=0)
+    return torch.as_tensor(values).div(-_AIR_HU).add(1).clamp(0, _DENSEST)
 
 
 def pooled(relative: Tensor, frame: PatientFrame, resolution_mm: float) -> tuple[Tensor, PatientFrame]:
@@ -89,10 +92,17 @@ def pooled(relative: Tensor, frame: PatientFrame, resolution_mm: float) -> tuple
 
     Raises:
         InvalidField: the volume is thinner than two blocks.
+        LimitExceeded: too many blocks.
     """
     factors = [max(1, round(resolution_mm / spacing)) for spacing in frame.spacing_mm]
     if any(count < 2 * factor for count, factor in zip(relative.shape, reversed(factors), strict=True)):
-        raise InvalidField(f"has shape {tuple(relative.shape)}: too thin to be projected", field="volume.shape")
+        raise InvalidField(f"has shape {tuple(relative.shape)}: too thin to be projected", field="estimation.shape")
+    if relative.numel() // math.prod(factors) > _MOST_VOXELS:
+        raise LimitExceeded(
+            f"has shape {tuple(relative.shape)} and {frame.spacing_mm} mm spacing: too many voxels of a size that no "
+            "body has; check the spacing",
+            field="estimation.shape",
+        )
     x, y, z = (spacing * factor for spacing, factor in zip(frame.spacing_mm, factors, strict=True))
     origin = pixel_to_patient(frame, [[(factor - 1) / 2 for factor in factors]])[0]
     moved = replace(frame, origin_mm=(float(origin[0]), float(origin[1]), float(origin[2])), spacing_mm=(x, y, z))
@@ -103,7 +113,7 @@ def _body_box(volume: Tensor) -> tuple[list[int], list[int]]:
     """First and one past the last index of the tissue along each axis, with a voxel of margin."""
     tissue = volume > TISSUE
     if not bool(tissue.any()):
-        raise NoContent("nothing in the volume is denser than air; its values must be in HU", field="volume")
+        raise NoContent("nothing in the volume is denser than air; its values must be in HU", field="voxels")
     first, last = [], []
     for axis, count in enumerate(volume.shape):
         others = [other for other in range(3) if other != axis]

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from hilum.errors import InvalidField
 from hilum.geometry import Float, PatientFrame
-from hilum.pose import EstimatedPose, Radiograph, ViewAgreement
+from hilum.pose import FARTHEST_MM, MOST_VIEWS, EstimatedPose, Radiograph, ViewAgreement, check_pose
 from hilum.types import RegistrationProgress
 from services.fusion.pose.ascent import Climb, Place
 from services.fusion.pose.attenuation import relative_attenuation
@@ -38,8 +38,8 @@ _KEPT_STARTS = 6
 _SAME_COARSE_MM, _SAME_MM = 6.0, 3.0
 # Views within 20 degrees of each other see depth no better than one.
 _ALONGSIDE = float(np.cos(np.radians(20.0)))
+_LONGEST_VOXEL_MM = 50.0
 _TOLERANCE_PX = 0.03
-_MOST_VIEWS = 2
 _SEARCH_SHARE, _SELECT_SHARE = 0.4, 0.7
 
 Steps = Generator[RegistrationProgress, None, EstimatedPose]
@@ -160,18 +160,19 @@ class PoseEstimation:
 
 def _check(hounsfield: NDArray[Any], frame: PatientFrame, radiographs: Sequence[Radiograph], initial: Float) -> None:
     if hounsfield.ndim != 3 or 0 in hounsfield.shape:
-        raise InvalidField(f"needs shape (depth, height, width), has {hounsfield.shape}", field="volume.shape")
+        raise InvalidField(f"needs shape (depth, height, width), has {hounsfield.shape}", field="estimation.shape")
     if frame.spacing_mm[2] <= 0:
-        raise InvalidField("needs three spacings above 0", field="volume.geometry")
-    if not 1 <= len(radiographs) <= _MOST_VIEWS:
-        raise InvalidField(f"needs one or two, has {len(radiographs)}", field="radiographs")
+        raise InvalidField("needs three spacings above 0", field="estimation.geometry")
+    if max(frame.spacing_mm) > _LONGEST_VOXEL_MM or np.abs(frame.origin_mm).max() > FARTHEST_MM:
+        raise InvalidField(
+            f"needs spacings of at most {_LONGEST_VOXEL_MM:g} mm, within {FARTHEST_MM:g} mm of the patient's origin",
+            field="estimation.geometry",
+        )
+    if not 1 <= len(radiographs) <= MOST_VIEWS:
+        raise InvalidField(f"needs one or two, has {len(radiographs)}", field="estimation.radiographs")
     for index, radiograph in enumerate(radiographs):
-        radiograph.check(f"radiographs[{index}]")
-    if initial.shape != (4, 4) or not np.isfinite(initial).all() or not np.allclose(initial[3], (0, 0, 0, 1)):
-        raise InvalidField("needs 4 x 4 finite numbers, the last row 0, 0, 0, 1", field="initial_pose")
-    turn = initial[:3, :3]
-    if not np.allclose(turn.T @ turn, np.eye(3), atol=1e-3) or np.linalg.det(turn) < 0:
-        raise InvalidField("must be rigid: a rotation and a translation", field="initial_pose")
+        radiograph.check(f"estimation.radiographs[{index}]")
+    check_pose(initial, "estimation.initial_pose")
 
 
 def _space(scene: Scene, initial: Float) -> RigidSpace:

@@ -22,6 +22,8 @@ FLAT = 2e-3
 """Curvature, as a share of the largest, below which a direction is not seen at all."""
 VAGUE_RATIO = 4.0
 """A standard error of this many times the median of all six is too large to go by."""
+FINE_MM = 1.5
+"""A standard error in mm that is small enough in any case: half a voxel of the finest resolution."""
 VAGUE_MM = 3.0
 """A standard error in mm that is too large to go by."""
 
@@ -63,7 +65,7 @@ class Observability:
             spread = (seen.T @ fit.scatter @ seen) / torch.outer(curvatures[~flat], curvatures[~flat])
             variances, turned = torch.linalg.eigh(spread)
             deviations = variances.clamp(min=0).sqrt()
-            limit = min(VAGUE_MM, VAGUE_RATIO * float(deviations.median()))
+            limit = max(FINE_MM, min(VAGUE_MM, VAGUE_RATIO * float(deviations.median())))
             vague = zip(deviations.tolist(), (seen @ turned).T, strict=True)
             directions += [UnseenDirection(axis, error) for error, axis in vague if error > limit]
             errors += deviations.tolist()

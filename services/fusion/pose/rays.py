@@ -37,7 +37,7 @@ class Rays:
     def of(cls, radiograph: Radiograph, factor: int) -> Rays:
         """The rays through the centres of blocks of factor x factor pixels, whose mean is the image."""
         pixels = torch.as_tensor(radiograph.pixels.astype(np.float64))
-        valid = torch.ones_like(pixels) if radiograph.valid is None else torch.as_tensor(radiograph.valid).double()
+        valid = torch.as_tensor(radiograph.valid).double()
         image = F.avg_pool2d((pixels * valid)[None], factor)[0]
         height, width = image.shape
         middle = (factor - 1) / 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from services.fusion.pose.projection import project
 from services.fusion.pose.rays import Rays
 from services.fusion.pose.rigid import RigidSpace
 
-_LEAST_SIDE = 2 * WINDOW_PX
+_LEAST_SIDE, _MOST_SIDE = 2 * WINDOW_PX, 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,9 +78,10 @@ class Scene:
             rays, sides = [], []
             for radiograph in radiographs:
                 side = float(np.mean(radiograph.detector.spacing_mm[:2]))
-                # A window must fit in.
+                # Windows must fit in, and the work is bounded.
                 most = max(1, min(radiograph.pixels.shape) // _LEAST_SIDE)
-                factor = min(max(1, round(resolution_mm / side)), most)
+                least = math.ceil(max(radiograph.pixels.shape) / _MOST_SIDE)
+                factor = min(max(least, round(resolution_mm / side)), most)
                 rays.append(Rays.of(radiograph, factor))
                 sides.append(side * factor)
             scenes.append(cls(AttenuationVolume.of(relative, frame), tuple(rays), float(np.mean(sides))))

@@ -38,14 +38,19 @@ def hounsfield(
     spacing: tuple[float, float, float] = (3.0, 3.0, 4.0), softness_mm: float = 1.5
 ) -> tuple[NDArray[np.float32], PatientFrame]:
     """A body of soft ellipsoids as a CT, (depth, height, width), oblique in the patient; and where it lies."""
-    shape = np.array([220 / spacing[2], 200 / spacing[1], 200 / spacing[0]]).astype(int)
+    shape = int(220 / spacing[2]), int(200 / spacing[1]), int(200 / spacing[0])
     turn = Rotation.from_euler("xyz", (4, -3, 6), degrees=True).as_matrix()
-    middle = (shape[::-1] - 1) / 2 * spacing
+    middle = (np.array(shape[::-1]) - 1) / 2 * spacing
     origin = CENTRE - turn @ middle
-    frame = PatientFrame(tuple(origin.tolist()), tuple(map(tuple, turn.tolist())), spacing)
+    frame = PatientFrame(tuple(origin.tolist()), _matrix(turn), spacing)
     z, y, x = np.indices(shape)
     points = pixel_to_patient(frame, np.stack([x.ravel(), y.ravel(), z.ravel()], axis=1)) - CENTRE
     return (1000 * (density(points, softness_mm).reshape(shape) - 1)).astype(np.float32), frame
+
+
+def _matrix(turn: Float) -> Matrix3:
+    a, b, c, d, e, f, g, h, i = turn.ravel().tolist()
+    return (a, b, c), (d, e, f), (g, h, i)
 
 
 def density(points: Float, softness_mm: float = 1.5) -> Float:

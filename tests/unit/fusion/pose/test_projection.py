@@ -11,7 +11,7 @@ from services.fusion.pose.rays import Rays
 from services.fusion.pose.rigid import rotation_matrix
 from tests.unit.fusion.pose.rooms import CENTRE, FROM_THE_FRONT, FROM_THE_RIGHT, detector, hounsfield, pose
 
-PIVOT = torch.as_tensor(CENTRE + (4.0, -3.0, 2.0))
+PIVOT = torch.as_tensor(CENTRE + np.array([4.0, -3.0, 2.0]))
 SOURCE = tuple((CENTRE - (0.0, 700.0, 0.0)).tolist())
 
 
