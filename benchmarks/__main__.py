@@ -10,7 +10,18 @@ import importlib
 
 from benchmarks.report import save, show, write_readme
 
-NAMES = ("decoder", "encoder", "fidelity", "serving", "segmentation", "registration", "fusion", "stones", "cache")
+NAMES = (
+    "decoder",
+    "encoder",
+    "fidelity",
+    "serving",
+    "segmentation",
+    "registration",
+    "fusion",
+    "stones",
+    "pose",
+    "cache",
+)
 
 
 def main() -> None:

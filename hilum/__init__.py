@@ -9,6 +9,7 @@ from hilum.connection import Endpoints
 from hilum.fusion_style import AlphaBlend, BaseRule, Checkerboard, ColourOverlay, Flicker, PyramidFusion
 from hilum.generation import GenerationParameters
 from hilum.geometry import ImageGeometry
+from hilum.pose import ConeBeam, EstimatedPose, ParallelBeam, Radiograph
 from hilum.region import Region, choose_region
 from hilum.registration_options import LandmarkPair, RegistrationOptions, SimilarityMeasure, TransformModel
 from hilum.transform import Transform
@@ -50,13 +51,16 @@ __all__ = [
     "Checkerboard",
     "Client",
     "ColourOverlay",
+    "ConeBeam",
     "Endpoints",
+    "EstimatedPose",
     "Flicker",
     "GenerationParameters",
     "Identity",
     "Image",
     "ImageGeometry",
     "LandmarkPair",
+    "ParallelBeam",
     "PercentileRange",
     "Placement",
     "Point",
@@ -64,6 +68,7 @@ __all__ = [
     "ProjectionMethod",
     "Prompt",
     "PyramidFusion",
+    "Radiograph",
     "Region",
     "RegistrationOptions",
     "SimilarityMeasure",

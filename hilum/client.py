@@ -17,6 +17,7 @@ from hilum.fusion_style import FusionStyle
 from hilum.generation import Generation, GenerationParameters
 from hilum.geometry import Float
 from hilum.multimodal import FusionCalls, PointUnit
+from hilum.pose import EstimatedPose, Radiograph
 from hilum.region import Region
 from hilum.registration_options import RegistrationOptions
 from hilum.segmentation import EncodeFailure, EncodeSuccess, Model, RegionChoice
@@ -235,6 +236,19 @@ class Client:
     ) -> Image:
         """See AsyncClient.project."""
         return self._wait(self._client.project(volume, axis=axis, method=method, slab=slab))
+
+    def estimate_pose(
+        self,
+        volume: Volume,
+        radiographs: Sequence[Radiograph],
+        *,
+        initial_pose: ArrayLike | None = None,
+        on_progress: ProgressCallback | None = None,
+    ) -> EstimatedPose:
+        """See AsyncClient.estimate_pose; `on_progress` is called in the client's thread."""
+        return self._wait(
+            self._client.estimate_pose(volume, radiographs, initial_pose=initial_pose, on_progress=on_progress)
+        )
 
     def register(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Literal, TypeAlias
 
 import grpc.aio
@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from hilum.codec.fusion_styles import style_to_request, target_contrast_from_response
 from hilum.codec.images import geometry_from_message, geometry_to_message, mapping_to_message
 from hilum.codec.masks import mask_from_message, mask_to_message
+from hilum.codec.poses import estimation_to_message, pose_from_message
 from hilum.codec.prompts import prompt_to_message
 from hilum.codec.registration_options import options_to_request
 from hilum.codec.registrations import registration_from_message
@@ -22,6 +23,7 @@ from hilum.digest import DATA_TYPE_CODES, little_endian
 from hilum.errors import InternalError
 from hilum.fusion_style import FusionStyle, PyramidFusion
 from hilum.geometry import Float
+from hilum.pose import EstimatedPose, Radiograph
 from hilum.registration_options import RegistrationOptions
 from hilum.transform import Transform
 from hilum.types import (
@@ -96,15 +98,50 @@ class FusionCalls:
 
         async def requests() -> AsyncIterator[pb.ProjectVolumeRequest]:
             yield pb.ProjectVolumeRequest(projection=header)
-            voxels = little_endian(volume.voxels).reshape(-1).view(np.uint8)
-            for begin in range(0, len(voxels), _VOXEL_CHUNK_BYTES):
-                yield pb.ProjectVolumeRequest(voxels=voxels[begin : begin + _VOXEL_CHUNK_BYTES].tobytes())
+            for piece in _voxel_pieces(volume):
+                yield pb.ProjectVolumeRequest(voxels=piece)
 
         call = self._fusion.ProjectVolume(requests(), timeout=self._fusion_timeout_s, metadata=self._fusion_metadata)
         response = await answered(call)
         pixels = tensor_from_message(response.image, "image", types=("float32",))
         source = ImageSource(modality=volume.source.modality, simulated=volume.source.simulated)
         return Image(pixels, geometry_from_message(response.geometry, "geometry"), source=source)
+
+    async def estimate_pose(
+        self,
+        volume: Volume,
+        radiographs: Sequence[Radiograph],
+        *,
+        initial_pose: ArrayLike | None = None,
+        on_progress: Callable[[RegistrationProgress], None] | None = None,
+    ) -> EstimatedPose:
+        """Returns the rigid pose in which a CT gives one or two radiographs; see hilum.pose.
+
+        Args:
+            volume: In Hounsfield units, in the patient (PATIENT_LPS).
+            radiographs: With the geometry in which they were taken.
+            initial_pose: 4 x 4, rigid: mm of the volume's LPS to mm of the room; the identity where None.
+            on_progress: Called with every step.
+
+        Raises:
+            HilumError: What the service answered; see hilum.errors.
+        """
+        initial = None if initial_pose is None else np.asarray(initial_pose, np.float64)
+        header = estimation_to_message(volume, radiographs, initial)
+
+        async def requests() -> AsyncIterator[pb.EstimatePoseRequest]:
+            yield pb.EstimatePoseRequest(estimation=header)
+            for piece in _voxel_pieces(volume):
+                yield pb.EstimatePoseRequest(voxels=piece)
+
+        call = self._fusion.EstimatePose(requests(), timeout=self._fusion_timeout_s, metadata=self._fusion_metadata)
+        async for event in streamed(call):
+            if event.WhichOneof("event") == "pose":
+                return pose_from_message(event.pose)
+            if on_progress is not None:
+                progress = event.progress
+                on_progress(RegistrationProgress(progress.stage, progress.fraction, progress.similarity))
+        raise InternalError("the service ended the stream without a pose")
 
     async def register(
         self,
@@ -266,3 +303,10 @@ def _target(outline: BoolMask | Prompt) -> pb.Target:
     if isinstance(outline, Prompt):
         return pb.Target(prompt=prompt_to_message(outline))
     return pb.Target(mask=mask_to_message(outline))
+
+
+def _voxel_pieces(volume: Volume) -> Iterator[bytes]:
+    """Yields the voxels as they travel, a piece a message."""
+    voxels = little_endian(volume.voxels).reshape(-1).view(np.uint8)
+    for begin in range(0, len(voxels), _VOXEL_CHUNK_BYTES):
+        yield voxels[begin : begin + _VOXEL_CHUNK_BYTES].tobytes()

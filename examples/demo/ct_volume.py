@@ -126,11 +126,17 @@ def load_ct_volume(cache: Path | None = None) -> CtVolume:
         _fetch(folder)
     for member, digest in SHA256.items():
         _verify(folder / Path(member).name, digest)
-    ct, labels = (_coronal(folder / Path(member).name) for member in (CT_MEMBER, LABELS_MEMBER))
+    ct, labels = (folder / Path(member).name for member in (CT_MEMBER, LABELS_MEMBER))
+    return read_ct_volume(ct, labels)
+
+
+def read_ct_volume(ct_file: Path, labels_file: Path) -> CtVolume:
+    """Read a CT and its labels from NIfTI files of one grid."""
+    ct, labels = _coronal(ct_file), _coronal(labels_file)
     depth_mm, row_mm, column_mm = ct.header.get_zooms()
     return CtVolume(
-        # Beyond the scanner's field of view the file says -2048.
-        hounsfield=np.maximum(np.asarray(ct.dataobj), -1024).astype(np.int16),
+        # Beyond the scanner's field of view a file may say -2048.
+        hounsfield=np.clip(np.asarray(ct.dataobj), -1024, 32767).astype(np.int16),
         labels=np.asarray(labels.dataobj).astype(np.uint8),
         spacing_mm=(float(depth_mm), float(row_mm), float(column_mm)),
         frame=_patient_frame(ct.affine),

@@ -11,6 +11,7 @@ al., Eur. Radiol. 9 (1999) 563.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -79,13 +80,22 @@ class SimulatedXray:
 
 
 def material_paths(volume: CtVolume) -> MaterialPaths:
-    """Split the body into soft tissue and bone and add both up along parallel antero-posterior rays.
+    """Add soft tissue and bone up along parallel antero-posterior rays."""
+    soft = np.zeros(volume.hounsfield.shape[1:])
+    bone = np.zeros_like(soft)
+    for soft_share, bone_share in material_shares(volume):
+        soft += soft_share
+        bone += bone_share
+    step_cm = volume.spacing_mm[0] / 10
+    return MaterialPaths(soft=soft * step_cm * SOFT_G_CM3, bone=bone * step_cm * BONE_G_CM3)
+
+
+def material_shares(volume: CtVolume) -> Iterator[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
+    """Yield the shares of soft tissue and bone in each voxel, coronal slice by coronal slice, front to back.
 
     The patient table is left out. Iodine is washed out: outside the skeleton nothing counts as denser than soft
     tissue, as in a radiograph taken without contrast medium.
     """
-    soft = np.zeros(volume.hounsfield.shape[1:])
-    bone = np.zeros_like(soft)
     body = body_mask(volume)
     # Two voxels of margin: labels end a little inside the cortex and leave out vertebral processes.
     skeleton = ndimage.binary_dilation(volume.mask(SKELETON), iterations=2)
@@ -93,10 +103,7 @@ def material_paths(volume: CtVolume) -> MaterialPaths:
         hu = hounsfield.astype(np.float64)
         bone_share = np.where(in_skeleton, np.clip((hu - SOFT_HU) / (BONE_HU - SOFT_HU), 0, 1), 0)
         soft_share = np.clip((np.minimum(hu, SOFT_HU) + 1000) / (1000 + SOFT_HU), 0, 1) - bone_share
-        soft += in_body * soft_share
-        bone += in_body * bone_share
-    step_cm = volume.spacing_mm[0] / 10
-    return MaterialPaths(soft=soft * step_cm * SOFT_G_CM3, bone=bone * step_cm * BONE_G_CM3)
+        yield in_body * soft_share, in_body * bone_share
 
 
 def simulate_xray(
@@ -117,10 +124,10 @@ def simulate_xray(
     to_fixed = motion.moving_to_fixed(grid)
     soft = np.clip(grid.resample(paths.soft, to_fixed, order=3), 0, None)
     bone = np.clip(grid.resample(paths.bone, to_fixed, order=3), 0, None)
-    detected, open_beam = _detect(transmission(soft, bone), grid.spacing_mm, np.random.default_rng(seed))
+    detected, open_beam = detect(transmission(soft, bone), grid.spacing_mm, np.random.default_rng(seed))
     exposed = grid.exposed(volume, to_fixed)
     attenuation = -np.log(np.maximum(detected, 1.0) / open_beam)
-    return SimulatedXray(_present(attenuation, exposed), exposed, motion, grid)
+    return SimulatedXray(present(attenuation, exposed), exposed, motion, grid)
 
 
 def transmission(soft: npt.NDArray[np.float64], bone: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -136,7 +143,7 @@ def transmission(soft: npt.NDArray[np.float64], bone: npt.NDArray[np.float64]) -
     return np.asarray(np.exp(-np.multiply.outer(SOFT_CM2_G, soft) - np.multiply.outer(BONE_CM2_G, bone)))
 
 
-def _detect(
+def detect(
     passed: npt.NDArray[np.float64], spacing_mm: float, random: np.random.Generator
 ) -> tuple[npt.NDArray[np.float64], float]:
     """Energy absorbed in each detector pixel, and what an open beam would leave there, in keV."""
@@ -150,7 +157,7 @@ def _detect(
     return ndimage.gaussian_filter(energy, BLUR_SIGMA_MM / spacing_mm), float(ENERGY_KEV @ photons)
 
 
-def _present(attenuation: npt.NDArray[np.float64], exposed: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint16]:
+def present(attenuation: npt.NDArray[np.float64], exposed: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint16]:
     """Window between the 1st and 99th percentile of the body's attenuation; unexposed pixels are shuttered."""
     body = exposed & (attenuation > 0.5)
     low, high = np.percentile(attenuation[body], (1.0, 99.0))

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from hilum.codec.masks import mask_from_message, mask_to_message
 from hilum.codec.transforms import transform_from_message, transform_to_message
-from hilum.types import BoolMask, DeformationReport, Registration, StageReport, TargetReport
+from hilum.types import (
+    BoolMask,
+    DeformationReport,
+    Registration,
+    RegistrationProgress,
+    StageReport,
+    TargetReport,
+)
 from hilum.v1 import fusion_service_pb2 as pb
 from hilum.v1 import image_pb2
 
 _MAX_PIXELS = 1 << 28
+
+
+def progress_to_message(progress: RegistrationProgress) -> pb.RegistrationProgress:
+    """Returns the message for a step."""
+    return pb.RegistrationProgress(stage=progress.stage, fraction=progress.fraction, similarity=progress.similarity)
 
 
 def registration_to_message(registration: Registration) -> pb.RegistrationResult:

@@ -12,6 +12,7 @@ from hilum.codec.fusion_styles import answer_bytes, fusion_target, style_from_re
 from hilum.codec.images import geometry_to_message
 from hilum.codec.masks import mask_to_message
 from hilum.codec.points import points_from_message, transformed
+from hilum.codec.poses import PoseRequest, pose_to_message
 from hilum.codec.registration_options import options_from_request
 from hilum.codec.registrations import registration_to_message
 from hilum.codec.tensors import check_answer_bytes, check_image_size, tensor_to_message
@@ -27,6 +28,7 @@ from hilum.registration_options import RegistrationOptions, TransformModel
 from hilum.testing.alignment import dice, edge_difference, project, resample, shift_between
 from hilum.testing.drawing import View, mask
 from hilum.testing.fake import Context, Fake, answering, streaming, tenant_of
+from hilum.testing.kept_pose import kept_pose
 from hilum.testing.model import FakeModel, check_kinds
 from hilum.testing.styles import shown, target_contrast
 from hilum.transform import Transform
@@ -92,12 +94,12 @@ class FakeFusion(Fake, fusion_service_pb2_grpc.FusionServiceServicer):
         check_answer_bytes(4 * math.prod(request.projected_size), "projection.shape", max_bytes=MAX_MESSAGE_BYTES)
         along = _ARRAY_AXIS[request.axis]
         pixels = project(
-            await request.receive(request_iterator),
+            await request.volume.receive(request_iterator, "projection"),
             along=along,
             method=request.method,
-            spacing_mm=request.spacing_mm[2 - along] if request.spacing_mm else 0.0,
+            spacing_mm=request.volume.spacing_mm[2 - along] if request.volume.spacing_mm else 0.0,
             slab=request.slab,
-            padding_value=request.padding_value,
+            padding_value=request.volume.padding_value,
         )
         geometry = geometry_to_message(request.projected_geometry())
         return pb.ProjectVolumeResponse(image=tensor_to_message(pixels), geometry=geometry)
@@ -125,6 +127,22 @@ class FakeFusion(Fake, fusion_service_pb2_grpc.FusionServiceServicer):
         for transform in (registration.transform, registration.inverse):
             self._transforms[tenant_of(context), transform.transform_id] = transform
         yield pb.RegisterImagesResponse(result=registration_to_message(registration))
+
+    @streaming
+    async def EstimatePose(  # noqa: N802
+        self, request_iterator: AsyncIterator[pb.EstimatePoseRequest], context: Context
+    ) -> AsyncIterator[pb.EstimatePoseResponse]:
+        """Keeps the initial pose, and says of views along one direction that they do not show depth."""
+        del context
+        first = await anext(aiter(request_iterator), None)
+        if first is None or first.WhichOneof("content") != "estimation":
+            raise InvalidField("the first message must say what is known", field="estimation")
+        request = PoseRequest.from_message(
+            first.estimation, max_bytes=self._max_volume_bytes, max_image_pixels=self._max_image_pixels
+        )
+        voxels = await request.volume.receive(request_iterator, "estimation")
+        yield pb.EstimatePoseResponse(progress=pb.RegistrationProgress(stage="search", fraction=0.5))
+        yield pb.EstimatePoseResponse(pose=pose_to_message(kept_pose(request, voxels)))
 
     @answering
     async def FuseImages(self, request: pb.FuseImagesRequest, context: Context) -> pb.FuseImagesResponse:  # noqa: N802

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from hilum.v1 import image_pb2 as _image_pb2
+from hilum.v1 import pose_pb2 as _pose_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -510,6 +511,70 @@ class ProjectVolumeResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ProjectVolumeResponse: _TypeAlias = ProjectVolumeResponse  # noqa: Y015
+
+@_typing.final
+class EstimatePoseRequest(_message.Message):
+    """What is known first, then voxels."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ESTIMATION_FIELD_NUMBER: _builtins.int
+    VOXELS_FIELD_NUMBER: _builtins.int
+    voxels: _builtins.bytes
+    """Every following message: the next bytes of the voxels, little-endian, row-major, at most 16 MiB a message."""
+    @_builtins.property
+    def estimation(self) -> _pose_pb2.PoseEstimation:
+        """The first message."""
+
+    def __init__(
+        self,
+        *,
+        estimation: _pose_pb2.PoseEstimation | None = ...,
+        voxels: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "estimation", b"estimation", "voxels", b"voxels"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "estimation", b"estimation", "voxels", b"voxels"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["estimation", "voxels"]  # noqa: Y015
+    _WhichOneofArgType_content: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_content) -> _WhichOneofReturnType_content | None: ...
+
+Global___EstimatePoseRequest: _TypeAlias = EstimatePoseRequest  # noqa: Y015
+
+@_typing.final
+class EstimatePoseResponse(_message.Message):
+    """Progress, then the pose."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    POSE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def progress(self) -> Global___RegistrationProgress:
+        """Zero or more. Stages are "search", "selection", "refinement" and, where something is not seen or was released,
+        "seen directions".
+        """
+
+    @_builtins.property
+    def pose(self) -> _pose_pb2.EstimatedPose:
+        """The last message."""
+
+    def __init__(
+        self,
+        *,
+        progress: Global___RegistrationProgress | None = ...,
+        pose: _pose_pb2.EstimatedPose | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "pose", b"pose", "progress", b"progress"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "pose", b"pose", "progress", b"progress"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["progress", "pose"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+Global___EstimatePoseResponse: _TypeAlias = EstimatePoseResponse  # noqa: Y015
 
 @_typing.final
 class FusionImage(_message.Message):

@@ -48,6 +48,11 @@ class FusionServiceStub:
                 request_serializer=hilum_dot_v1_dot_fusion__service__pb2.RegisterImagesRequest.SerializeToString,
                 response_deserializer=hilum_dot_v1_dot_fusion__service__pb2.RegisterImagesResponse.FromString,
                 _registered_method=True)
+        self.EstimatePose = channel.stream_stream(
+                '/hilum.v1.FusionService/EstimatePose',
+                request_serializer=hilum_dot_v1_dot_fusion__service__pb2.EstimatePoseRequest.SerializeToString,
+                response_deserializer=hilum_dot_v1_dot_fusion__service__pb2.EstimatePoseResponse.FromString,
+                _registered_method=True)
         self.FuseImages = channel.unary_unary(
                 '/hilum.v1.FusionService/FuseImages',
                 request_serializer=hilum_dot_v1_dot_fusion__service__pb2.FuseImagesRequest.SerializeToString,
@@ -88,6 +93,19 @@ class FusionServiceServicer:
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TENSOR, LIMIT_EXCEEDED, OUTSIDE_IMAGE), NOT_FOUND
         (MODEL_NOT_FOUND), FAILED_PRECONDITION (NO_CONTENT, PROMPT_NOT_SUPPORTED), UNAVAILABLE (BACKEND_UNAVAILABLE).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EstimatePose(self, request_iterator, context):
+        """Finds the rigid pose in which a CT volume gives one or two radiographs whose projection geometry is known. The first
+        message says what is known, the following ones carry the voxels. The stream reports progress and ends with the pose.
+        Cancelling it stops the work. What the radiographs cannot show, as the depth in a single one, is flagged and not
+        guessed.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TENSOR, LIMIT_EXCEEDED), FAILED_PRECONDITION (NO_CONTENT,
+        FRAME_NOT_SUPPORTED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -134,6 +152,11 @@ def add_FusionServiceServicer_to_server(servicer, server):
                     servicer.RegisterImages,
                     request_deserializer=hilum_dot_v1_dot_fusion__service__pb2.RegisterImagesRequest.FromString,
                     response_serializer=hilum_dot_v1_dot_fusion__service__pb2.RegisterImagesResponse.SerializeToString,
+            ),
+            'EstimatePose': grpc.stream_stream_rpc_method_handler(
+                    servicer.EstimatePose,
+                    request_deserializer=hilum_dot_v1_dot_fusion__service__pb2.EstimatePoseRequest.FromString,
+                    response_serializer=hilum_dot_v1_dot_fusion__service__pb2.EstimatePoseResponse.SerializeToString,
             ),
             'FuseImages': grpc.unary_unary_rpc_method_handler(
                     servicer.FuseImages,
@@ -209,6 +232,33 @@ class FusionService:
             '/hilum.v1.FusionService/RegisterImages',
             hilum_dot_v1_dot_fusion__service__pb2.RegisterImagesRequest.SerializeToString,
             hilum_dot_v1_dot_fusion__service__pb2.RegisterImagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EstimatePose(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/hilum.v1.FusionService/EstimatePose',
+            hilum_dot_v1_dot_fusion__service__pb2.EstimatePoseRequest.SerializeToString,
+            hilum_dot_v1_dot_fusion__service__pb2.EstimatePoseResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -50,6 +50,15 @@ class FusionServiceStub:
     Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TENSOR, LIMIT_EXCEEDED, OUTSIDE_IMAGE), NOT_FOUND
     (MODEL_NOT_FOUND), FAILED_PRECONDITION (NO_CONTENT, PROMPT_NOT_SUPPORTED), UNAVAILABLE (BACKEND_UNAVAILABLE).
     """
+    EstimatePose: _grpc.StreamStreamMultiCallable[_fusion_service_pb2.EstimatePoseRequest, _fusion_service_pb2.EstimatePoseResponse]
+    """Finds the rigid pose in which a CT volume gives one or two radiographs whose projection geometry is known. The first
+    message says what is known, the following ones carry the voxels. The stream reports progress and ends with the pose.
+    Cancelling it stops the work. What the radiographs cannot show, as the depth in a single one, is flagged and not
+    guessed.
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TENSOR, LIMIT_EXCEEDED), FAILED_PRECONDITION (NO_CONTENT,
+    FRAME_NOT_SUPPORTED).
+    """
     FuseImages: _grpc.UnaryUnaryMultiCallable[_fusion_service_pb2.FuseImagesRequest, _fusion_service_pb2.FuseImagesResponse]
     """Resamples the moving image onto the fixed image's grid and shows the two as one.
 
@@ -89,6 +98,15 @@ class FusionServiceAsyncStub(FusionServiceStub):
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TENSOR, LIMIT_EXCEEDED, OUTSIDE_IMAGE), NOT_FOUND
     (MODEL_NOT_FOUND), FAILED_PRECONDITION (NO_CONTENT, PROMPT_NOT_SUPPORTED), UNAVAILABLE (BACKEND_UNAVAILABLE).
+    """
+    EstimatePose: _aio.StreamStreamMultiCallable[_fusion_service_pb2.EstimatePoseRequest, _fusion_service_pb2.EstimatePoseResponse]  # type: ignore[assignment]
+    """Finds the rigid pose in which a CT volume gives one or two radiographs whose projection geometry is known. The first
+    message says what is known, the following ones carry the voxels. The stream reports progress and ends with the pose.
+    Cancelling it stops the work. What the radiographs cannot show, as the depth in a single one, is flagged and not
+    guessed.
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TENSOR, LIMIT_EXCEEDED), FAILED_PRECONDITION (NO_CONTENT,
+    FRAME_NOT_SUPPORTED).
     """
     FuseImages: _aio.UnaryUnaryMultiCallable[_fusion_service_pb2.FuseImagesRequest, _fusion_service_pb2.FuseImagesResponse]  # type: ignore[assignment]
     """Resamples the moving image onto the fixed image's grid and shows the two as one.
@@ -138,6 +156,21 @@ class FusionServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TENSOR, LIMIT_EXCEEDED, OUTSIDE_IMAGE), NOT_FOUND
         (MODEL_NOT_FOUND), FAILED_PRECONDITION (NO_CONTENT, PROMPT_NOT_SUPPORTED), UNAVAILABLE (BACKEND_UNAVAILABLE).
+        """
+
+    @_abc_1.abstractmethod
+    def EstimatePose(
+        self,
+        request_iterator: _MaybeAsyncIterator[_fusion_service_pb2.EstimatePoseRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_fusion_service_pb2.EstimatePoseResponse], _abc.AsyncIterator[_fusion_service_pb2.EstimatePoseResponse]]:
+        """Finds the rigid pose in which a CT volume gives one or two radiographs whose projection geometry is known. The first
+        message says what is known, the following ones carry the voxels. The stream reports progress and ends with the pose.
+        Cancelling it stops the work. What the radiographs cannot show, as the depth in a single one, is flagged and not
+        guessed.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TENSOR, LIMIT_EXCEEDED), FAILED_PRECONDITION (NO_CONTENT,
+        FRAME_NOT_SUPPORTED).
         """
 
     @_abc_1.abstractmethod

@@ -11,6 +11,8 @@ from hilum.serving.server import Server
 from hilum.serving.shared_cache import shared_cache
 from hilum.serving.telemetry import Telemetry
 from hilum.v1.fusion_service_pb2_grpc import add_FusionServiceServicer_to_server
+from services.fusion.pose import PoseEstimation
+from services.fusion.posing import Posing
 from services.fusion.registering import Registering
 from services.fusion.registration import Registration
 from services.fusion.servicer import FusionServicer
@@ -34,6 +36,7 @@ def fusion_server(settings: FusionSettings, telemetry: Telemetry) -> Server:
         add_FusionServiceServicer_to_server,
         FusionServicer(
             Registering(Registration(threads=settings.intra_op_threads), segmenter, pool),
+            Posing(PoseEstimation(threads=settings.intra_op_threads), pool),
             TransformStore(settings.local_cache_bytes, shared.cache, telemetry),
             permits=Permits(settings.running_permits, settings.waiting_permits, name="fusion", telemetry=telemetry),
             pool=pool,

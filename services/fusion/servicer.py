@@ -13,8 +13,9 @@ from hilum.codec.fusion_styles import answer_bytes, fusion_target, style_from_re
 from hilum.codec.images import geometry_to_message
 from hilum.codec.masks import mask_to_message
 from hilum.codec.points import points_from_message, transformed
+from hilum.codec.poses import PoseRequest, pose_to_message
 from hilum.codec.registration_options import options_from_request
-from hilum.codec.registrations import registration_to_message
+from hilum.codec.registrations import progress_to_message, registration_to_message
 from hilum.codec.tensors import check_answer_bytes, check_image_size, tensor_to_message
 from hilum.codec.transforms import flags_from_message, flags_to_message, reference_from_message
 from hilum.codec.volumes import VolumeRequest
@@ -28,6 +29,7 @@ from hilum.types import RegistrationProgress, ViewRelation
 from hilum.v1 import fusion_service_pb2 as pb
 from hilum.v1 import fusion_service_pb2_grpc
 from services.fusion.fusing import fuse
+from services.fusion.posing import Posing
 from services.fusion.projection import project_volume
 from services.fusion.registering import Registering, RegistrationTask
 from services.fusion.resampling import resample
@@ -41,10 +43,11 @@ _NEAREST = {
 
 
 class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
-    """Serves projection, registration and fusion.
+    """Serves projection, registration, poses and fusion.
 
     Args:
         registering: The registration core with its targets.
+        posing: The pose core.
         transforms: Where transforms are kept.
         permits: How many calls may run at once, and how many may wait.
         pool: Threads for numerical work.
@@ -56,6 +59,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
     def __init__(
         self,
         registering: Registering,
+        posing: Posing,
         transforms: TransformStore,
         *,
         permits: Permits,
@@ -65,6 +69,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         max_message_bytes: int,
     ) -> None:
         self._registering = registering
+        self._posing = posing
         self._transforms = transforms
         self._permits = permits
         self._pool = pool
@@ -86,15 +91,15 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         )
         check_answer_bytes(4 * math.prod(request.projected_size), "projection.shape", max_bytes=self._max_message_bytes)
         async with self._permits.acquire():
-            voxels = await request.receive(request_iterator)
+            voxels = await request.volume.receive(request_iterator, "projection")
             projection = await self._pool.run(
                 project_volume,
                 voxels,
-                request.spacing_mm,
+                request.volume.spacing_mm,
                 request.axis,
                 request.method,
                 slab=request.slab,
-                padding_value=request.padding_value,
+                padding_value=request.volume.padding_value,
             )
         rpc_facts().add(voxels=voxels.size)
         return pb.ProjectVolumeResponse(
@@ -109,16 +114,34 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         async with self._permits.acquire(), aclosing(self._registering.run(task)) as events:
             async for event in events:
                 if isinstance(event, RegistrationProgress):
-                    yield pb.RegisterImagesResponse(
-                        progress=pb.RegistrationProgress(
-                            stage=event.stage, fraction=event.fraction, similarity=event.similarity
-                        )
-                    )
+                    yield pb.RegisterImagesResponse(progress=progress_to_message(event))
                 else:
                     for transform in (event.transform, event.inverse):
                         await self._transforms.put(transform, task.tenant)
                     rpc_facts().add(flags=",".join(event.transform.flags), register_ms=event.total_ms)
                     yield pb.RegisterImagesResponse(result=registration_to_message(event))
+
+    async def EstimatePose(  # noqa: N802
+        self,
+        request_iterator: AsyncIterator[pb.EstimatePoseRequest],
+        context: grpc.aio.ServicerContext[object, object],
+    ) -> AsyncIterator[pb.EstimatePoseResponse]:
+        """Finds the pose of a volume that arrives in pieces, with progress."""
+        first = await anext(aiter(request_iterator), None)
+        if first is None or first.WhichOneof("content") != "estimation":
+            raise InvalidField("the first message must say what is known", field="estimation")
+        request = PoseRequest.from_message(
+            first.estimation, max_bytes=self._max_volume_bytes, max_image_pixels=self._max_image_pixels
+        )
+        async with self._permits.acquire():
+            voxels = await request.volume.receive(request_iterator, "estimation")
+            async with aclosing(self._posing.run(request, voxels)) as events:
+                async for event in events:
+                    if isinstance(event, RegistrationProgress):
+                        yield pb.EstimatePoseResponse(progress=progress_to_message(event))
+                    else:
+                        rpc_facts().add(flags=",".join(event.flags), pose_ms=event.total_ms)
+                        yield pb.EstimatePoseResponse(pose=pose_to_message(event))
 
     async def FuseImages(  # noqa: N802
         self, request: pb.FuseImagesRequest, context: grpc.aio.ServicerContext[object, object]

@@ -47,7 +47,7 @@ async def _pieces(data: bytes, cuts: list[int]) -> AsyncIterator[pb.ProjectVolum
 async def test_pieces_of_any_length(cuts: list[int]) -> None:
     """However the bytes are cut, also within a voxel and with empty pieces, the volume is the same."""
     voxels = np.arange(60, dtype="<i2").reshape(SHAPE)
-    received = await _request().receive(_pieces(voxels.tobytes(), cuts))
+    received = await _request().volume.receive(_pieces(voxels.tobytes(), cuts), "projection")
     assert received.dtype == np.int16
     assert np.array_equal(received, voxels)
 
@@ -56,7 +56,7 @@ async def test_pieces_of_any_length(cuts: list[int]) -> None:
 async def test_another_length_is_refused(length: int) -> None:
     """Fewer or more bytes than the shape takes are refused, the latter as soon as they arrive."""
     with pytest.raises(InvalidTensor, match="120"):
-        await _request().receive(_pieces(bytes(length), [40, 80]))
+        await _request().volume.receive(_pieces(bytes(length), [40, 80]), "projection")
 
 
 def test_bounds() -> None:
@@ -76,7 +76,7 @@ def test_the_projection_lies_in_the_patient(axis: ProjectionAxis, slab: tuple[in
         axis=axis.value,
         slab=pb.IndexRange(begin=slab[0], end=slab[1]) if slab else None,
     )
-    volume, picture = request.geometry.frame, request.projected_geometry().frame
+    volume, picture = request.volume.geometry.frame, request.projected_geometry().frame
     assert isinstance(volume, PatientFrame)
     assert isinstance(picture, PatientFrame)
     along = {ProjectionAxis.DEPTH: 2, ProjectionAxis.HEIGHT: 1, ProjectionAxis.WIDTH: 0}[axis]
