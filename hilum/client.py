@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -17,6 +18,7 @@ from hilum.fusion_style import FusionStyle
 from hilum.generation import Generation, GenerationParameters
 from hilum.geometry import Float
 from hilum.multimodal import FusionCalls, PointUnit
+from hilum.point_stream import PointStream
 from hilum.pose import EstimatedPose, Radiograph
 from hilum.region import Region
 from hilum.registration_options import RegistrationOptions
@@ -329,6 +331,21 @@ class Client:
     ) -> Float:
         """See AsyncClient.transform_points."""
         return self._wait(self._client.transform_points(transform, points, unit=unit, inverse=inverse))
+
+    @contextmanager
+    def point_stream(
+        self, transform: Transform | bytes, *, unit: PointUnit = "px", inverse: bool = False
+    ) -> Iterator[Callable[[ArrayLike], Float]]:
+        """Yields a function that moves points; see AsyncClient.point_stream."""
+
+        async def opened() -> PointStream:
+            return self._client.point_stream(transform, unit=unit, inverse=inverse)
+
+        stream = self._wait(opened())
+        try:
+            yield lambda points: self._wait(stream.move(points))
+        finally:
+            self._wait(stream.__aexit__(None, None, None))
 
     def _wait(self, work: Coroutine[Any, Any, Answer]) -> Answer:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)

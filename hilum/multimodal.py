@@ -23,6 +23,7 @@ from hilum.digest import DATA_TYPE_CODES, little_endian
 from hilum.errors import InternalError
 from hilum.fusion_style import FusionStyle, PyramidFusion
 from hilum.geometry import Float
+from hilum.point_stream import PointStream
 from hilum.pose import EstimatedPose, Radiograph
 from hilum.registration_options import RegistrationOptions
 from hilum.transform import Transform
@@ -288,6 +289,20 @@ class FusionCalls:
         )
         call = self._fusion.TransformPoints(request, timeout=self._fusion_timeout_s, metadata=self._fusion_metadata)
         return np.array([list(point.values) for point in (await answered(call)).points])
+
+    def point_stream(
+        self, transform: Transform | bytes, *, unit: PointUnit = "px", inverse: bool = False
+    ) -> PointStream:
+        """Returns a stream for points that come one after the other; use it as an async context manager.
+
+        Args:
+            transform: As `transform_points`.
+            unit: As `transform_points`.
+            inverse: As `transform_points`.
+        """
+        direction = pb.TRANSFORM_DIRECTION_MOVING_TO_FIXED if inverse else pb.TRANSFORM_DIRECTION_FIXED_TO_MOVING
+        call = self._fusion.StreamTransformPoints(metadata=self._fusion_metadata)
+        return PointStream(call, transform, direction, _UNITS[unit])
 
 
 def _image_to_message(image: Image, mapping: IntensityMapping | None) -> pb.FusionImage:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
+from hilum.codec.transforms import flags_to_message
 from hilum.errors import InvalidField, LimitExceeded
 from hilum.geometry import Float
 from hilum.transform import Transform
@@ -36,6 +38,13 @@ def points_from_message(request: pb.TransformPointsRequest) -> Float:
         if len(point) != dimensions or not all(map(math.isfinite, point)):
             raise InvalidField(f"needs {dimensions} finite numbers", field=f"points[{index}]")
     return np.array(values, np.float64).reshape(-1, dimensions)
+
+
+def points_to_message(points: Float, flags: Sequence[str]) -> pb.TransformPointsResponse:
+    """Returns the answer with points (n, 2) or (n, 3) and the transform's flags."""
+    return pb.TransformPointsResponse(
+        points=[pb.Coordinates(values=point) for point in points.tolist()], flags=flags_to_message(flags)
+    )
 
 
 def transformed(transform: Transform, points: Float, request: pb.TransformPointsRequest) -> Float:

@@ -11,7 +11,7 @@ from hilum.codec.fusion import MappedImage, Outline, image_from_message, targets
 from hilum.codec.fusion_styles import answer_bytes, fusion_target, style_from_request, target_contrast_to_message
 from hilum.codec.images import geometry_to_message
 from hilum.codec.masks import mask_to_message
-from hilum.codec.points import points_from_message, transformed
+from hilum.codec.points import points_from_message, points_to_message, transformed
 from hilum.codec.poses import PoseRequest, pose_to_message
 from hilum.codec.registration_options import options_from_request
 from hilum.codec.registrations import registration_to_message
@@ -211,10 +211,20 @@ class FakeFusion(Fake, fusion_service_pb2_grpc.FusionServiceServicer):
         """Takes points from one image to the other, as the service does."""
         points = points_from_message(request)
         transform = self._resolved(request.transform, tenant_of(context))
-        return pb.TransformPointsResponse(
-            points=[pb.Coordinates(values=point) for point in transformed(transform, points, request).tolist()],
-            flags=flags_to_message(transform.flags),
-        )
+        return points_to_message(transformed(transform, points, request), transform.flags)
+
+    @streaming
+    async def StreamTransformPoints(  # noqa: N802
+        self, request_iterator: AsyncIterator[pb.StreamTransformPointsRequest], context: Context
+    ) -> AsyncIterator[pb.StreamTransformPointsResponse]:
+        """Takes points as they come, as the service does."""
+        transform: Transform | None = None
+        async for message in request_iterator:
+            points = points_from_message(message.asked)
+            if transform is None or message.asked.HasField("transform"):
+                transform = self._resolved(message.asked.transform, tenant_of(context))
+            moved = transformed(transform, points, message.asked)
+            yield pb.StreamTransformPointsResponse(found=points_to_message(moved, transform.flags))
 
     def _mask(self, outline: Outline, mapped: MappedImage, model_name: str) -> BoolMask:
         drawn = outline.given

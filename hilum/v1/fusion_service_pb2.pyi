@@ -1547,6 +1547,54 @@ class TransformPointsRequest(_message.Message):
 Global___TransformPointsRequest: _TypeAlias = TransformPointsRequest  # noqa: Y015
 
 @_typing.final
+class StreamTransformPointsRequest(_message.Message):
+    """Points of a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ASKED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def asked(self) -> Global___TransformPointsRequest:
+        """As for TransformPoints; `transform` only where it changes."""
+
+    def __init__(
+        self,
+        *,
+        asked: Global___TransformPointsRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamTransformPointsRequest: _TypeAlias = StreamTransformPointsRequest  # noqa: Y015
+
+@_typing.final
+class StreamTransformPointsResponse(_message.Message):
+    """The answer to one request of a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FOUND_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def found(self) -> Global___TransformPointsResponse:
+        """The points' places in the other image."""
+
+    def __init__(
+        self,
+        *,
+        found: Global___TransformPointsResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["found", b"found"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["found", b"found"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamTransformPointsResponse: _TypeAlias = StreamTransformPointsResponse  # noqa: Y015
+
+@_typing.final
 class TransformPointsResponse(_message.Message):
     """The points' places in the other image."""
 

@@ -68,6 +68,11 @@ class FusionServiceStub:
                 request_serializer=hilum_dot_v1_dot_fusion__service__pb2.TransformPointsRequest.SerializeToString,
                 response_deserializer=hilum_dot_v1_dot_fusion__service__pb2.TransformPointsResponse.FromString,
                 _registered_method=True)
+        self.StreamTransformPoints = channel.stream_stream(
+                '/hilum.v1.FusionService/StreamTransformPoints',
+                request_serializer=hilum_dot_v1_dot_fusion__service__pb2.StreamTransformPointsRequest.SerializeToString,
+                response_deserializer=hilum_dot_v1_dot_fusion__service__pb2.StreamTransformPointsResponse.FromString,
+                _registered_method=True)
 
 
 class FusionServiceServicer:
@@ -140,6 +145,16 @@ class FusionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StreamTransformPoints(self, request_iterator, context):
+        """Takes points as they come, such as a tracked instrument's: every request is answered, in order, at once. The first
+        names the transform; those after it that name none mean the one named last, so that an instrument sends its tip only.
+
+        Errors: as TransformPoints, with paths of fields from "asked" on; an error ends the stream.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FusionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -172,6 +187,11 @@ def add_FusionServiceServicer_to_server(servicer, server):
                     servicer.TransformPoints,
                     request_deserializer=hilum_dot_v1_dot_fusion__service__pb2.TransformPointsRequest.FromString,
                     response_serializer=hilum_dot_v1_dot_fusion__service__pb2.TransformPointsResponse.SerializeToString,
+            ),
+            'StreamTransformPoints': grpc.stream_stream_rpc_method_handler(
+                    servicer.StreamTransformPoints,
+                    request_deserializer=hilum_dot_v1_dot_fusion__service__pb2.StreamTransformPointsRequest.FromString,
+                    response_serializer=hilum_dot_v1_dot_fusion__service__pb2.StreamTransformPointsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -340,6 +360,33 @@ class FusionService:
             '/hilum.v1.FusionService/TransformPoints',
             hilum_dot_v1_dot_fusion__service__pb2.TransformPointsRequest.SerializeToString,
             hilum_dot_v1_dot_fusion__service__pb2.TransformPointsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamTransformPoints(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/hilum.v1.FusionService/StreamTransformPoints',
+            hilum_dot_v1_dot_fusion__service__pb2.StreamTransformPointsRequest.SerializeToString,
+            hilum_dot_v1_dot_fusion__service__pb2.StreamTransformPointsResponse.FromString,
             options,
             channel_credentials,
             insecure,

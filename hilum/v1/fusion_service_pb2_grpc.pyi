@@ -76,6 +76,12 @@ class FusionServiceStub:
     Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TENSOR, LIMIT_EXCEEDED), NOT_FOUND (TRANSFORM_NOT_FOUND),
     FAILED_PRECONDITION (FRAME_NOT_SUPPORTED).
     """
+    StreamTransformPoints: _grpc.StreamStreamMultiCallable[_fusion_service_pb2.StreamTransformPointsRequest, _fusion_service_pb2.StreamTransformPointsResponse]
+    """Takes points as they come, such as a tracked instrument's: every request is answered, in order, at once. The first
+    names the transform; those after it that name none mean the one named last, so that an instrument sends its tip only.
+
+    Errors: as TransformPoints, with paths of fields from "asked" on; an error ends the stream.
+    """
 
 @_typing.type_check_only
 class FusionServiceAsyncStub(FusionServiceStub):
@@ -124,6 +130,12 @@ class FusionServiceAsyncStub(FusionServiceStub):
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TENSOR, LIMIT_EXCEEDED), NOT_FOUND (TRANSFORM_NOT_FOUND),
     FAILED_PRECONDITION (FRAME_NOT_SUPPORTED).
+    """
+    StreamTransformPoints: _aio.StreamStreamMultiCallable[_fusion_service_pb2.StreamTransformPointsRequest, _fusion_service_pb2.StreamTransformPointsResponse]  # type: ignore[assignment]
+    """Takes points as they come, such as a tracked instrument's: every request is answered, in order, at once. The first
+    names the transform; those after it that name none mean the one named last, so that an instrument sends its tip only.
+
+    Errors: as TransformPoints, with paths of fields from "asked" on; an error ends the stream.
     """
 
 class FusionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -206,6 +218,18 @@ class FusionServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TENSOR, LIMIT_EXCEEDED), NOT_FOUND (TRANSFORM_NOT_FOUND),
         FAILED_PRECONDITION (FRAME_NOT_SUPPORTED).
+        """
+
+    @_abc_1.abstractmethod
+    def StreamTransformPoints(
+        self,
+        request_iterator: _MaybeAsyncIterator[_fusion_service_pb2.StreamTransformPointsRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_fusion_service_pb2.StreamTransformPointsResponse], _abc.AsyncIterator[_fusion_service_pb2.StreamTransformPointsResponse]]:
+        """Takes points as they come, such as a tracked instrument's: every request is answered, in order, at once. The first
+        names the transform; those after it that name none mean the one named last, so that an instrument sends its tip only.
+
+        Errors: as TransformPoints, with paths of fields from "asked" on; an error ends the stream.
         """
 
 def add_FusionServiceServicer_to_server(servicer: FusionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

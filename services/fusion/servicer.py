@@ -12,7 +12,7 @@ from hilum.codec.fusion import image_from_message, targets_from_message
 from hilum.codec.fusion_styles import answer_bytes, fusion_target, style_from_request, target_contrast_to_message
 from hilum.codec.images import geometry_to_message
 from hilum.codec.masks import mask_to_message
-from hilum.codec.points import points_from_message, transformed
+from hilum.codec.points import points_from_message, points_to_message, transformed
 from hilum.codec.poses import PoseRequest, pose_to_message
 from hilum.codec.registration_options import options_from_request
 from hilum.codec.registrations import progress_to_message, registration_to_message
@@ -35,6 +35,8 @@ from services.fusion.registering import Registering, RegistrationTask
 from services.fusion.resampling import resample
 from services.fusion.transforms import TransformStore
 
+# Moved where they are, without a thread.
+_POINTS_AT_ONCE = 256
 _NEAREST = {
     pb.INTERPOLATION_UNSPECIFIED: False,
     pb.INTERPOLATION_LINEAR: False,
@@ -206,10 +208,26 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         reference = reference_from_message(request.transform, "transform")
         transform = await self._resolved(reference)
         moved = await self._pool.run(transformed, transform, points, request)
-        return pb.TransformPointsResponse(
-            points=[pb.Coordinates(values=point) for point in moved.tolist()],
-            flags=flags_to_message(transform.flags),
-        )
+        return points_to_message(moved, transform.flags)
+
+    async def StreamTransformPoints(  # noqa: N802
+        self,
+        request_iterator: AsyncIterator[pb.StreamTransformPointsRequest],
+        context: grpc.aio.ServicerContext[object, object],
+    ) -> AsyncIterator[pb.StreamTransformPointsResponse]:
+        """Takes points as they come; a transform stays until another is named."""
+        transform: Transform | None = None
+        async for message in request_iterator:
+            request = message.asked
+            points = points_from_message(request)
+            if transform is None or request.HasField("transform"):
+                transform = await self._resolved(reference_from_message(request.transform, "transform"))
+            if len(points) <= _POINTS_AT_ONCE:
+                # The way to another thread and back takes longer than this.
+                moved = transformed(transform, points, request)
+            else:
+                moved = await self._pool.run(transformed, transform, points, request)
+            yield pb.StreamTransformPointsResponse(found=points_to_message(moved, transform.flags))
 
     def _task(self, request: pb.RegisterImagesRequest, remaining_s: float | None) -> RegistrationTask:
         limit = self._max_image_pixels

@@ -54,6 +54,43 @@ def test_points_go_as_the_client_takes_them_and_come_back(
     np.testing.assert_allclose(back, points, atol=1e-6)
 
 
+def streamed(caller: Caller, *requests: pb.TransformPointsRequest) -> list[pb.TransformPointsResponse]:
+    """The answers to requests of one stream."""
+    messages = iter([pb.StreamTransformPointsRequest(asked=request) for request in requests])
+    return [response.found for response in caller.call("StreamTransformPoints", messages)]
+
+
+def test_a_stream_answers_each_request_as_alone(caller: Caller) -> None:
+    """In order, many points or few, either direction; a request without a transform means the one named last."""
+    first = moving_points([[3.3, 4.1]], transform=inline(BENT))
+    second = moving_points(np.random.default_rng(0).uniform(0, 9, (2000, 2)).tolist())
+    third = moving_points([[1.0, 2.0]], direction=BACK)
+    other = moving_points([[3.3, 4.1, 1.2]], transform=inline(VOLUMES))
+    unnamed = [pb.TransformPointsRequest() for _ in range(2)]
+    for request, message in zip(unnamed, (second, third), strict=True):
+        request.CopyFrom(message)
+        request.ClearField("transform")
+    for message in (second, third):
+        message.transform.CopyFrom(inline(BENT))
+    found = streamed(caller, first, *unnamed, other)
+    assert found == [caller.call("TransformPoints", request) for request in (first, second, third, other)]
+
+
+def test_an_error_ends_a_stream(caller: Caller) -> None:
+    """What came before it is answered; the first request must name a transform."""
+    good, bad = moving_points([[1.0, 1.0]], transform=inline(BENT)), moving_points([[1.0]])
+    answers = caller.call(
+        "StreamTransformPoints", iter([pb.StreamTransformPointsRequest(asked=it) for it in (good, bad, good)])
+    )
+    assert len(next(answers).found.points) == 1
+    refusal = refused(lambda: next(answers))
+    assert (refusal.reason, refusal.field) == ("INVALID_FIELD", "points[0]")
+    nameless = moving_points([[1.0, 1.0]])
+    nameless.ClearField("transform")
+    refusal = refused(lambda: streamed(caller, nameless))
+    assert (refusal.reason, refusal.field) == ("INVALID_FIELD", "transform")
+
+
 def test_patient_points_of_volumes_lie_anywhere(caller: Caller) -> None:
     """Between volumes LPS points need lie in no plane."""
     points = [[12.0, 25.0, 31.7]]

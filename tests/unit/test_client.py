@@ -247,9 +247,15 @@ async def test_fusion(rig: Rig) -> None:
         assert np.array_equal(fusion.fixed, fusion.moving)
         assert fusion.coverage.all()
         assert fusion.burned_flags == ()
+        async with rig.client.point_stream(reference, inverse=True) as stream:
+            for x in range(12, 15):
+                assert (await stream.move([[x, 13]])).tolist() == [[x - 2, 10]]
     rig.fusion.forget()
     with pytest.raises(TransformNotFound):
         await rig.client.transform_points(transform.transform_id, [[1, 1]])
+    async with rig.client.point_stream(transform.transform_id) as stream:
+        with pytest.raises(TransformNotFound):
+            await stream.move([[1, 1]])
 
 
 async def test_targets_may_be_masks_and_prompts(rig: Rig) -> None:
@@ -306,6 +312,8 @@ def test_without_asyncio() -> None:
         assert [model.name for model in client.models()] == ["fake"]
         points = client.transform_points(Transform.from_matrix(np.eye(3), (5, 5), (5, 5)), [[1.0, 2.0]])
         assert points.tolist() == [[1, 2]]
+        with client.point_stream(Transform.from_matrix(np.eye(3), (5, 5), (5, 5))) as move:
+            assert [move([[x, 2.0]]).tolist() for x in (1.0, 3.0)] == [[[1, 2]], [[3, 2]]]
         client.close()
         client.close()
     assert encoder.encoder_runs == 5
