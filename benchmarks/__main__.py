@@ -20,6 +20,7 @@ NAMES = (
     "fusion",
     "stones",
     "pose",
+    "points",
     "cache",
 )
 
