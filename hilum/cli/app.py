@@ -15,6 +15,7 @@ from hilum.cli.console import output, show_error
 from hilum.cli.doctor import doctor
 from hilum.cli.encode import encode
 from hilum.cli.fuse import fuse
+from hilum.cli.pose import pose
 from hilum.cli.register import register
 from hilum.cli.segment import segment
 from hilum.cli.session import Session
@@ -36,7 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Segment, register and fuse medical images through Hilum's services. Not for diagnosis.",
 )
-for command in (segment, register, fuse, encode, doctor):
+for command in (segment, register, pose, fuse, encode, doctor):
     app.command()(command)
 app.add_typer(transform, name="transform")
 

@@ -29,6 +29,10 @@ from hilum.types import Volume
 from hilum.v1 import image_pb2, pose_pb2
 
 _FLAG_PREFIX = "POSE_FLAG_"
+FLAG_NAMES = frozenset(
+    name.removeprefix(_FLAG_PREFIX)
+    for name in pose_pb2.PoseFlag.keys()  # noqa: SIM118 - an enum wrapper, not a dict
+) - {"UNSPECIFIED"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +68,7 @@ class PoseRequest:
         if not 1 <= len(message.radiographs) <= MOST_VIEWS:
             raise InvalidField(f"needs one or two, has {len(message.radiographs)}", field="estimation.radiographs")
         radiographs = tuple(
-            _radiograph_from_message(radiograph, f"estimation.radiographs[{index}]", max_pixels=max_image_pixels)
+            radiograph_from_message(radiograph, f"estimation.radiographs[{index}]", max_pixels=max_image_pixels)
             for index, radiograph in enumerate(message.radiographs)
         )
         initial = np.eye(4)
@@ -152,7 +156,14 @@ def _radiograph_to_message(radiograph: Radiograph) -> pose_pb2.PlacedRadiograph:
     )
 
 
-def _radiograph_from_message(message: pose_pb2.PlacedRadiograph, field: str, *, max_pixels: int) -> Radiograph:
+def radiograph_from_message(message: pose_pb2.PlacedRadiograph, field: str, *, max_pixels: int) -> Radiograph:
+    """Returns a radiograph.
+
+    Raises:
+        InvalidField: Detector or beam are missing or impossible.
+        InvalidTensor: The pixels are malformed.
+        LimitExceeded: More than max_pixels.
+    """
     pixels = image_pixels_from_message(message.pixels, f"{field}.pixels", max_pixels=max_pixels, colour=False)
     geometry = geometry_from_message(image_pb2.ImageGeometry(patient_lps=message.detector), f"{field}.detector")
     if not isinstance(geometry.frame, PatientFrame):

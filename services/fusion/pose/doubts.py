@@ -16,8 +16,8 @@ LOW_SIMILARITY = 0.45
 LOW_COVERAGE = 0.4
 # Another place this nearly as high as the highest, and this far from it, makes the choice between them a guess.
 RIVAL_SIMILARITY, RIVAL_MM = 0.02, 5.0
-# The cosine above which an unseen direction counts as depth.
-_DEPTH = 0.8
+# The cosine above which an unseen direction is depth, with a little of other motions.
+_DEPTH = 0.5
 
 
 def unseen_motion(direction: UnseenDirection, space: RigidSpace) -> UnseenMotion:
@@ -48,9 +48,12 @@ def doubts(
         flags.add("LOW_OVERLAP")
     if any(rivals(place, other) for other in others):
         flags.add("STARTS_DISAGREE")
-    for direction in seen.unseen:
-        along = max(abs(float(view.viewing_direction @ direction.motion[3:])) for view in scene.views)
-        flags.add("DEPTH_UNOBSERVED" if along > _DEPTH else "MOTION_UNOBSERVED")
+    still = torch.zeros(3, dtype=torch.float64)
+    depths = [torch.cat([still, view.viewing_direction]) for view in scene.views]
+    if any(seen.hides(depth) for depth in depths):
+        flags.add("DEPTH_UNOBSERVED")
+    if any(all(abs(float(unseen.motion @ depth)) < _DEPTH for depth in depths) for unseen in seen.unseen):
+        flags.add("MOTION_UNOBSERVED")
     return tuple(sorted(flags))
 
 

@@ -95,9 +95,9 @@ class PoseEstimation:
             refined.append((yield from self._refine(fine, space, rival.motion, free, "refinement")))
         place, *others = distinct(refined, _SAME_MM)
         seen = Observability.of(place.fit)
-        if not (_same_span(free, seen.seen_basis()) or too_unlike(place)):
+        if not (_same_span(free, seen.seen_basis(held)) or too_unlike(place)):
             # What is unseen keeps its initial value; what is seen although it was held may move now.
-            free = seen.seen_basis()
+            free = seen.seen_basis(held)
             place = yield from self._refine(fine, space, free @ (free.T @ place.motion), free, "seen directions")
             seen = Observability.of(place.fit)
         return EstimatedPose(

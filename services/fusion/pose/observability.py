@@ -26,6 +26,8 @@ FINE_MM = 1.5
 """A standard error in mm that is small enough in any case: half a voxel of the finest resolution."""
 VAGUE_MM = 3.0
 """A standard error in mm that is too large to go by."""
+# A cosine.
+_LARGELY = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,13 +73,27 @@ class Observability:
             errors += deviations.tolist()
         return cls(tuple(directions), tuple(sorted(errors)))
 
-    def seen_basis(self) -> Tensor:
-        """float64 (6, n): orthonormal columns at right angles to what is not seen."""
-        return complement([direction.motion for direction in self.unseen])
+    def hides(self, direction: Tensor) -> bool:
+        """Whether a unit vector lies largely, within 60 degrees, in what is not seen."""
+        motions = [unseen.motion for unseen in self.unseen]
+        return bool(motions) and float(torch.linalg.norm(torch.stack(motions) @ direction)) > _LARGELY
+
+    def seen_basis(self, held: Tensor | None = None) -> Tensor:
+        """float64 (6, n): orthonormal columns at right angles to what is not seen.
+
+        Args:
+            held: float64 (6,), a unit vector: where it is hidden, it stands for the unseen direction that is nearest to
+                it, so that what was held stays held exactly.
+        """
+        motions = [unseen.motion for unseen in self.unseen]
+        if held is not None and self.hides(held):
+            nearest = max(range(len(motions)), key=lambda index: abs(float(motions[index] @ held)))
+            motions[nearest] = held
+        return complement(motions)
 
 
 def complement(directions: list[Tensor]) -> Tensor:
-    """float64 (6, n): an orthonormal basis of all that lies at right angles to these directions."""
+    """float64 (6, n): an orthonormal basis of all that lies at right angles to these independent directions."""
     if not directions:
         return torch.eye(6, dtype=torch.float64)
     across: Tensor = torch.linalg.svd(torch.stack(directions), full_matrices=True)[2]

@@ -40,6 +40,17 @@ def test_a_vague_direction_is_named_with_its_error() -> None:
     np.testing.assert_allclose(vague.standard_error_mm, 2.0)
 
 
+def test_what_was_held_stays_held_exactly() -> None:
+    """An unseen direction near the one that was held gives way to it; a held one that is seen is released."""
+    axes = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(1)).double())[0]
+    seen = Observability.of(_fit([1e-9, 20, 20, 30, 30, 40], [1, 4, 9, 9, 16, 16], axes))
+    held = axes[:, 0] * np.cos(0.6) + axes[:, 1] * np.sin(0.6)
+    assert seen.hides(held)
+    assert not seen.hides(axes[:, 3])
+    np.testing.assert_allclose(seen.seen_basis(held).T @ held, np.zeros(5), atol=1e-12)
+    assert float((seen.seen_basis(axes[:, 3]).T @ axes[:, 0]).abs().max()) < 1e-9
+
+
 def test_without_curvature_nothing_is_seen() -> None:
     """Pictures without structure fix nothing."""
     assert len(Observability.of(_fit([0] * 6, [0] * 6)).unseen) == 6
