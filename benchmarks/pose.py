@@ -7,7 +7,8 @@ each axis (uniform), and radiographs are simulated by a forward model that share
 services/fusion (see pose_pairs). Errors are distances in mm between where the found and the true pose put points of the
 body; of one view, also across the rays, since along them it sees nothing. A success is a mean error (mTRE) below 5 mm.
 Harder sets show whether failures are told: motions 2.5 times as large, beyond what is searched, and radiographs of the
-other patient. Settings were chosen on seeds 1000 to 1007.
+other patient. Settings were chosen on seeds 1000 to 1007, and the rule for flagging depth after a look at
+seeds 0 to 19; none of them is reported.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from benchmarks.report import save, show
 from hilum.pose import ConeBeam, EstimatedPose, Radiograph
 from services.fusion.pose.estimation import PoseEstimation
 
-SEEDS = 20
+SEEDS, FIRST_SEED = 20, 20
 SUCCESS_MM = 5.0
 FAR = 2.5
 # Said of one view because of what it is, not because something went wrong.
@@ -122,15 +123,15 @@ SETS = (
 
 def measure(seeds: int = SEEDS) -> dict[str, float]:
     """Run all sets, print a table of them, and return the figures."""
-    people = list(patients())
+    people, numbers = list(patients()), range(FIRST_SEED, FIRST_SEED + seeds)
     figures: dict[str, float] = {}
     rows = []
     for kind in SETS:
-        trials = [_trial(kind, patient, seed) for patient in people for seed in range(seeds)]
+        trials = [_trial(kind, patient, seed) for patient in people for seed in numbers]
         rows.append((kind, trials))
         figures |= _figures(kind, trials)
         _show_errors(kind, people, trials)
-    strangers = list(_strangers(people, seeds))
+    strangers = list(_strangers(people, numbers))
     if strangers:
         flagged = sum(trial.doubted for trial in strangers)
         print(f"radiographs of the other patient: {flagged} of {len(strangers)} flagged")
@@ -159,12 +160,12 @@ def _trial(kind: TrialSet, patient: Patient, seed: int) -> Trial:
     return estimate(patient, kind.take(patient, pose, seed), pose, f"{patient.name} {seed}")
 
 
-def _strangers(people: Sequence[Patient], seeds: int) -> Iterable[Trial]:
+def _strangers(people: Sequence[Patient], numbers: Iterable[int]) -> Iterable[Trial]:
     """Yield estimations from the other patient's radiographs."""
     for patient, other in zip(people, reversed(people), strict=True):
         if other is patient:
             return
-        for seed in range(seeds):
+        for seed in numbers:
             taken = _two_views(other, other.true_pose(seed), seed)
             views = [moved(view, patient.centre - other.centre) for view in taken]
             yield estimate(patient, views, patient.true_pose(seed), f"{patient.name} as {other.name} {seed}")
