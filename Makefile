@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/hilum
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test bench evaluate lint setup serve triton protos clean
+.PHONY: demo test bench bench-fusion evaluate lint setup serve triton protos clean
 
 demo: setup
 	$(BIN)/python -m modeling install lite-medsam-click
@@ -21,6 +21,14 @@ bench: setup triton
 	$(BIN)/python -m modeling install lite-medsam
 	$(BIN)/python -m modeling install lite-medsam-click
 	$(BIN)/python -m benchmarks --readme
+
+# Registration beside its peers, impossible pairs, masks, and how long it all takes.
+bench-fusion: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m benchmarks.registration_peers
+	$(BIN)/python -m benchmarks.impossible
+	$(BIN)/python -m benchmarks.masks
+	$(BIN)/python -m benchmarks.registration_speed
 
 # The collection comes from wheels and, where it lies beside the checkout, from ../shared. Regions are encoded for nearly
 # every prompt, so that they are evaluated on stones only, which they are for.

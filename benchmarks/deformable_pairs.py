@@ -93,6 +93,15 @@ NOISE = 0.02
 FIRST_SEED = {Purpose.DEVELOPMENT: 100, Purpose.REPORT: 1000}
 
 
+def seen_through(picture: Slice, map_name: str, random: np.random.Generator) -> Slice:
+    """A square slice with intensities in [0, 1] as a pseudo-modality shows it: mapped, unevenly lit, noisy."""
+    side_px = picture.shape[0]
+    y, x = np.mgrid[:side_px, :side_px] / side_px - 0.5
+    a, b, c = random.uniform(-1, 1, 3)
+    mapped = MAPS[map_name](picture) * np.exp(2 * BIAS * (a * x + b * y + 2 * c * x * y))
+    return np.asarray(mapped + random.normal(0, NOISE, picture.shape), np.float64)
+
+
 def pseudo_pair(name: str, picture: Slice, map_name: str, seed: int, *, side_px: int = SIDE_PX) -> KnownPair:
     """A pair of kind (b) of one slice with intensities in [0, 1], shape (side_px, side_px).
 
@@ -101,10 +110,7 @@ def pseudo_pair(name: str, picture: Slice, map_name: str, seed: int, *, side_px:
     random = np.random.default_rng((seed, 1))
     warp = KnownWarp.from_seed(seed, (SIDE_PX, SIDE_PX))
     zoom = side_px / SIDE_PX
-    y, x = np.mgrid[:side_px, :side_px] / side_px - 0.5
-    a, b, c = random.uniform(-1, 1, 3)
-    mapped = MAPS[map_name](picture) * np.exp(2 * BIAS * (a * x + b * y + 2 * c * x * y))
-    fixed = mapped + random.normal(0, NOISE, picture.shape)
+    fixed = seen_through(picture, map_name, random)
     grid = (pixel_grid(picture.shape) + 0.5) / zoom - 0.5
     moving = sample(picture, (warp.moving_to_fixed(grid) + 0.5) * zoom - 0.5) + random.normal(0, NOISE, picture.shape)
     return KnownPair(

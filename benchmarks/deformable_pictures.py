@@ -49,15 +49,20 @@ class Patient:
             FileNotFoundError: the sample data is not there.
         """
         return [
-            (f"{self.name}/{i}", _squared(self._scaled(self._read(data / self.path, i)), side_px)) for i in self.indices
+            (f"{self.name}/{i}", squared(self._scaled(self._read(data / self.path, i)), side_px)) for i in self.indices
         ]
+
+    def stack(self, data: Path) -> Slice:
+        """All slices, (slices, height, width), intensities in [0, 1]; a picture is one slice."""
+        path = data / self.path
+        count = len(_scans(path)) if path.is_dir() else 1
+        if path.suffix == ".nrrd":
+            count = sitk.ReadImage(str(path)).GetSize()[2]
+        return np.stack([self._scaled(self._read(path, index)) for index in range(count)])
 
     def _read(self, path: Path, index: int) -> NDArray[np.float64]:
         if path.is_dir():
-            files = sorted(
-                file for file in path.iterdir() if file.suffix not in {".txt", ".gz"} and file.name[0] != "L"
-            )
-            dataset = pydicom.dcmread(files[index])
+            dataset = pydicom.dcmread(_scans(path)[index])
             slope, intercept = (
                 float(dataset.get(name, default)) for name, default in (("RescaleSlope", 1), ("RescaleIntercept", 0))
             )
@@ -86,8 +91,12 @@ PATIENTS = {
 }
 
 
-def _squared(picture: Slice, side_px: int) -> Slice:
-    """Centred on a black square, then sampled at this side."""
+def _scans(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if file.suffix not in {".txt", ".gz"} and file.name[0] != "L")
+
+
+def squared(picture: Slice, side_px: int) -> Slice:
+    """A picture centred on a black square, then sampled at this side."""
     side = max(picture.shape)
     (above, left), (height, width) = ((side - n) // 2 for n in picture.shape), picture.shape
     square = cv2.copyMakeBorder(

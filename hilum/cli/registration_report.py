@@ -18,7 +18,7 @@ FLAGS = {
     "FOLDING": "the displacement field folds: it is no map there",
     "MASKS_REJECTED": "the targets led away from what the images show and were left out",
     "MASKS_DISAGREE": "targets agree less than half after registration, by Dice",
-    "NO_IMPROVEMENT": "no measure improved on the start: the images may not show the same body",
+    "NO_IMPROVEMENT": "no alignment stands out from its neighbours: the images may not show the same body",
 }
 
 

@@ -18,7 +18,7 @@ from services.fusion.registration.agreement import Agreement
 from services.fusion.registration.alignment import Alignment
 from services.fusion.registration.canvas import RegistrationImage
 from services.fusion.registration.delivery import DeliveredField, deliver
-from services.fusion.registration.examination import MIN_DISTINCTNESS, Examination, Fit, beyond, doubts, field_doubts
+from services.fusion.registration.examination import Examination, Fit, beyond, doubts, field_doubts
 from services.fusion.registration.plan import COARSEST, FINEST, JUDGED, image_stages, target_stages
 from services.fusion.registration.search import SearchGrid
 from services.fusion.registration.stages import Stage
@@ -33,6 +33,8 @@ _SETTLED_DICE = 0.9
 # not mind.
 _CLEARLY_BETTER, _NO_WORSE = 0.005, -0.001
 _WORTHWHILE_DICE = 0.02
+# Images that stand out by this much have a say against masks.
+_DISTINCT = 0.08
 
 Plan: TypeAlias = Callable[[ViewRelation, RegistrationOptions, SearchGrid], Sequence[Stage]]
 _Result = TypeVar("_Result")
@@ -132,7 +134,8 @@ class Registration:
         after = yield from _reporting(done, examination.fit(alignment))
         yield done
         distinctness = judge.distinctness(alignment)
-        flags |= doubts(after, distinctness, views) | field_doubts(field, alignment, workspace)
+        flags |= doubts(after, distinctness, views, bent=field is not None)
+        flags |= field_doubts(field, alignment, workspace)
         if beyond(alignment, self._grid):
             flags.add("LARGE_DEFORMATION")
         matrix = workspace.fixed_to_moving_px(alignment)
@@ -155,7 +158,7 @@ def _verdict_on_masks(judges: _Judges, by_images: Alignment, by_masks: Alignment
         return MaskVerdict.KEPT
     if float((judge.target_dice(by_masks) - judge.target_dice(by_images)).mean()) < _WORTHWHILE_DICE:
         return MaskVerdict.NOT_NEEDED
-    distinct = judges.at(JUDGED).distinctness(by_images) >= MIN_DISTINCTNESS[ViewRelation.COMPARABLE]
+    distinct = judges.at(JUDGED).distinctness(by_images) >= _DISTINCT
     return MaskVerdict.REJECTED if distinct and gain < _NO_WORSE else MaskVerdict.KEPT
 
 

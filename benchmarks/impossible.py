@@ -1,0 +1,193 @@
+"""Whether pairs that cannot be registered are flagged, and pairs that can are not.
+
+    python -m benchmarks.impossible [--purpose development|report] [--good N] [--impossible N] [--data FOLDER]
+
+Pairs: `benchmarks/impossible_pairs.py`. Each is registered with a deformable model, no masks. A pair counts as flagged
+where the service raises NO_IMPROVEMENT or LOW_OVERLAP. The service does not know what kind of images it gets and holds
+`distinctness` against one limit. A caller who knows can be stricter or milder: the last column holds it against a limit
+of the type, which was set on development pairs, half way between the least distinct good pair and the most distinct
+other. `--purpose development` prints those limits anew. Intervals are those of Clopper and Pearson, 95 %.
+
+Laterality cannot be inferred: a body that is its own mirror image is registered to its mirror image, and rightly so as
+far as any image shows.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from scipy.stats import beta
+
+from benchmarks.deformable import SAMPLE_DATA
+from benchmarks.deformable_pictures import Purpose
+from benchmarks.impossible_pairs import Counts, Kind, PairType, Trial, trials
+from benchmarks.report import machine, save, show
+from hilum.registration_options import RegistrationOptions, TransformModel
+from hilum.types import ViewRelation
+from hilum.warp import Warp
+from services.fusion.registration import Registration, RegistrationOutcome
+
+COUNTS = Counts(good=34, impossible=4)
+LIMITS = {PairType.RADIOGRAPH: 0.158, PairType.PSEUDO: 0.128, PairType.DIFFUSION: 0.051}
+"""Least distinctness of a good pair, by type, as `--purpose development` printed it with 8 good pairs and 4 others."""
+FLAGS = frozenset({"NO_IMPROVEMENT", "LOW_OVERLAP"})
+_CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of a trial.
+
+    Attributes:
+        type: of pair.
+        kind: what is wrong with it.
+        distinctness: as reported.
+        overlap_is_low: whether LOW_OVERLAP was raised.
+        by_service: whether the service flagged it.
+        error_px: mean distance to the truth, of good pairs.
+    """
+
+    type: PairType
+    kind: Kind
+    distinctness: float
+    overlap_is_low: bool
+    by_service: bool
+    error_px: float | None
+
+    @property
+    def by_limit(self) -> bool:
+        """Whether it is flagged by the limit of its type."""
+        return self.overlap_is_low or self.distinctness < LIMITS[self.type]
+
+
+@dataclass(frozen=True)
+class Share:
+    """How many of how many."""
+
+    hits: int
+    of: int
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Clopper and Pearson's 95 % interval."""
+        tail = (1 - _CONFIDENCE) / 2
+        low = 0.0 if self.hits == 0 else float(beta.ppf(tail, self.hits, self.of - self.hits + 1))
+        high = 1.0 if self.hits == self.of else float(beta.ppf(1 - tail, self.hits + 1, self.of - self.hits))
+        return low, high
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return f"{self.hits}/{self.of} ({low:.0%} to {high:.0%})"
+
+
+def judge(trial: Trial) -> Verdict:
+    """Register a trial and look at what is said about it."""
+    run = Registration().run(
+        trial.fixed,
+        trial.moving,
+        ViewRelation.COMPARABLE,
+        RegistrationOptions(model=TransformModel.DEFORMABLE),
+    )
+    outcome: RegistrationOutcome | None = None
+    while outcome is None:
+        try:
+            next(run)
+        except StopIteration as finished:
+            outcome = finished.value
+    flags = set(outcome.flags)
+    return Verdict(
+        trial.type,
+        trial.kind,
+        outcome.distinctness,
+        "LOW_OVERLAP" in flags,
+        bool(flags & FLAGS),
+        _error_px(trial, outcome),
+    )
+
+
+def _error_px(trial: Trial, outcome: RegistrationOutcome) -> float | None:
+    if trial.truth is None:
+        return None
+    field = None if outcome.field is None else outcome.field.displacements
+    found = Warp(outcome.fixed_to_moving, field).apply(trial.truth.fixed)
+    return float(np.linalg.norm(found - trial.truth.moving, axis=1).mean())
+
+
+def show_type(pair_type: PairType, verdicts: Sequence[Verdict]) -> dict[str, float]:
+    """Print a row a kind; figures."""
+    table = Table("", "distinctness", "flagged", "by the limit of the type", title=f"{pair_type.value} ({machine()})")
+    figures = {}
+    for kind in Kind:
+        of_kind = [verdict for verdict in verdicts if verdict.kind is kind]
+        if not of_kind:
+            continue
+        values = [verdict.distinctness for verdict in of_kind]
+        shares = [
+            Share(sum(flagged), len(of_kind))
+            for flagged in ([v.by_service for v in of_kind], [v.by_limit for v in of_kind])
+        ]
+        table.add_row(kind.value, f"{min(values):.3f} to {max(values):.3f}", *map(str, shares))
+        for name, share in zip(("flagged", "by_limit"), shares, strict=True):
+            figures[f"impossible_{pair_type.name}_{kind.name}_{name}".lower()] = share.hits / share.of
+    Console(width=120).print(table)
+    errors = [verdict.error_px for verdict in verdicts if verdict.error_px is not None]
+    if errors:
+        print(f"good pairs: mean error {np.mean(errors):.2f} px, largest of the means {max(errors):.2f} px")
+        figures[f"impossible_{pair_type.name}_good_error_px".lower()] = float(np.mean(errors))
+    return figures
+
+
+def limit(verdicts: Sequence[Verdict]) -> float:
+    """Half way between the least distinct good pair and the most distinct other whose overlap is not low."""
+    good = [verdict.distinctness for verdict in verdicts if verdict.kind is Kind.GOOD]
+    other = [
+        verdict.distinctness for verdict in verdicts if verdict.kind is not Kind.GOOD and not verdict.overlap_is_low
+    ]
+    return (min(good) + max(other)) / 2
+
+
+def measure(purpose: Purpose = Purpose.REPORT, counts: Counts = COUNTS, data: Path = SAMPLE_DATA) -> dict[str, float]:
+    """Judge all trials; without the sample data, say so and measure nothing."""
+    if not data.is_dir():
+        print(f"skipped: there is no sample data in {data}; name its folder with --data")
+        return {}
+    verdicts = [judge(trial) for trial in trials(purpose, data, counts)]
+    figures: dict[str, float] = {}
+    for pair_type in PairType:
+        of_type = [verdict for verdict in verdicts if verdict.type is pair_type]
+        figures |= show_type(pair_type, of_type)
+        if purpose is Purpose.DEVELOPMENT:
+            print(f"limit of {pair_type.name}: {limit(of_type):.3f}")
+    for name, good in (("good", True), ("impossible", False)):
+        of_kind = [verdict for verdict in verdicts if (verdict.kind is Kind.GOOD) is good]
+        by_service = Share(sum(verdict.by_service for verdict in of_kind), len(of_kind))
+        by_limit = Share(sum(verdict.by_limit for verdict in of_kind), len(of_kind))
+        print(f"{name} pairs flagged: {by_service}; by the limits of their types: {by_limit}")
+        figures[f"impossible_{name}_flagged"] = by_service.hits / by_service.of
+        figures[f"impossible_{name}_by_limit"] = by_limit.hits / by_limit.of
+    return figures
+
+
+def main() -> None:
+    """Parse the command line, measure, print and save."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--purpose", choices=[purpose.value for purpose in Purpose], default=Purpose.REPORT.value)
+    parser.add_argument("--good", type=int, default=COUNTS.good, help="good pairs of each type")
+    parser.add_argument("--impossible", type=int, default=COUNTS.impossible, help="of each kind and type")
+    parser.add_argument("--data", type=Path, default=SAMPLE_DATA, help="the sample data")
+    options = parser.parse_args()
+    purpose = Purpose(options.purpose)
+    figures = measure(purpose, Counts(options.good, options.impossible), options.data)
+    if purpose is Purpose.REPORT and figures:
+        show("impossible", figures)
+        save(figures)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""Hilum's own registration, from image content alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmarks.registrars.registrar import Places, Registrar, pixel_places
+from hilum.registration_options import RegistrationOptions, TransformModel
+from hilum.types import ViewRelation
+from hilum.warp import Warp
+from services.fusion.registration import Registration, RegistrationImage, RegistrationOutcome
+
+
+@dataclass(frozen=True)
+class Hilum:
+    """Settings are the service's; only the model is chosen."""
+
+    model: TransformModel = TransformModel.DEFORMABLE
+
+    def __call__(self) -> Registrar:
+        """Nothing to load."""
+        return self._register
+
+    def _register(self, fixed: RegistrationImage, moving: RegistrationImage) -> Places:
+        run = Registration().run(fixed, moving, ViewRelation.COMPARABLE, RegistrationOptions(model=self.model))
+        outcome: RegistrationOutcome | None = None
+        while outcome is None:
+            try:
+                next(run)
+            except StopIteration as finished:
+                outcome = finished.value
+        field = None if outcome.field is None else outcome.field.displacements
+        height, width = fixed.size
+        found = Warp(outcome.fixed_to_moving, field).apply(pixel_places(fixed.size).reshape(-1, 2))
+        return found.reshape(height, width, 2)

@@ -1,0 +1,210 @@
+"""Hilum's registration beside its peers: the same pairs, the same run, one thread each, in turn.
+
+    python -m benchmarks.registration_peers [--pairs N] [--kinds a b] [--purpose report|tune] [--data FOLDER]
+
+Pairs of kinds (a) and (b) of `benchmarks/deformable_pairs.py`, no masks. Every method gets the whole images (peers:
+scaled by percentiles, with the mask of what is exposed) and begins with the images' centres on each other. Each runs in
+a process of its own, in turn on every pair, after one pair to warm up. A pair on which a method crashes or gives up
+counts as unmoved.
+
+How peers were tuned: `--purpose tune` runs the settings in `GRID` on development pairs, which share no warp and, but
+for the demo's chest, no patient with those that are reported; per peer and kind the setting with the least mean error
+is in `TUNED`. Hilum's settings were chosen on development pairs, too, and are the same for both kinds.
+
+Errors are in pixels of 256 over the fixed image's body; `p` is that of Wilcoxon's signed-rank test, two-sided, of the
+cases' means against Hilum's. `--pairs` is per kind, spread over all that `benchmarks.deformable` reports: 40 and 60.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+from scipy.stats import wilcoxon
+
+from benchmarks.deformable import RADIOGRAPHS, SAMPLE_DATA, SUCCESS_PX
+from benchmarks.deformable_pairs import KnownPair, pseudo_pairs, radiograph_pairs
+from benchmarks.deformable_pictures import Purpose
+from benchmarks.registrars.ants import Ants
+from benchmarks.registrars.ecc import Ecc
+from benchmarks.registrars.elastix import Elastix
+from benchmarks.registrars.hilum import Hilum
+from benchmarks.registrars.process import Answer, NotInstalled, RegistrarProcess
+from benchmarks.registrars.registrar import Load, Places, pixel_places
+from benchmarks.registrars.simpleitk import SimpleItk
+from benchmarks.report import machine, save, show
+from hilum.registration_options import TransformModel
+
+OURS = "hilum, deformable"
+PAIRS = 6
+OWN: dict[str, Load] = {OURS: Hilum(), "hilum, affine": Hilum(TransformModel.AFFINE)}
+GRID: dict[str, tuple[Load, ...]] = {
+    "SimpleITK": (SimpleItk(mesh=8), SimpleItk(mesh=12)),
+    "elastix": (Elastix(bending=1.0), Elastix(bending=10.0), Elastix(bending=100.0)),
+    "ANTs": (Ants(metric="mattes"), Ants(metric="CC")),
+    "OpenCV ECC": (Ecc(edges=True), Ecc(edges=True, blur_px=11), Ecc(edges=False)),
+}
+TUNED: dict[str, dict[str, Load]] = {
+    "a": {"SimpleITK": SimpleItk(), "elastix": Elastix(), "ANTs": Ants(), "OpenCV ECC": Ecc()},
+    "b": {"SimpleITK": SimpleItk(), "elastix": Elastix(), "ANTs": Ants(), "OpenCV ECC": Ecc()},
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """What a method made of a pair.
+
+    Attributes:
+        errors_px: over the body, (n,).
+        folding: share of the body's pixels where the map folds.
+        wall_s: wall seconds, None where there was no answer.
+        cpu_s: processor seconds, likewise.
+    """
+
+    errors_px: NDArray[np.float64]
+    folding: float
+    wall_s: float | None
+    cpu_s: float | None
+
+    @classmethod
+    def of(cls, pair: KnownPair, answer: Answer | None) -> Case:
+        """Measure an answer against the truth."""
+        places = pixel_places(pair.fixed.size) if answer is None else answer.places
+        errors = np.linalg.norm(places - pair.truth, axis=-1)[pair.body]
+        times = (None, None) if answer is None else (answer.wall_s, answer.cpu_s)
+        return cls(errors, folding_share(places, pair.body), *times)
+
+    @property
+    def mean_px(self) -> float:
+        """Mean error over the body."""
+        return float(self.errors_px.mean())
+
+
+def folding_share(places: Places, body: NDArray[np.bool_]) -> float:
+    """Share of the body's pixels at which the Jacobian determinant of a map, by central differences, is negative."""
+    along_y, along_x = np.gradient(places, axis=(0, 1))
+    determinant = along_x[..., 0] * along_y[..., 1] - along_x[..., 1] * along_y[..., 0]
+    return float((determinant[body] <= 0).mean())
+
+
+def run(pairs: Sequence[KnownPair], methods: Mapping[str, Load]) -> tuple[dict[str, list[Case]], dict[str, int]]:
+    """All methods on all pairs, in turn; and how often each crashed. A method that is not installed is left out."""
+    cases: dict[str, list[Case]] = {}
+    with ExitStack() as stack:
+        processes: dict[str, RegistrarProcess] = {}
+        for name, load in methods.items():
+            try:
+                processes[name] = stack.enter_context(RegistrarProcess(load))
+            except NotInstalled as missing:
+                print(f"{name} is left out: {missing}; pip install -c constraints.txt -e '.[bench]'")
+                continue
+            processes[name].register(pairs[0].fixed, pairs[0].moving)
+            cases[name] = []
+        for pair in pairs:
+            for name, process in processes.items():
+                cases[name].append(Case.of(pair, process.register(pair.fixed, pair.moving)))
+        return cases, {name: process.crashes for name, process in processes.items()}
+
+
+def summary(cases: Sequence[Case], ours: Sequence[Case] | None) -> dict[str, float]:
+    """Figures of a method; the mean and p95 are means over cases. `p` and `times` compare with ours."""
+    means = [case.mean_px for case in cases]
+    figures = {
+        "mean_px": statistics.mean(means),
+        "p95_px": statistics.mean(float(np.percentile(case.errors_px, 95)) for case in cases),
+        "max_px": max(float(case.errors_px.max()) for case in cases),
+        "success": statistics.mean(mean < SUCCESS_PX for mean in means),
+        "folding": max(case.folding for case in cases),
+        "seconds": statistics.median(case.wall_s for case in cases if case.wall_s is not None),
+        "cpu_seconds": statistics.median(case.cpu_s for case in cases if case.cpu_s is not None),
+    }
+    if ours is not None:
+        figures["p"] = float(wilcoxon(means, [case.mean_px for case in ours]).pvalue)
+        figures["times"] = statistics.median(
+            case.cpu_s / own.cpu_s for case, own in zip(cases, ours, strict=True) if case.cpu_s and own.cpu_s
+        )
+    return figures
+
+
+_COLUMNS = {
+    "mean_px": "mean",
+    "p95_px": "p95",
+    "max_px": "max",
+    "success": f"< {SUCCESS_PX:g} px",
+    "folding": "folds",
+    "seconds": "s",
+    "cpu_seconds": "CPU s",
+    "times": "times ours",
+    "p": "p",
+}
+
+
+def measure_kind(kind: str, pairs: Sequence[KnownPair], methods: Mapping[str, Load]) -> dict[str, float]:
+    """Run and print one kind; figures by method."""
+    cases, crashes = run(pairs, methods)
+    title = f"Kind ({kind}): {len(pairs)} pairs, one thread each; {machine()}, load {os.getloadavg()[0]:.1f}"
+    table = Table("method", title=title)
+    for column in (*_COLUMNS.values(), "crashes"):
+        table.add_column(column, justify="right")
+    saved: dict[str, float] = {"pairs": float(len(pairs))}
+    for name, found in cases.items():
+        figures = summary(found, None if name == OURS else cases.get(OURS))
+        cells = (f"{figures[key]:.3g}" if key in figures else "" for key in _COLUMNS)
+        table.add_row(name, *cells, str(crashes[name]))
+        saved |= {f"{name.replace(', ', '_').replace(' ', '_').lower()}_{key}": figures[key] for key in figures}
+    Console(width=130).print(table)
+    return {f"peers_{kind}_{name}": value for name, value in saved.items()}
+
+
+def spread(pairs: Iterable[KnownPair], among: int, count: int) -> list[KnownPair]:
+    """About `count` of so many pairs, evenly spread."""
+    return list(islice(pairs, 0, None, max(1, among // count)))[:count]
+
+
+def measure(
+    count: int = PAIRS, kinds: Sequence[str] = ("a", "b"), data: Path = SAMPLE_DATA, *, tune: bool = False
+) -> dict[str, float]:
+    """Measure both kinds; without the sample data, say so and measure nothing."""
+    if not data.is_dir():
+        print(f"skipped: there is no sample data in {data}; name its folder with --data")
+        return {}
+    purpose = Purpose.DEVELOPMENT if tune else Purpose.REPORT
+    per_volume, volumes = RADIOGRAPHS, 1 if tune else 2
+    figures: dict[str, float] = {}
+    for kind in kinds:
+        if kind == "a":
+            each = min(per_volume, -(-count // volumes))
+            pairs = spread(radiograph_pairs(purpose, data, each), each * volumes, count)
+        else:
+            pairs = spread(pseudo_pairs(purpose, data), 40 if tune else 60, count)
+        tried = {f"{peer} {setting}": setting for peer, settings in GRID.items() for setting in settings}
+        figures |= measure_kind(kind, pairs, tried if tune else OWN | TUNED[kind])
+    return figures
+
+
+def main() -> None:
+    """Parse the command line, measure, print and save."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=PAIRS, help="of each kind")
+    parser.add_argument("--kinds", nargs="+", choices=["a", "b"], default=["a", "b"])
+    parser.add_argument("--purpose", choices=["report", "tune"], default="report")
+    parser.add_argument("--data", type=Path, default=SAMPLE_DATA, help="the sample data")
+    options = parser.parse_args()
+    figures = measure(options.pairs, options.kinds, options.data, tune=options.purpose == "tune")
+    if options.purpose == "report" and figures:
+        show("registration_peers", figures)
+        save(figures)
+
+
+if __name__ == "__main__":
+    main()
