@@ -209,17 +209,24 @@ def _coronal(path: Path) -> tuple[NDArray[np.float64], tuple[float, float, float
     return np.asarray(turned.dataobj, np.float64), (depth, row, column)
 
 
-def pseudo_pairs(purpose: Purpose, data: Path, *, side_px: int = SIDE_PX) -> Iterator[KnownPair]:
+def pseudo_pairs(purpose: Purpose, data: Path, *, side_px: int = SIDE_PX, every: int = 1) -> Iterator[KnownPair]:
     """Pairs of kind (b): every slice of the purpose's patients under every map, each with a warp of its own.
+
+    Args:
+        purpose: chooses seeds and patients.
+        data: the sample data.
+        side_px: of the pictures.
+        every: 2 makes every second pair only, and so on.
 
     Raises:
         FileNotFoundError: the sample data is not there.
     """
-    seed = FIRST_SEED[purpose]
+    first = seed = FIRST_SEED[purpose]
     for patient in PATIENTS[purpose]:
         for name, picture in patient.pictures(data, side_px):
             for map_name in MAPS:
-                yield pseudo_pair(name, picture, map_name, seed, side_px=side_px)
+                if (seed - first) % every == 0:
+                    yield pseudo_pair(name, picture, map_name, seed, side_px=side_px)
                 seed += 1
 
 

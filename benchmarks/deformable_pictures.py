@@ -57,7 +57,7 @@ class Patient:
         path = data / self.path
         count = len(_scans(path)) if path.is_dir() else 1
         if path.suffix == ".nrrd":
-            count = sitk.ReadImage(str(path)).GetSize()[2]
+            count = len(sitk.GetArrayFromImage(sitk.ReadImage(str(path))))
         return np.stack([self._scaled(self._read(path, index)) for index in range(count)])
 
     def _read(self, path: Path, index: int) -> NDArray[np.float64]:

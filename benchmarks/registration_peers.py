@@ -3,9 +3,9 @@
     python -m benchmarks.registration_peers [--pairs N] [--kinds a b] [--purpose report|tune] [--data FOLDER]
 
 Pairs of kinds (a) and (b) of `benchmarks/deformable_pairs.py`, no masks. Every method gets the whole images (peers:
-scaled by percentiles, with the mask of what is exposed) and begins with the images' centres on each other. Each runs in
-a process of its own, in turn on every pair, after one pair to warm up. A pair on which a method crashes or gives up
-counts as unmoved.
+scaled by percentiles, with the mask of what is exposed) and begins with the images' centres on each other. Each library
+has a process of its own, and all methods take their turn on every pair, after one pair to warm up. A pair on which a
+method crashes or gives up counts as unmoved.
 
 How peers were tuned: `--purpose tune` runs the settings in `GRID` on development pairs, which share no warp and, but
 for the demo's chest, no patient with those that are reported; per peer and kind the setting with the least mean error
@@ -20,7 +20,7 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
@@ -47,6 +47,7 @@ from hilum.registration_options import TransformModel
 
 OURS = "hilum, deformable"
 PAIRS = 6
+PSEUDO_PAIRS = {Purpose.DEVELOPMENT: 40, Purpose.REPORT: 60}
 OWN: dict[str, Load] = {OURS: Hilum(), "hilum, affine": Hilum(TransformModel.AFFINE)}
 GRID: dict[str, tuple[Load, ...]] = {
     "SimpleITK": (SimpleItk(mesh=8), SimpleItk(mesh=12)),
@@ -92,7 +93,7 @@ class Case:
 
 def folding_share(places: Places, body: NDArray[np.bool_]) -> float:
     """Share of the body's pixels at which the Jacobian determinant of a map, by central differences, is negative."""
-    along_y, along_x = np.gradient(places, axis=(0, 1))
+    along_y, along_x = (np.asarray(np.gradient(places, axis=axis), np.float64) for axis in (0, 1))
     determinant = along_x[..., 0] * along_y[..., 1] - along_x[..., 1] * along_y[..., 0]
     return float((determinant[body] <= 0).mean())
 
@@ -101,19 +102,22 @@ def run(pairs: Sequence[KnownPair], methods: Mapping[str, Load]) -> tuple[dict[s
     """All methods on all pairs, in turn; and how often each crashed. A method that is not installed is left out."""
     cases: dict[str, list[Case]] = {}
     with ExitStack() as stack:
-        processes: dict[str, RegistrarProcess] = {}
+        processes: dict[type[Load], RegistrarProcess] = {}
         for name, load in methods.items():
-            try:
-                processes[name] = stack.enter_context(RegistrarProcess(load))
-            except NotInstalled as missing:
-                print(f"{name} is left out: {missing}; pip install -c constraints.txt -e '.[bench]'")
-                continue
-            processes[name].register(pairs[0].fixed, pairs[0].moving)
+            if type(load) not in processes:
+                try:
+                    processes[type(load)] = stack.enter_context(RegistrarProcess(load))
+                except NotInstalled as missing:
+                    print(f"{name} is left out: {missing}; pip install -c constraints.txt -e '.[bench]'")
+                    continue
+                processes[type(load)].register(load, pairs[0].fixed, pairs[0].moving)
             cases[name] = []
         for pair in pairs:
-            for name, process in processes.items():
-                cases[name].append(Case.of(pair, process.register(pair.fixed, pair.moving)))
-        return cases, {name: process.crashes for name, process in processes.items()}
+            for name, of_method in cases.items():
+                answer = processes[type(methods[name])].register(methods[name], pair.fixed, pair.moving)
+                of_method.append(Case.of(pair, answer))
+        crashes = {name: processes[type(methods[name])].crashes for name in cases}
+        return cases, crashes
 
 
 def summary(cases: Sequence[Case], ours: Sequence[Case] | None) -> dict[str, float]:
@@ -166,11 +170,6 @@ def measure_kind(kind: str, pairs: Sequence[KnownPair], methods: Mapping[str, Lo
     return {f"peers_{kind}_{name}": value for name, value in saved.items()}
 
 
-def spread(pairs: Iterable[KnownPair], among: int, count: int) -> list[KnownPair]:
-    """About `count` of so many pairs, evenly spread."""
-    return list(islice(pairs, 0, None, max(1, among // count)))[:count]
-
-
 def measure(
     count: int = PAIRS, kinds: Sequence[str] = ("a", "b"), data: Path = SAMPLE_DATA, *, tune: bool = False
 ) -> dict[str, float]:
@@ -179,14 +178,14 @@ def measure(
         print(f"skipped: there is no sample data in {data}; name its folder with --data")
         return {}
     purpose = Purpose.DEVELOPMENT if tune else Purpose.REPORT
-    per_volume, volumes = RADIOGRAPHS, 1 if tune else 2
+    volumes = 1 if tune else 2
     figures: dict[str, float] = {}
     for kind in kinds:
-        if kind == "a":
-            each = min(per_volume, -(-count // volumes))
-            pairs = spread(radiograph_pairs(purpose, data, each), each * volumes, count)
-        else:
-            pairs = spread(pseudo_pairs(purpose, data), 40 if tune else 60, count)
+        pairs = list(
+            radiograph_pairs(purpose, data, min(RADIOGRAPHS, -(-count // volumes)))
+            if kind == "a"
+            else islice(pseudo_pairs(purpose, data, every=max(1, PSEUDO_PAIRS[purpose] // count)), count)
+        )
         tried = {f"{peer} {setting}": setting for peer, settings in GRID.items() for setting in settings}
         figures |= measure_kind(kind, pairs, tried if tune else OWN | TUNED[kind])
     return figures

@@ -45,11 +45,14 @@ class Ecc:
             level[:, 2] = (matrix[:, :2] @ np.full(2, offset) + matrix[:, 2] - offset) / factor
             criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 200, 1e-5)
             try:
-                _, level = cv2.findTransformECC(first, second, level, cv2.MOTION_AFFINE, criteria, None, self.blur_px)
+                _, found = cv2.findTransformECC(
+                    first, second, level, cv2.MOTION_AFFINE, criteria, np.ones(second.shape, np.uint8), self.blur_px
+                )
             except cv2.error:
                 # It has lost its way; what the coarser level found stays.
                 continue
-            matrix = np.asarray(level, np.float32).copy()
+            level = np.asarray(found, np.float32)
+            matrix = level.copy()
             matrix[:, 2] = factor * level[:, 2] + offset - level[:, :2] @ np.full(2, offset)
         return mapped(np.vstack([matrix, [0, 0, 1]]).astype(np.float64), pixel_places(fixed.size))
 

@@ -29,10 +29,10 @@ class Answer:
 
 
 class RegistrarProcess:
-    """Loads a registrar in a new process and asks it; a context manager.
+    """A new process that one library is loaded in, whatever its settings; a context manager.
 
     Args:
-        load: what is loaded there.
+        load: a registrar of that library, to see whether it is installed.
 
     Raises:
         NotInstalled: its library is missing.
@@ -63,10 +63,10 @@ class RegistrarProcess:
         if missing is not None:
             raise NotInstalled(missing)
 
-    def register(self, fixed: RegistrationImage, moving: RegistrationImage) -> Answer | None:
-        """What the registrar answers; None where its process ended or its library gave up on the pair."""
+    def register(self, load: Load, fixed: RegistrationImage, moving: RegistrationImage) -> Answer | None:
+        """What a registrar of the library answers; None where the process ended or the library gave up on the pair."""
         try:
-            self._connection.send((fixed, moving))
+            self._connection.send((load, fixed, moving))
             answer: Answer | None = self._connection.recv()
         except (EOFError, BrokenPipeError, ConnectionResetError):
             self.crashes += 1
@@ -87,16 +87,17 @@ class RegistrarProcess:
 
 def _serve(connection: Connection, load: Load) -> None:
     try:
-        registrar = load()
+        load()
     except ImportError as error:
         connection.send(str(error))
         return
     connection.send(None)
     while True:
         try:
-            fixed, moving = connection.recv()
+            load, fixed, moving = connection.recv()
         except EOFError:  # the parent is done
             return
+        registrar = load()
         wall, cpu = time.perf_counter(), time.process_time()
         try:
             places = registrar(fixed, moving)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813 - its own documentation's name
 
 from benchmarks.registrars.registrar import Grey, Places, Registrar, pixel_places
 from services.fusion.registration import RegistrationImage
+
+# It ships no types.
+sitk: Any = importlib.import_module("SimpleITK")
 
 _BINS = 32
 _SEED = 1
@@ -55,7 +59,7 @@ class SimpleItk:
         )
         return np.asarray(pixel_places(fixed.size) + sitk.GetArrayFromImage(field), np.float64)
 
-    def _method(self, pair: tuple[Grey, Grey]) -> sitk.ImageRegistrationMethod:
+    def _method(self, pair: tuple[Grey, Grey]) -> Any:
         method = sitk.ImageRegistrationMethod()
         method.SetMetricAsMattesMutualInformation(_BINS)
         method.SetMetricSamplingStrategy(method.REGULAR)
