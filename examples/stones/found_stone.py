@@ -81,14 +81,13 @@ class FoundStone:
         return self._distance_mm(self.case.ct_px)
 
     def fused(self, client: Client) -> Fusion:
-        """The CT slice in grey under the X-ray in amber, and how visible the outlined stone is in it."""
+        """The CT slice in grey under the X-ray in amber; flags, if any, are drawn into it."""
         return client.fuse(
             self.case.ct,
             self.case.xray,
             self.transform,
             accepted_flags=self.transform.flags,
             style=ColourOverlay(),
-            target=self.mask if self.mask.any() else None,
         )
 
     def _distance_mm(self, pixel: Float) -> float:

@@ -1,4 +1,4 @@
-"""The example's picture: a row per patient, each view with the stone enlarged.
+"""The example's picture: a row per patient, each view with the stone enlarged, radiographs there in their own contrast.
 
 Coronal views show the patient's right on the left, head up. Every view says that it is not for diagnosis.
 """
@@ -47,6 +47,7 @@ class View:
         pixel_mm: side of a pixel.
         outlines: lines (n, 2) around what was found.
         marks: points.
+        stretched: whether the enlarged part has a contrast of its own: stones are faint in radiographs.
     """
 
     title: str
@@ -55,6 +56,7 @@ class View:
     pixel_mm: float
     outlines: Sequence[Float] = ()
     marks: Sequence[Mark] = ()
+    stretched: bool = False
 
 
 def views(found: FoundStone, fusion: Fusion) -> list[View]:
@@ -68,7 +70,7 @@ def views(found: FoundStone, fusion: Fusion) -> list[View]:
     mapped = [] if found.xray_px is None else [Mark("found", found.xray_px, "+", FOUND)]
     stone, mm = case.placed.stone, grid.spacing_mm
     clicked = Mark("click", np.array([point.x, point.y]), "x", CLICK)
-    true = Mark("true place", case.xray_px, ".", TRUE)
+    true = Mark("true place", case.xray_px, "o", TRUE)
     return [
         View(
             f"{case.patient.name} CT, synthetic stone: {stone.size_mm:.0f} mm, {stone.hounsfield:.0f} HU",
@@ -78,14 +80,15 @@ def views(found: FoundStone, fusion: Fusion) -> list[View]:
             outlines,
             [clicked],
         ),
-        View("its projection", grey_levels(projection), case.ct_px, mm),
+        View("its projection", grey_levels(projection), case.ct_px, mm, stretched=True),
         View(
             f"simulated X-ray, {found.error_mm:.1f} mm off",
             grey_levels(case.xray),
             case.xray_px,
             mm,
             in_xray,
-            [*mapped, true],
+            [true, *mapped],
+            stretched=True,
         ),
         View("CT slice under the registered X-ray", fusion.fused, case.ct_px, mm, outlines),
     ]
@@ -128,10 +131,21 @@ def _draw(axes: Axes, view: View) -> None:
     x, y = view.middle
     inset.set_xlim(x - half, x + half)
     inset.set_ylim(y + half, y - half)
+    if view.stretched:
+        rows, columns = (slice(max(0, round(at - half)), round(at + half)) for at in (y, x))
+        inset.images[0].set_clim(*np.percentile(view.pixels[rows, columns], (1, 99)))
     for line in view.outlines:
         inset.plot(line[:, 0], line[:, 1], color=FOUND, linewidth=1.0)
     for mark in view.marks:
-        inset.plot(*mark.pixel, mark.marker, color=mark.colour, markersize=7, path_effects=rim, label=mark.name)
+        inset.plot(
+            *mark.pixel,
+            mark.marker,
+            color=mark.colour,
+            fillstyle="none",
+            markersize=9,
+            path_effects=rim,
+            label=mark.name,
+        )
     if view.marks:
         inset.legend(loc="lower right", fontsize=5.5, framealpha=0.6, facecolor="black", labelcolor="white")
     axes.indicate_inset_zoom(inset, edgecolor="white", alpha=0.8)
