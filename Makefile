@@ -6,11 +6,15 @@ BIN := $(VENV)/bin
 CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/hilum
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test bench bench-fusion evaluate lint setup serve triton protos clean
+.PHONY: demo stones test bench bench-fusion evaluate lint setup serve triton protos clean
 
 demo: setup
 	$(BIN)/python -m modeling install lite-medsam-click
 	$(BIN)/python -m examples.demo
+
+stones: setup
+	$(BIN)/python -m modeling install lite-medsam-click
+	$(BIN)/python -m examples.stones
 
 test: setup triton lint
 	$(BIN)/python -m modeling install lite-medsam

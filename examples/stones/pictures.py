@@ -105,7 +105,7 @@ def write(path: Path, rows: Sequence[Sequence[View]]) -> None:
         for axis, view in zip(row, shown, strict=True):
             _draw(axis, view)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=90, facecolor="black")
+    figure.savefig(path, dpi=80, facecolor="black")
 
 
 def _outlines(found: FoundStone) -> list[Float]:
