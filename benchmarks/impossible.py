@@ -35,7 +35,7 @@ from services.fusion.registration import Registration, RegistrationOutcome
 
 COUNTS = Counts(good=34, impossible=4)
 LIMITS = {PairType.RADIOGRAPH: 0.158, PairType.PSEUDO: 0.128, PairType.DIFFUSION: 0.051}
-"""Least distinctness of a good pair, by type, as `--purpose development` printed it with 8 good pairs and 4 others."""
+"""Least distinctness of a good pair, by type: `limit` of 8 good development pairs and 4 of each other kind."""
 FLAGS = frozenset({"NO_IMPROVEMENT", "LOW_OVERLAP"})
 _CONFIDENCE = 0.95
 
