@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import wait
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -44,6 +45,7 @@ from hilum.types import (
 
 Answer = TypeVar("Answer")
 DEFAULT_TIMEOUT_S = 60.0
+_LOOK_FOR_SIGNALS_S = 0.2
 ProgressCallback = Callable[[RegistrationProgress], None]
 
 
@@ -350,6 +352,9 @@ class Client:
     def _wait(self, work: Coroutine[Any, Any, Answer]) -> Answer:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
+            # Ctrl-C between Python's last look for signals and the thread's sleep would be seen when it wakes only.
+            while not future.done():
+                wait([future], _LOOK_FOR_SIGNALS_S)
             return future.result()
         except KeyboardInterrupt:
             future.cancel()
