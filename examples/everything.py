@@ -26,7 +26,7 @@ from hilum.generation import Generation, GenerationParameters
 from hilum.results.generation_png import write_generation_png
 
 IMAGE_WIDTH = 512
-# A search takes long on two cores. At higher thresholds the default model is sure of nothing in this slice.
+# A search takes long on two cores. The default model is less sure of itself than segment-anything's thresholds ask.
 PARAMETERS = GenerationParameters(
     points_per_side=24, pred_iou_thresh=0.5, stability_score_thresh=0.5, min_mask_region_area=100
 )

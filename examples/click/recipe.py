@@ -37,7 +37,7 @@ _LEARNING = Recipe(
     checkpoint_every=250,
     precision="mixed",
 )
-# Two models, which saw other changes of the same images, averaged, are better than each.
+# Two models, which saw other changes of the same images, are averaged.
 RECIPES = (replace(_LEARNING, variation="mild"), replace(_LEARNING, variation="strong"))
 # Of each model, before they are averaged.
 SCORING = replace(_LEARNING, trained="decoder", steps=0, head_steps=100, average=0.98)

@@ -26,7 +26,6 @@ from hilum.serving.bundle import find_bundle
 from modeling.finetune import FineTuned, Job, run
 from modeling.finetuning import StepReport, blend
 from modeling.models import load_model
-from modeling.recipe import Recipe
 from modeling.sample import INDEX_FILENAME, Sample, read_collection
 from modeling.shipped import ship
 from modeling.soup import soup
@@ -65,10 +64,10 @@ def averaged(job: Job, samples: Sequence[Sample], console: Console) -> FineTuned
     return FineTuned(model, described(lineage))
 
 
-def described(lineage: dict[str, object], recipes: Sequence[Recipe] = RECIPES) -> dict[str, object]:
-    """The lineage of an average: of one model's, with every recipe."""
+def described(lineage: dict[str, object]) -> dict[str, object]:
+    """The lineage of the average: one model's, with every recipe."""
     others = {name: value for name, value in lineage.items() if name != "recipe"}
-    plain = {"recipes": [recipe.to_json() for recipe in recipes], "scoring": SCORING.to_json()}
+    plain = {"recipes": [recipe.to_json() for recipe in RECIPES], "scoring": SCORING.to_json()}
     return others | plain | {"base_share": BASE_SHARE}
 
 

@@ -113,7 +113,7 @@ def segment(
             mapping=mapping,
             model=model,
             region=None if whole_image else "auto",
-            # Of a click the first choice of three masks, of a box the model's single one.
+            # Of a click the model's first choice, of a box its single mask.
             multimask_output=True if candidates else None,
             refine_bright=refine,
         )

@@ -138,7 +138,7 @@ def conditions(outcomes: Sequence[Outcome]) -> Table:
                 verdict = f"no: {', '.join(f'{more} not above {less}' for less, more in wrong)}" if wrong else "yes"
                 rows.append((source, model, *map(_plain, means.values()), verdict))
     note = (
-        "Dice, means over images as in the first table; one click is the first choice of three, over all random "
+        "Dice, means over images as in the first table; one click is the model's first choice, over all random "
         "clicks, 3 and 5 clicks go on from the first of them. In order: one click is better than the model's answer to "
         "a box of fixed size at that click, three clicks better than one, five better than three."
     )
