@@ -26,7 +26,7 @@ from rich.table import Table
 
 from benchmarks.deformable_pairs import KnownPair, pseudo_pairs, radiograph_pairs
 from benchmarks.deformable_picture import case_picture
-from benchmarks.deformable_pictures import Purpose
+from benchmarks.real_slices import Purpose
 from benchmarks.report import machine, save, show
 from benchmarks.velocity_field import velocity_stages
 from hilum.registration_options import RegistrationOptions, SimilarityMeasure, TransformModel

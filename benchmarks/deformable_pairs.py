@@ -19,7 +19,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.deformable_pictures import PATIENTS, Purpose
+from benchmarks.real_slices import PATIENTS, Purpose
 from examples.demo.breath import bent_paths, rigid_motion
 from examples.demo.ct_volume import CtVolume, load_ct_volume
 from examples.demo.known_warp import KnownWarp, Points, mapped, pixel_grid, sample

@@ -13,15 +13,16 @@ names all but the first motion and the even slices.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import SimpleITK as itk  # noqa: N813 -- its module's name says nothing
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from benchmarks.generated import outcome_of
 from benchmarks.registration import projection_of
 from benchmarks.report import ROOT
 from examples.demo.ct_volume import LEFT_LUNG, RIGHT_LUNG, SKELETON, CtVolume, Label, load_ct_volume
@@ -45,7 +46,6 @@ _FIELD_MM = 360.0
 
 Grey = NDArray[np.uint8]
 Matrix = NDArray[np.float64]
-_Outcome = TypeVar("_Outcome")
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,16 +159,7 @@ def stone_mask(volume: CtVolume) -> BoolMask:
 
 def found_alignment(fixed: RegistrationImage, moving: RegistrationImage) -> Matrix:
     """The affine fixed_to_moving that the registration finds from image content alone."""
-    return np.asarray(_last(Registration().run(fixed, moving, ViewRelation.COMPARABLE)).fixed_to_moving)
-
-
-def _last(work: Generator[object, None, _Outcome]) -> _Outcome:
-    while True:
-        try:
-            next(work)
-        except StopIteration as finished:
-            outcome: _Outcome = finished.value
-            return outcome
+    return np.asarray(outcome_of(Registration().run(fixed, moving, ViewRelation.COMPARABLE)).fixed_to_moving)
 
 
 def _diffusion_pairs(*, registered: bool) -> Iterator[tuple[int, Pair]]:

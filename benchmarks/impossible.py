@@ -25,8 +25,9 @@ from rich.table import Table
 from scipy.stats import beta
 
 from benchmarks.deformable import SAMPLE_DATA
-from benchmarks.deformable_pictures import Purpose
+from benchmarks.generated import outcome_of
 from benchmarks.impossible_pairs import Counts, Kind, PairType, Trial, trials
+from benchmarks.real_slices import Purpose
 from benchmarks.report import machine, save, show
 from hilum.registration_options import RegistrationOptions, TransformModel
 from hilum.types import ViewRelation
@@ -94,12 +95,7 @@ def judge(trial: Trial) -> Verdict:
         ViewRelation.COMPARABLE,
         RegistrationOptions(model=TransformModel.DEFORMABLE),
     )
-    outcome: RegistrationOutcome | None = None
-    while outcome is None:
-        try:
-            next(run)
-        except StopIteration as finished:
-            outcome = finished.value
+    outcome = outcome_of(run)
     flags = set(outcome.flags)
     return Verdict(
         trial.type,

@@ -39,7 +39,7 @@ from benchmarks.deformable_pairs import (
     radiographed_abdomen,
     seen_through,
 )
-from benchmarks.deformable_pictures import PATIENTS, Patient, Purpose, squared
+from benchmarks.real_slices import PATIENTS, Patient, Purpose, squared
 from examples.demo.ct_volume import SKELETON, CtVolume, load_ct_volume
 from examples.demo.known_warp import KnownWarp, Points, pixel_grid, sample
 from hilum.geometry import PatientFrame

@@ -27,7 +27,7 @@ from rich.table import Table
 
 from benchmarks.deformable import DEFAULT, SAMPLE_DATA, SUCCESS_PX, register
 from benchmarks.deformable_pairs import FIRST_SEED, KnownPair, RadiographedVolume, radiographed_abdomen
-from benchmarks.deformable_pictures import Purpose
+from benchmarks.real_slices import Purpose
 from benchmarks.report import machine, save, show
 from examples.demo.ct_volume import load_ct_volume
 from hilum.types import BoolMask

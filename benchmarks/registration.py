@@ -15,10 +15,8 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -26,6 +24,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.generated import outcome_of
 from benchmarks.report import save, show
 from examples.demo.ct_volume import CtVolume, Label, load_ct_volume
 from examples.demo.known_motion import MOTION_SEEDS, KnownMotion
@@ -46,7 +45,6 @@ from services.fusion.resampling import resample
 SLAB_MM = 5.0
 _PADDING_HU = -2048
 _TILE_PX = 32
-_Outcome = TypeVar("_Outcome")
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,22 +82,13 @@ def register(
     spacing = xray.grid.spacing_mm
     moving = RegistrationImage(xray.pixels, (spacing, spacing), xray.exposed)
     wall, cpu = time.perf_counter(), time.process_time()
-    outcome = _last(Registration().run(fixed, moving, views, options))
+    outcome = outcome_of(Registration().run(fixed, moving, views, options))
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     rows, columns = np.nonzero(body)
     points = np.stack([columns, rows, np.ones_like(rows)]).astype(np.float64)
     found = outcome.fixed_to_moving @ xray.grid.native_from_grid @ points
     true = xray.motion.fixed_to_moving(xray.grid) @ points
     return Run(outcome, np.linalg.norm((found - true)[:2], axis=0), wall, cpu)
-
-
-def _last(work: Generator[object, None, _Outcome]) -> _Outcome:
-    while True:
-        try:
-            next(work)
-        except StopIteration as finished:
-            outcome: _Outcome = finished.value
-            return outcome
 
 
 def measure(pictures: Path | None = None) -> dict[str, float]:

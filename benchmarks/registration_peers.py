@@ -35,7 +35,7 @@ from scipy.stats import wilcoxon
 
 from benchmarks.deformable import RADIOGRAPHS, SAMPLE_DATA, SUCCESS_PX
 from benchmarks.deformable_pairs import KnownPair, pseudo_pairs, radiograph_pairs
-from benchmarks.deformable_pictures import Purpose
+from benchmarks.real_slices import Purpose
 from benchmarks.registrars.ants import Ants
 from benchmarks.registrars.ecc import Ecc
 from benchmarks.registrars.elastix import Elastix

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from benchmarks.deformable import DEFAULT, SAMPLE_DATA, register
 from benchmarks.deformable_pairs import pseudo_pairs
-from benchmarks.deformable_pictures import Purpose
 from benchmarks.fusion import WITH_GRADIENTS
 from benchmarks.fusion_speed import speed
+from benchmarks.real_slices import Purpose
 from benchmarks.report import save, show
 
 SIDES_PX = (256, 512, 1024)

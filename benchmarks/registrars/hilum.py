@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from benchmarks.generated import outcome_of
 from benchmarks.registrars.registrar import Places, Registrar, pixel_places
 from hilum.registration_options import RegistrationOptions, TransformModel
 from hilum.types import ViewRelation
 from hilum.warp import Warp
-from services.fusion.registration import Registration, RegistrationImage, RegistrationOutcome
+from services.fusion.registration import Registration, RegistrationImage
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,7 @@ class Hilum:
 
     def _register(self, fixed: RegistrationImage, moving: RegistrationImage) -> Places:
         run = Registration().run(fixed, moving, ViewRelation.COMPARABLE, RegistrationOptions(model=self.model))
-        outcome: RegistrationOutcome | None = None
-        while outcome is None:
-            try:
-                next(run)
-            except StopIteration as finished:
-                outcome = finished.value
+        outcome = outcome_of(run)
         field = None if outcome.field is None else outcome.field.displacements
         height, width = fixed.size
         found = Warp(outcome.fixed_to_moving, field).apply(pixel_places(fixed.size).reshape(-1, 2))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -20,6 +22,7 @@ from hilum.errors import (
     PromptNotSupported,
     TransformFlagged,
 )
+from hilum.types import RegistrationProgress
 
 NOT_FOR_DIAGNOSIS = "Not for diagnosis."
 # Of files and pipes, which have no width.
@@ -76,7 +79,14 @@ def step_progress() -> Progress:
     return Progress(*columns, console=messages(), transient=True)
 
 
-def share_progress() -> Progress:
-    """Returns a progress bar that shows a percentage, gone when it ends."""
+@contextmanager
+def stage_progress(description: str) -> Iterator[Callable[[RegistrationProgress], None]]:
+    """Shows how far a registration is, with its stage, gone when it ends; yields what moves it."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
-    return Progress(*columns, console=messages(), transient=True)
+    with Progress(*columns, console=messages(), transient=True) as bar:
+        task = bar.add_task(description, total=1.0)
+
+        def show(step: RegistrationProgress) -> None:
+            bar.update(task, description=step.stage, completed=step.fraction)
+
+        yield show

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -12,14 +10,12 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from hilum.cli.console import NOT_FOR_DIAGNOSIS, output, share_progress
+from hilum.cli.console import NOT_FOR_DIAGNOSIS, output, stage_progress
 from hilum.cli.options import checked_outputs
 from hilum.cli.session import Session
-from hilum.client import ProgressCallback
 from hilum.images import read_volume
 from hilum.pose import EstimatedPose, UnseenMotion
 from hilum.pose_file import read_radiographs, write_pose
-from hilum.types import RegistrationProgress
 
 FLAGS = {
     "DEPTH_UNOBSERVED": "the place along the viewing direction is not known; the initial one was kept",
@@ -46,7 +42,7 @@ def pose(
     """
     outputs = checked_outputs(out, (".json",))
     views, initial = read_radiographs(radiographs)
-    with Session.of(context).client() as client, _progress() as on_progress:
+    with Session.of(context).client() as client, stage_progress("posing") as on_progress:
         found = client.estimate_pose(read_volume(volume), views, initial_pose=initial, on_progress=on_progress)
     for path in outputs:
         write_pose(path, found)
@@ -80,15 +76,3 @@ def _unseen(motion: UnseenMotion) -> str:
     error = motion.standard_error_mm
     known = "unknown" if error is None else f"standard error {error:.1f} mm"
     return f"shift ({shift}) mm with turn ({turn}) degrees: {known}"
-
-
-@contextmanager
-def _progress() -> Iterator[ProgressCallback]:
-    """Shows a bar; yields what moves it."""
-    with share_progress() as bar:
-        task = bar.add_task("posing", total=1.0)
-
-        def show(step: RegistrationProgress) -> None:
-            bar.update(task, description=step.stage, completed=step.fraction)
-
-        yield show

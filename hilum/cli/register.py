@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
 import typer
 
 from hilum.cli.checkerboard import before_and_after
-from hilum.cli.console import output, share_progress
+from hilum.cli.console import output, stage_progress
 from hilum.cli.inputs import read_input
 from hilum.cli.options import (
     FixedArgument,
@@ -36,10 +35,10 @@ from hilum.cli.registration_options import (
 from hilum.cli.registration_report import flag_lines, registration_report
 from hilum.cli.session import Session
 from hilum.cli.values import parse_mapping
-from hilum.client import Client, ProgressCallback
+from hilum.client import Client
 from hilum.transform import Transform
 from hilum.transform_file import write_transform
-from hilum.types import Box, Image, IntensityMapping, Prompt, RegistrationProgress, TargetPair, ViewRelation
+from hilum.types import Box, Image, IntensityMapping, Prompt, TargetPair, ViewRelation
 
 View: TypeAlias = Literal["comparable", "slab-and-projection"]
 _ViewOption: TypeAlias = Annotated[
@@ -102,7 +101,7 @@ def register(
         stiffness=stiffness,
     )
     with Session.of(context).client() as client:
-        with _progress() as on_progress:
+        with stage_progress("registering") as on_progress:
             registration = client.register(
                 fixed_image,
                 moving_image,
@@ -142,15 +141,3 @@ def target_pairs(in_fixed: Sequence[Box], in_moving: Sequence[Box]) -> list[Targ
             param_hint=["--target-box-fixed", "--target-box-moving"],
         )
     return [TargetPair(Prompt(box=one), Prompt(box=other)) for one, other in zip(in_fixed, in_moving, strict=True)]
-
-
-@contextmanager
-def _progress() -> Iterator[ProgressCallback]:
-    """Shows a bar; yields what moves it."""
-    with share_progress() as bar:
-        task = bar.add_task("registering", total=1.0)
-
-        def show(step: RegistrationProgress) -> None:
-            bar.update(task, description=step.stage, completed=step.fraction)
-
-        yield show
