@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import wait
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -23,7 +25,9 @@ from hilum.point_stream import PointStream
 from hilum.pose import EstimatedPose, Radiograph
 from hilum.region import Region
 from hilum.registration_options import RegistrationOptions
+from hilum.secured_channel import TokenProvider
 from hilum.segmentation import EncodeFailure, EncodeSuccess, Model, RegionChoice
+from hilum.tls import Tls
 from hilum.transform import Transform
 from hilum.types import (
     BoolMask,
@@ -56,7 +60,14 @@ class AsyncClient(GenerationCalls, FusionCalls):
         endpoints: Addresses; those of the environment, else loopback, where None.
         timeout_s: Deadline of every call.
         tenant: Sent as `x-hilum-tenant`; only services behind a trusted proxy read it.
-        channel: Opens a channel to an address; for TLS, interceptors and tests.
+        tls: Certificates, for encrypted connections; None for plain ones. Files are read again when they change.
+        token: Returns the caller's bearer token, called for every call; or a file that holds it, read again when it
+            changes. None for none.
+        channel: Opens a channel to an address, instead of `tls` and `token`; for interceptors and tests.
+
+    Raises:
+        OSError: A file cannot be read.
+        ValueError: A file does not hold what it should, or a token would travel without encryption.
 
     Example:
         async with AsyncClient() as client:
@@ -69,8 +80,11 @@ class AsyncClient(GenerationCalls, FusionCalls):
         *,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         tenant: str = "",
-        channel: Callable[[str], grpc.aio.Channel] = open_channel,
+        tls: Tls | None = None,
+        token: TokenProvider | Path | None = None,
+        channel: Callable[[str], grpc.aio.Channel] | None = None,
     ) -> None:
+        channel = channel or partial(open_channel, tls=tls, token=token)
         where = endpoints or Endpoints.from_environment()
         metadata: Metadata = ((TENANT_KEY, tenant),) if tenant else ()
         self._channels = [channel(where.encoder), channel(where.decoder), channel(where.fusion)]
@@ -99,6 +113,8 @@ class Client:
         endpoints: As AsyncClient.
         timeout_s: As AsyncClient.
         tenant: As AsyncClient.
+        tls: As AsyncClient.
+        token: As AsyncClient.
         channel: As AsyncClient.
 
     Example:
@@ -112,16 +128,22 @@ class Client:
         *,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         tenant: str = "",
-        channel: Callable[[str], grpc.aio.Channel] = open_channel,
+        tls: Tls | None = None,
+        token: TokenProvider | Path | None = None,
+        channel: Callable[[str], grpc.aio.Channel] | None = None,
     ) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="hilum-client", daemon=True)
         self._thread.start()
 
         async def connect() -> AsyncClient:
-            return AsyncClient(endpoints, timeout_s=timeout_s, tenant=tenant, channel=channel)
+            return AsyncClient(endpoints, timeout_s=timeout_s, tenant=tenant, tls=tls, token=token, channel=channel)
 
-        self._client = self._wait(connect())
+        try:
+            self._client = self._wait(connect())
+        except BaseException:
+            self._end()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -136,6 +158,9 @@ class Client:
         if self._loop.is_closed():
             return
         self._wait(self._client.close())
+        self._end()
+
+    def _end(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

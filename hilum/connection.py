@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
 
 from hilum.errors import from_rpc_error
+from hilum.secured_channel import SecuredChannel, TokenProvider
+from hilum.tls import Tls
+from hilum.watched_files import WatchedFiles
 
 Answer = TypeVar("Answer")
 Metadata: TypeAlias = tuple[tuple[str, str], ...]
@@ -67,9 +71,49 @@ def channel_options(max_message_bytes: int = MAX_MESSAGE_BYTES) -> list[tuple[st
     ]
 
 
-def open_channel(address: str) -> grpc.aio.Channel:
-    """Returns a channel without encryption; nothing is sent before the first call."""
-    return grpc.aio.insecure_channel(address, options=channel_options())
+def open_channel(
+    address: str,
+    *,
+    tls: Tls | None = None,
+    token: TokenProvider | Path | None = None,
+    allow_insecure: bool = False,
+) -> grpc.aio.Channel:
+    """Returns a channel; nothing is sent before the first call.
+
+    Args:
+        address: In gRPC's notation.
+        tls: Makes it encrypted; None for a plain connection.
+        token: Returns the bearer token of a call, or a file that holds it, read again when it changes; None for none.
+        allow_insecure: Let a token travel without encryption beyond this machine, as inside a mesh that encrypts.
+
+    Raises:
+        OSError: A file cannot be read.
+        ValueError: A file does not hold what it should, or a token would travel in the clear.
+    """
+
+    def opened(credentials: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
+        if credentials is None:
+            return grpc.aio.insecure_channel(address, options=channel_options())
+        return grpc.aio.secure_channel(address, credentials, options=channel_options())
+
+    if tls is None and token is None:
+        return opened(None)
+    if tls is None and not allow_insecure and not _is_loopback(address):
+        raise ValueError(f"a token would travel to {address} without encryption: give tls as well")
+    provider = WatchedFiles([token], _token_text).current if isinstance(token, Path) else token
+    return SecuredChannel(opened, credentials=None if tls is None else tls.credentials(), token=provider)
+
+
+def _token_text(contents: Sequence[bytes]) -> str:
+    text = contents[0].decode("ascii").strip()
+    if not text or not text.isprintable() or " " in text:
+        raise ValueError("the token's file must hold one token and nothing else")
+    return text
+
+
+def _is_loopback(address: str) -> bool:
+    host = address.rsplit(":", 1)[0].rsplit("/", 1)[-1].strip("[]")
+    return address.startswith("unix:") or host in {"127.0.0.1", "::1", "localhost"}
 
 
 async def answered(call: Awaitable[Answer]) -> Answer:

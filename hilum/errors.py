@@ -23,12 +23,15 @@ The tree::
     ├── Unavailable                try again later
     │   ├── Overloaded
     │   └── BackendUnavailable
+    ├── Unauthenticated            who is calling?
+    ├── PermissionDenied           known, and not allowed to
     ├── DeadlineExceeded
     ├── InternalError
     ├── UnreadableImage            a file could not be read (client side only)
-    └── BundleError                a model bundle is missing or damaged (server side only)
+    ├── BundleError                a model bundle is missing or damaged (server side only)
+    └── ConfigurationError         a server's keys or policy cannot be used (server side only)
 
-Every class but the last two stands for one `hilum.v1.ErrorReason` and one gRPC status code. Messages say what to do
+Every class but the last three stands for one `hilum.v1.ErrorReason` and one gRPC status code. Messages say what to do
 next and never hold pixels or patient data.
 """
 
@@ -191,6 +194,20 @@ class BackendUnavailable(Unavailable):
     """Something that the request needs does not answer."""
 
 
+class Unauthenticated(HilumError):
+    """Nobody vouches for the caller: no token or certificate, or one that is not valid here and now."""
+
+    code = grpc.StatusCode.UNAUTHENTICATED
+    reason = "UNAUTHENTICATED"
+
+
+class PermissionDenied(HilumError):
+    """The caller is known, and none of its roles allows the call."""
+
+    code = grpc.StatusCode.PERMISSION_DENIED
+    reason = "PERMISSION_DENIED"
+
+
 class DeadlineExceeded(HilumError):
     """The caller's deadline passed before the work was done."""
 
@@ -208,6 +225,10 @@ class UnreadableImage(HilumError):
 
 class BundleError(HilumError):
     """A model bundle is missing, damaged or of the wrong kind."""
+
+
+class ConfigurationError(HilumError):
+    """A certificate, key or policy that a server was given cannot be used."""
 
 
 BY_REASON: dict[str, type[HilumError]] = {
@@ -229,6 +250,8 @@ BY_REASON: dict[str, type[HilumError]] = {
         NoContent,
         Overloaded,
         BackendUnavailable,
+        Unauthenticated,
+        PermissionDenied,
         DeadlineExceeded,
         InternalError,
     )
@@ -240,6 +263,8 @@ _BY_CODE: dict[grpc.StatusCode, type[HilumError]] = {
     grpc.StatusCode.FAILED_PRECONDITION: FailedPrecondition,
     grpc.StatusCode.RESOURCE_EXHAUSTED: Overloaded,
     grpc.StatusCode.UNAVAILABLE: BackendUnavailable,
+    grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
+    grpc.StatusCode.PERMISSION_DENIED: PermissionDenied,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
 }
 

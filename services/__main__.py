@@ -5,7 +5,8 @@ A Valkey server, the encoder, the decoder and fusion, each a process of its own.
     ready encoder=127.0.0.1:50051 decoder=127.0.0.1:50052 fusion=127.0.0.1:50053 redis=redis://127.0.0.1:6380
 
 One Ctrl-C (or SIGTERM) ends all of it in order. Nothing outlives this process, however it dies: every child watches a
-pipe from it. Logs of the children go to standard error. All HILUM_* variables reach them.
+pipe from it. Logs of the children go to standard error. All HILUM_* variables reach them. With `--secure DIR`, a folder
+that `python -m services.development_ca DIR` made, they speak TLS, know their callers and obey the policy.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ import socket
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+
+from services.development_ca import service_environment
 
 STOP_TIMEOUT_S = 30.0
 READY_TIMEOUT_S = 120.0
@@ -113,6 +117,8 @@ async def run(options: argparse.Namespace) -> int:
         extra = {"decoder": {"HILUM_ENCODERS": json.dumps([address["encoder"]])}, "fusion": upstream}
         for name, port in ports.items():
             environment = {**shared, **extra.get(name, {}), "HILUM_PORT": str(port)}
+            if options.secure is not None:
+                environment |= service_environment(options.secure, name)
             children.append(await Child.start(name, [f"services.{name}"], environment))
         await asyncio.gather(*(child.until_ready() for child in children))
         words = [f"{name}={where}" for name, where in address.items()]
@@ -147,7 +153,13 @@ def main() -> int:
     parser.add_argument("--fusion-port", type=int, default=50053)
     parser.add_argument("--redis-port", type=int, default=0)
     parser.add_argument("--redis-url", help="use this server instead of starting Valkey; empty for none")
-    return asyncio.run(run(parser.parse_args()))
+    parser.add_argument("--secure", type=Path, metavar="DIR", help="made by `python -m services.development_ca DIR`")
+    options = parser.parse_args()
+    if options.secure is not None:
+        options.secure = options.secure.absolute()
+        if not (options.secure / "ca.pem").is_file():
+            parser.error(f"{options.secure} holds no certificates: run `python -m services.development_ca DIR`")
+    return asyncio.run(run(options))
 
 
 if __name__ == "__main__":

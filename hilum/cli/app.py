@@ -6,6 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,6 +23,7 @@ from hilum.cli.session import Session
 from hilum.cli.transform import transform
 from hilum.client import DEFAULT_TIMEOUT_S
 from hilum.connection import Endpoints
+from hilum.tls import Tls
 
 # Set to anything, Python's own traceback is shown instead of one line.
 TRACEBACK_VARIABLE = "HILUM_TRACEBACK"
@@ -64,13 +66,30 @@ def options(
     timeout: Annotated[
         float, typer.Option(min=0.001, metavar="SECONDS", help="Deadline of every call.")
     ] = DEFAULT_TIMEOUT_S,
+    ca: Annotated[
+        Path | None,
+        typer.Option(envvar="HILUM_CA", metavar="FILE", help="Encrypt; trust servers of these authorities (PEM)."),
+    ] = None,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(envvar="HILUM_CERTIFICATE", metavar="FILE", help="Your own certificate (PEM); needs --ca."),
+    ] = None,
+    key: Annotated[Path | None, typer.Option(envvar="HILUM_KEY", metavar="FILE", help="Its private key (PEM).")] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(envvar="HILUM_TOKEN_FILE", metavar="FILE", help="A file that holds your token (JWT).")
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
     ] = False,
 ) -> None:
-    """Says for all commands where the services are; the help of the app above is shown."""
+    """Says for all commands where the services are and who calls; the help of the app above is shown."""
     del version
-    context.obj = Session(Endpoints(encoder, decoder, fusion), timeout)
+    if ca is None and (certificate or key):
+        raise typer.BadParameter("a client certificate needs the servers' authority, --ca", param_hint="--certificate")
+    if (certificate is None) != (key is None):
+        raise typer.BadParameter("a client certificate and its --key go together", param_hint="--certificate")
+    tls = None if ca is None else Tls(ca, certificate, key)
+    context.obj = Session(Endpoints(encoder, decoder, fusion), timeout, tls, token_file)
 
 
 def run(arguments: Sequence[str] | None = None) -> None:

@@ -12,9 +12,17 @@ import grpc
 import numpy as np
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from hilum.cli.session import Session
 from hilum.client import AsyncClient
-from hilum.connection import Endpoints, open_channel
-from hilum.errors import DeadlineExceeded, HilumError, Unavailable, from_rpc_error
+from hilum.connection import Endpoints
+from hilum.errors import (
+    DeadlineExceeded,
+    HilumError,
+    PermissionDenied,
+    Unauthenticated,
+    Unavailable,
+    from_rpc_error,
+)
 from hilum.segmentation import Model
 from hilum.transform import Transform
 from hilum.types import BoolMask, Box, Image, Point, Prompt
@@ -76,20 +84,20 @@ def services_at(endpoints: Endpoints, *, fusion: bool) -> list[Service]:
     return [*found, Service("fusion", "hilum.v1.FusionService", endpoints.fusion)] if fusion else found
 
 
-async def check_health(service: Service, timeout_s: float) -> AsyncIterator[Finding]:
+async def check_health(service: Service, session: Session) -> AsyncIterator[Finding]:
     """Yields the service's health, and that of its Redis where it has one."""
-    async with open_channel(service.address) as channel:
+    async with session.channel(service.address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
 
         async def status(name: str) -> str:
-            answer = await stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=timeout_s)
+            answer = await stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=session.timeout_s)
             return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
 
         try:
             health = await status(service.full_name)
             times = [(await _timed(status(service.full_name)))[1] for _ in range(_ROUND_TRIPS)]
         except grpc.aio.AioRpcError as error:
-            yield _unhealthy(service, error)
+            yield _unhealthy(service, error, session)
             return
         trip = f"{service.address}, round trip {min(times):.1f} ms"
         if health == "SERVING":
@@ -176,6 +184,10 @@ async def _timed(work: Awaitable[Answer]) -> tuple[Answer, float]:
 
 
 def _next_step(error: HilumError) -> str:
+    if isinstance(error, Unauthenticated):
+        return "Say who you are: a token in --token-file, or a client certificate in --certificate and --key."
+    if isinstance(error, PermissionDenied):
+        return "Ask the operator for the role, or for a change of the policy; the service itself works."
     if isinstance(error, DeadlineExceeded):
         return "It is too busy or too far away: allow more time with --timeout SECONDS, or look at its load."
     if isinstance(error, Unavailable):
@@ -183,7 +195,7 @@ def _next_step(error: HilumError) -> str:
     return "Is it the right service at this address, and of this version? Its log has the details."
 
 
-def _unhealthy(service: Service, error: grpc.aio.AioRpcError) -> Finding:
+def _unhealthy(service: Service, error: grpc.aio.AioRpcError, session: Session) -> Finding:
     if error.code() is grpc.StatusCode.UNIMPLEMENTED:
         return Finding(service.name, State.WARNING, f"{service.address} answers, but tells nothing of its health")
     if error.code() is grpc.StatusCode.NOT_FOUND:
@@ -194,6 +206,10 @@ def _unhealthy(service: Service, error: grpc.aio.AioRpcError) -> Finding:
         f"Start it (`python -m services` runs everything on this machine), or give its address with --{service.name} "
         f"or HILUM_{service.name.upper()}."
     )
+    if session.tls is None:
+        step += " Does it speak TLS? Then give --ca."
+    else:
+        step += " A refused handshake looks the same: is --ca its authority, and does it take your --certificate?"
     if service.name == "fusion":
         step += " Not needed? Give --without-fusion."
     return Finding(service.name, State.FAILED, f"{service.address}: {from_rpc_error(error).message}", step)

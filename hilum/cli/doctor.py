@@ -25,7 +25,6 @@ from hilum.cli.checks import (
 )
 from hilum.cli.console import NOT_FOR_DIAGNOSIS, output
 from hilum.cli.session import Session
-from hilum.client import AsyncClient
 from hilum.segmentation import Model
 
 _PACKAGES = ("grpcio", "protobuf", "numpy", "pydicom", "nibabel", "highdicom")
@@ -52,12 +51,12 @@ async def examine(session: Session, *, fusion: bool) -> tuple[list[Finding], lis
 
     What needs a service that is down is left out.
     """
-    findings: list[Finding] = []
+    findings = [Finding("connection", State.OK, session.connection)]
     for service in services_at(session.endpoints, fusion=fusion):
-        findings += [finding async for finding in check_health(service, session.timeout_s)]
+        findings += [finding async for finding in check_health(service, session)]
     down = {finding.subject for finding in findings if finding.state is State.FAILED}
     models: list[Model] = []
-    async with AsyncClient(session.endpoints, timeout_s=session.timeout_s) as client:
+    async with session.async_client() as client:
         if "encoder" not in down:
             models, finding = await check_models(client)
             findings.append(finding)

@@ -1,4 +1,4 @@
-"""What happens around every RPC: request id, tenant, canonical log line, metrics, errors as google.rpc.Status."""
+"""What happens around every RPC: request id, identity, canonical log line, metrics, errors as google.rpc.Status."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from hilum import errors
+from hilum.serving.admission import INFRASTRUCTURE, Admission
+from hilum.serving.identity import acting_as
 from hilum.serving.telemetry import RpcFacts, Telemetry, recording_facts
-from hilum.serving.tenant import TenantResolver, acting_for, tenant_tag
+from hilum.serving.tenant import tenant_tag
 
 REQUEST_ID_METADATA_KEY = "x-request-id"
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-# Called by probes every few seconds, whose lines would bury the others, and by nobody's tenant.
-_INFRASTRUCTURE = ("/grpc.health.", "/grpc.reflection.")
 
 # Strings: these classes are generic in grpc's type stubs only.
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -50,12 +50,12 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
 
     Args:
         telemetry: Where log lines and counts go.
-        tenants: Says for whom a call is made.
+        admission: Says who is calling, and refuses who may not.
     """
 
-    def __init__(self, telemetry: Telemetry, tenants: TenantResolver) -> None:
+    def __init__(self, telemetry: Telemetry, admission: Admission) -> None:
         self._telemetry = telemetry
-        self._tenants = tenants
+        self._admission = admission
         self._running: set[asyncio.Task[Any]] = set()
 
     async def all_ended(self, timeout_s: float) -> None:
@@ -128,7 +128,7 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
         outcome = _Outcome()
         with recording_facts() as facts, self._accounting(method, request_id, outcome, facts):
             try:
-                with self._tenant_of(method, metadata, facts):
+                with self._admitted(method, context, metadata, facts):
                     yield facts
             except grpc.aio.AbortError:
                 outcome.code = context.code()
@@ -146,13 +146,13 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
                 await self._abort(context, self._as_answer(error, method, request_id), request_id, outcome, facts)
 
     @contextlib.contextmanager
-    def _tenant_of(self, method: str, metadata: _Metadata, facts: RpcFacts) -> Iterator[None]:
-        if method.startswith(_INFRASTRUCTURE):
+    def _admitted(self, method: str, context: _Context, metadata: _Metadata, facts: RpcFacts) -> Iterator[None]:
+        identity = self._admission.admit(method, metadata, context.auth_context())
+        if identity is None:
             yield
             return
-        tenant = self._tenants.resolve(metadata)
-        facts.add(tenant=tenant_tag(tenant))
-        with acting_for(tenant):
+        facts.add(tenant=tenant_tag(identity.tenant))
+        with acting_as(identity):
             yield
 
     def _as_answer(self, error: Exception, method: str, request_id: str) -> errors.HilumError:
@@ -193,7 +193,8 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
             seconds = time.perf_counter() - started
             code = outcome.code.name
             self._telemetry.rpc_finished(method, code=code, reason=outcome.reason, seconds=seconds, facts=facts)
-            log = self._telemetry.log.debug if method.startswith(_INFRASTRUCTURE) else self._telemetry.log.info
+            # Probes call every few seconds: their lines would bury the others.
+            log = self._telemetry.log.debug if method.startswith(INFRASTRUCTURE) else self._telemetry.log.info
             line = {**facts.as_dict(), "method": method, "code": code, "request_id": request_id}
             if outcome.reason:
                 line["reason"] = outcome.reason

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.credentials import CredentialProvider
 from redis.exceptions import OutOfMemoryError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -33,6 +36,24 @@ class RedisAway(Exception):
         self.event = event
 
 
+class _PasswordFile(CredentialProvider):
+    """Says user and password at every connection; a password that changed is used from the next one on."""
+
+    def __init__(self, user: str, path: Path) -> None:
+        self._user = user
+        self._path = path
+
+    def get_credentials(self) -> tuple[str, str]:
+        """Returns user and password; OSError where the file is gone, which counts as Redis being away."""
+        return self._user, self._path.read_text(encoding="utf-8").strip()
+
+
+def _without_user(url: str) -> tuple[str, str]:
+    """Returns the URL without its user, and the user, "default" where it names none."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])), unquote(parts.username or "default")
+
+
 class RedisConnection:
     """A pool of connections with time limits and a circuit.
 
@@ -47,6 +68,8 @@ class RedisConnection:
             its transfer.
         max_connections: Connections open at once.
         circuit: Opens after failures in a row.
+        password_file: Password of the user that the URL names, read at every new connection; None for none.
+        ca: Authorities of a server at rediss://, PEM; None for the machine's own.
     """
 
     def __init__(
@@ -57,10 +80,18 @@ class RedisConnection:
         operation_timeout_s: float = 0.25,
         max_connections: int = 32,
         circuit: Circuit | None = None,
+        password_file: Path | None = None,
+        ca: Path | None = None,
     ) -> None:
         self._telemetry = telemetry
         self._timeout_s = operation_timeout_s
         self.circuit = circuit or Circuit()
+        guarded: dict[str, Any] = {}
+        if password_file is not None:
+            url, user = _without_user(url)
+            guarded["credential_provider"] = _PasswordFile(user, password_file)
+        if ca is not None and url.startswith("rediss://"):
+            guarded["ssl_ca_certs"] = str(ca)
         pool = BlockingConnectionPool.from_url(
             url,
             max_connections=max_connections,
@@ -69,6 +100,7 @@ class RedisConnection:
             socket_timeout=operation_timeout_s,
             retry=Retry(NoBackoff(), 0),
             protocol=2,
+            **guarded,
         )
         self._redis = Redis.from_pool(pool)
         self._logged_at: dict[str, float] = {}

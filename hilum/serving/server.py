@@ -15,11 +15,12 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from hilum.serving.admission import Admission, admission_from
+from hilum.serving.certificates import ServerCertificates
 from hilum.serving.health import Dependency, Health
 from hilum.serving.interceptors import RpcInterceptor
 from hilum.serving.settings import ServiceSettings
 from hilum.serving.telemetry import Telemetry
-from hilum.serving.tenant import DefaultTenant, MetadataTenant, TenantResolver
 
 # For handlers whose calls were cut off, to let go of what they hold.
 _CLEAN_UP_S = 5.0
@@ -42,7 +43,10 @@ class Server:
         settings: Address, limits, drain time.
         telemetry: The server's log and metrics.
         dependencies: What health pings.
-        tenants: Says for whom a call is made; default: what `settings.tenant_source` names.
+        admission: Says who is calling, and refuses who may not; default: what the settings say.
+
+    Raises:
+        ConfigurationError: A certificate, key set or policy cannot be used.
 
     Attributes:
         warm_ups: Awaited before the server listens, so that the first caller does not pay for what happens once.
@@ -55,13 +59,16 @@ class Server:
         telemetry: Telemetry,
         *,
         dependencies: Sequence[Dependency] = (),
-        tenants: TenantResolver | None = None,
+        admission: Admission | None = None,
     ) -> None:
         self._settings = settings
         self._telemetry = telemetry
         self._dependencies = tuple(dependencies)
-        tenants = tenants or (MetadataTenant() if settings.tenant_source == "metadata" else DefaultTenant())
-        self._interceptor = RpcInterceptor(telemetry, tenants)
+        self._certificates: ServerCertificates | None = None
+        if settings.tls_certificate is not None and settings.tls_key is not None:
+            files = (settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
+            self._certificates = ServerCertificates(*files, telemetry)
+        self._interceptor = RpcInterceptor(telemetry, admission or admission_from(settings, telemetry))
         self._services: list[tuple[str, Adder, Any]] = []
         self.resources = contextlib.AsyncExitStack()
         self.warm_ups: list[Callable[[], Awaitable[None]]] = []
@@ -106,7 +113,7 @@ class Server:
         await self._grpc.start()
         address = f"{_bracketed(settings.host)}:{port}"
         if settings.uses_development_key and not settings.is_loopback:
-            log.warning("development_key", hint="Anyone can compute embedding ids: set HILUM_EMBEDDING_KEY.")
+            log.warning("development_key", hint="Anyone can compute embedding ids: set HILUM_EMBEDDING_KEY_FILE.")
         log.info("ready", address=address, metrics_port=metrics_port, services=names)
         return address
 
@@ -147,7 +154,9 @@ class Server:
     def _bind(self, server: grpc.aio.Server) -> int:
         address = f"{_bracketed(self._settings.host)}:{self._settings.port}"
         try:
-            return server.add_insecure_port(address)
+            if self._certificates is None:
+                return server.add_insecure_port(address)
+            return server.add_secure_port(address, self._certificates.credentials())
         except RuntimeError as error:
             raise OSError(f"{address} cannot be bound; is the port taken?") from error
 

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import ipaddress
-from typing import Annotated, Literal, Self
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import SettingsError
+
+from hilum.serving.security_settings import SecuritySettings
 
 # Published in the contract's test vectors, hence no secret: ids made with it can be computed by anyone who has the
 # pixels. Good for one machine; a server that others reach is given its own key.
 DEVELOPMENT_EMBEDDING_KEY = "68696c756d2e646576656c6f706d656e742e6b65792e6e6f2e7365637265742e"
 
 _MIB = 2**20
+_NO_KEY = "must be at least 16 bytes in hex, such as `openssl rand -hex 32` prints"
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
-class ServiceSettings(BaseSettings):
+class ServiceSettings(SecuritySettings):
     """Settings that all servers share, from environment variables `HILUM_<FIELD>`; each server adds its own.
 
     Attributes:
-        host: Address to listen on.
         port: Port of the gRPC server; 0 for any free one.
         metrics_port: Port of the Prometheus endpoint; 0 for any free one, unset for no endpoint.
         redis_url: Redis or another RESP server, such as redis://127.0.0.1:6379; unset for none.
@@ -36,15 +39,12 @@ class ServiceSettings(BaseSettings):
         drain_s: How long running requests may go on after SIGTERM, in seconds.
         health_interval_s: Time between pings of dependencies, in seconds.
         log_level: Least level that is logged.
-        tenant_source: "default": all callers are one tenant. "metadata": x-hilum-tenant, set by a trusted proxy.
         embedding_key: Master key of all tenants' keys, at least 16 bytes in hex.
+        embedding_key_file: A file that holds it, instead of `embedding_key`; read at the start.
         stop_with_parent: Drain when standard input ends: a launcher keeps the other end of the pipe, so that no
             server outlives it, however it dies.
     """
 
-    model_config = SettingsConfigDict(env_prefix="HILUM_", frozen=True, env_ignore_empty=True, extra="forbid")
-
-    host: str = "127.0.0.1"
     port: Port = 0
     metrics_port: Port | None = None
     redis_url: str | None = Field(default=None, pattern=r"^(rediss?|unix)://", repr=False)  # may hold a password
@@ -60,20 +60,42 @@ class ServiceSettings(BaseSettings):
     drain_s: float = Field(default=20.0, ge=0)
     health_interval_s: float = Field(default=5.0, gt=0)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    tenant_source: Literal["default", "metadata"] = "default"
     embedding_key: SecretStr = SecretStr(DEVELOPMENT_EMBEDDING_KEY)
+    embedding_key_file: Path | None = None
     stop_with_parent: bool = False
 
     @field_validator("embedding_key")
     @classmethod
     def _is_a_key(cls, key: SecretStr) -> SecretStr:
-        try:
-            long_enough = len(bytes.fromhex(key.get_secret_value())) >= 16
-        except ValueError:
-            long_enough = False
-        if not long_enough:
-            raise ValueError("must be at least 16 bytes in hex, such as `openssl rand -hex 32` prints")
+        if not _is_long_hex(key.get_secret_value()):
+            raise ValueError(_NO_KEY)
         return key
+
+    @model_validator(mode="before")
+    @classmethod
+    def _key_from_file(cls, given: dict[str, Any]) -> dict[str, Any]:
+        path = given.get("embedding_key_file")
+        if path is None:
+            return given
+        if "embedding_key" in given:
+            raise ValueError("HILUM_EMBEDDING_KEY and HILUM_EMBEDDING_KEY_FILE exclude each other")
+        try:
+            key = Path(path).read_text(encoding="ascii").strip()
+        except (OSError, ValueError):
+            raise ValueError("HILUM_EMBEDDING_KEY_FILE cannot be read") from None
+        if not _is_long_hex(key):
+            raise ValueError(f"HILUM_EMBEDDING_KEY_FILE {_NO_KEY}")
+        return {**given, "embedding_key": key}
+
+    @model_validator(mode="after")
+    def _redis_password_has_a_place(self) -> Self:
+        if self.redis_password_file is None:
+            return self
+        if self.redis_url is None:
+            raise ValueError("HILUM_REDIS_PASSWORD_FILE needs HILUM_REDIS_URL")
+        if urlsplit(self.redis_url).password is not None:
+            raise ValueError("HILUM_REDIS_URL holds a password, and so does HILUM_REDIS_PASSWORD_FILE: give one")
+        return self
 
     @classmethod
     def load(cls) -> Self:
@@ -86,8 +108,9 @@ class ServiceSettings(BaseSettings):
             return cls()
         except ValidationError as error:
             fault = error.errors(include_url=False, include_input=False)[0]
-            variable = f"HILUM_{'_'.join(str(part) for part in fault['loc'][:1]).upper()}"
-            raise SystemExit(f"{variable}: {fault['msg']}") from None
+            if not fault["loc"]:  # of several settings, which the message names
+                raise SystemExit(fault["msg"].removeprefix("Value error, ")) from None
+            raise SystemExit(f"HILUM_{str(fault['loc'][0]).upper()}: {fault['msg']}") from None
         except SettingsError as error:
             raise SystemExit(str(error)) from None
 
@@ -101,10 +124,9 @@ class ServiceSettings(BaseSettings):
         """Whether `embedding_key` is the published one."""
         return self.embedding_key.get_secret_value() == DEVELOPMENT_EMBEDDING_KEY
 
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine reaches the server."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+
+def _is_long_hex(key: str) -> bool:
+    try:
+        return len(bytes.fromhex(key)) >= 16
+    except ValueError:
+        return False

@@ -38,7 +38,11 @@ def shared_cache(settings: ServiceSettings, kind: str, telemetry: Telemetry) -> 
         nothing = InMemoryCache(0, telemetry=None)
         return SharedCache(nothing, SingleFlight(), (), nothing.close)
     connection = RedisConnection(
-        settings.redis_url, telemetry=telemetry, operation_timeout_s=settings.cache_timeout_ms / 1000
+        settings.redis_url,
+        telemetry=telemetry,
+        operation_timeout_s=settings.cache_timeout_ms / 1000,
+        password_file=settings.redis_password_file,
+        ca=settings.redis_ca,
     )
     return SharedCache(
         RedisEmbeddingCache(connection, kind=kind, telemetry=telemetry, ttl_s=settings.cache_ttl_s),

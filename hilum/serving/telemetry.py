@@ -11,7 +11,7 @@ import contextlib
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, Literal, TextIO, TypeAlias
 from wsgiref.simple_server import WSGIServer
@@ -193,6 +193,18 @@ class Telemetry:
             endpoint.shutdown()
             endpoint.server_close()
             self._endpoint_thread.join()
+
+    def file_refused(self, what: str) -> Callable[[Exception], None]:
+        """Returns what is to be told of a watched file whose new version is of no use; the former one stays in force.
+
+        Args:
+            what: Word for the file, such as "jwks".
+        """
+
+        def refused(error: Exception) -> None:
+            self.log.warning("file_refused", file=what, error=str(error))
+
+        return refused
 
     def adopt_standard_logging(self) -> None:
         """Sends what libraries log through the standard library (grpc, asyncio) to this log, from warnings up.

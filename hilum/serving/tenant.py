@@ -26,6 +26,11 @@ _TENANT_NAME = re.compile(r"[a-z0-9-]{1,64}")
 _current_tenant: ContextVar[str] = ContextVar("hilum_tenant")
 
 
+def is_tenant_name(name: str) -> bool:
+    """Whether a tenant may be called so: 1 to 64 of the characters a-z, 0-9 and -."""
+    return _TENANT_NAME.fullmatch(name) is not None
+
+
 class TenantResolver(Protocol):
     """Says for whom a call is made."""
 
@@ -65,7 +70,7 @@ class MetadataTenant:
         if len(names) != 1:
             raise InvalidField(f"exactly one such header is required, got {len(names)}", field=TENANT_METADATA_KEY)
         name = names[0]
-        if not isinstance(name, str) or not _TENANT_NAME.fullmatch(name):
+        if not isinstance(name, str) or not is_tenant_name(name):
             raise InvalidField("must be 1 to 64 of the characters a-z, 0-9 and -", field=TENANT_METADATA_KEY)
         return name
 

@@ -28,8 +28,8 @@ if _version_not_supported:
 class DecoderServiceStub:
     """Turns prompts into masks, from embeddings.
 
-    Any method may also answer RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and INTERNAL
-    (INTERNAL).
+    Any method may also answer UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED),
+    RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and INTERNAL (INTERNAL).
     """
 
     def __init__(self, channel):
@@ -53,8 +53,8 @@ class DecoderServiceStub:
 class DecoderServiceServicer:
     """Turns prompts into masks, from embeddings.
 
-    Any method may also answer RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and INTERNAL
-    (INTERNAL).
+    Any method may also answer UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED),
+    RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and INTERNAL (INTERNAL).
     """
 
     def PredictMasks(self, request, context):
@@ -106,8 +106,8 @@ def add_DecoderServiceServicer_to_server(servicer, server):
 class DecoderService:
     """Turns prompts into masks, from embeddings.
 
-    Any method may also answer RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and INTERNAL
-    (INTERNAL).
+    Any method may also answer UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED),
+    RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and INTERNAL (INTERNAL).
     """
 
     @staticmethod

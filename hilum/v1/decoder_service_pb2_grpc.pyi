@@ -29,8 +29,8 @@ GRPC_VERSION: str
 class DecoderServiceStub:
     """Turns prompts into masks, from embeddings.
 
-    Any method may also answer RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and INTERNAL
-    (INTERNAL).
+    Any method may also answer UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED),
+    RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and INTERNAL (INTERNAL).
     """
 
     @_typing.overload
@@ -59,8 +59,8 @@ class DecoderServiceStub:
 class DecoderServiceAsyncStub(DecoderServiceStub):
     """Turns prompts into masks, from embeddings.
 
-    Any method may also answer RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and INTERNAL
-    (INTERNAL).
+    Any method may also answer UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED),
+    RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and INTERNAL (INTERNAL).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -85,8 +85,8 @@ class DecoderServiceAsyncStub(DecoderServiceStub):
 class DecoderServiceServicer(metaclass=_abc_1.ABCMeta):
     """Turns prompts into masks, from embeddings.
 
-    Any method may also answer RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and INTERNAL
-    (INTERNAL).
+    Any method may also answer UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED),
+    RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and INTERNAL (INTERNAL).
     """
 
     @_abc_1.abstractmethod

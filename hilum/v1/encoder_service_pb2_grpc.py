@@ -28,8 +28,8 @@ if _version_not_supported:
 class EncoderServiceStub:
     """Turns images into embeddings, once per image, and keeps them where every replica finds them.
 
-    Any method may also answer RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and INTERNAL
-    (INTERNAL).
+    Any method may also answer UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED),
+    RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and INTERNAL (INTERNAL).
     """
 
     def __init__(self, channel):
@@ -68,8 +68,8 @@ class EncoderServiceStub:
 class EncoderServiceServicer:
     """Turns images into embeddings, once per image, and keeps them where every replica finds them.
 
-    Any method may also answer RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and INTERNAL
-    (INTERNAL).
+    Any method may also answer UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED),
+    RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and INTERNAL (INTERNAL).
     """
 
     def EncodeImage(self, request, context):
@@ -158,8 +158,8 @@ def add_EncoderServiceServicer_to_server(servicer, server):
 class EncoderService:
     """Turns images into embeddings, once per image, and keeps them where every replica finds them.
 
-    Any method may also answer RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and INTERNAL
-    (INTERNAL).
+    Any method may also answer UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED),
+    RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and INTERNAL (INTERNAL).
     """
 
     @staticmethod

@@ -29,8 +29,8 @@ GRPC_VERSION: str
 class EncoderServiceStub:
     """Turns images into embeddings, once per image, and keeps them where every replica finds them.
 
-    Any method may also answer RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and INTERNAL
-    (INTERNAL).
+    Any method may also answer UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED),
+    RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and INTERNAL (INTERNAL).
     """
 
     @_typing.overload
@@ -68,8 +68,8 @@ class EncoderServiceStub:
 class EncoderServiceAsyncStub(EncoderServiceStub):
     """Turns images into embeddings, once per image, and keeps them where every replica finds them.
 
-    Any method may also answer RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and INTERNAL
-    (INTERNAL).
+    Any method may also answer UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED),
+    RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and INTERNAL (INTERNAL).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -103,8 +103,8 @@ class EncoderServiceAsyncStub(EncoderServiceStub):
 class EncoderServiceServicer(metaclass=_abc_1.ABCMeta):
     """Turns images into embeddings, once per image, and keeps them where every replica finds them.
 
-    Any method may also answer RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and INTERNAL
-    (INTERNAL).
+    Any method may also answer UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED),
+    RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and INTERNAL (INTERNAL).
     """
 
     @_abc_1.abstractmethod

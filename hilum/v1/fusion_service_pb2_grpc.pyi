@@ -29,8 +29,8 @@ GRPC_VERSION: str
 class FusionServiceStub:
     """Projects volumes, registers images, and fuses them.
 
-    Any method may also answer RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and INTERNAL
-    (INTERNAL).
+    Any method may also answer UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED),
+    RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and INTERNAL (INTERNAL).
     """
 
     @_typing.overload
@@ -87,8 +87,8 @@ class FusionServiceStub:
 class FusionServiceAsyncStub(FusionServiceStub):
     """Projects volumes, registers images, and fuses them.
 
-    Any method may also answer RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and INTERNAL
-    (INTERNAL).
+    Any method may also answer UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED),
+    RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and INTERNAL (INTERNAL).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -141,8 +141,8 @@ class FusionServiceAsyncStub(FusionServiceStub):
 class FusionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Projects volumes, registers images, and fuses them.
 
-    Any method may also answer RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and INTERNAL
-    (INTERNAL).
+    Any method may also answer UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (PERMISSION_DENIED),
+    RESOURCE_EXHAUSTED (OVERLOADED), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED) and INTERNAL (INTERNAL).
     """
 
     @_abc_1.abstractmethod

@@ -8,14 +8,14 @@ from functools import partial
 
 import numpy as np
 
-from hilum.connection import open_channel
-from hilum.errors import BundleError
+from hilum.errors import BundleError, ConfigurationError
 from hilum.serving.bundle import Bundle, find_bundle
 from hilum.serving.embedding import EmbeddingStore
 from hilum.serving.overload import ComputePool, Permits
 from hilum.serving.server import Server
 from hilum.serving.shared_cache import shared_cache
 from hilum.serving.telemetry import Telemetry
+from hilum.serving.upstream import open_upstream
 from hilum.types import Box, Prompt
 from hilum.v1.decoder_service_pb2_grpc import add_DecoderServiceServicer_to_server
 from services.decoder.automatic import MaskGeneration
@@ -34,7 +34,7 @@ def decoder_server(settings: DecoderSettings, bundles: list[Bundle], telemetry: 
     waiting = settings.running_permits + settings.waiting_permits
     pool = ComputePool(settings.compute_threads, waiting, telemetry=telemetry)
     shared = shared_cache(settings, "embedding", telemetry)
-    channels = [open_channel(address) for address in settings.encoders]
+    channels = [open_upstream(address, "encoder", settings, telemetry) for address in settings.encoders]
     models = [DecoderModel(bundle, OnnxMaskDecoder(bundle, threads=settings.intra_op_threads)) for bundle in bundles]
     images = HotImages(
         {model.bundle.manifest.encoder_revision: model for model in models},
@@ -91,10 +91,11 @@ async def run(settings: DecoderSettings) -> int:
     telemetry = Telemetry("decoder", log_level=settings.log_level)
     try:
         bundles = [find_bundle(name) for name in settings.models]
-    except BundleError as error:
+        server = decoder_server(settings, bundles, telemetry)
+    except (BundleError, ConfigurationError) as error:
         telemetry.log.error("cannot_start", error=str(error))  # noqa: TRY400 - the operator's matter
         return 1
-    return await decoder_server(settings, bundles, telemetry).run_until_signal()
+    return await server.run_until_signal()
 
 
 if __name__ == "__main__":

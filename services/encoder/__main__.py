@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from hilum.errors import BundleError
+import grpc
+
+from hilum.errors import BundleError, ConfigurationError
 from hilum.serving.bundle import Bundle, find_bundle
 from hilum.serving.embedding import EmbeddingStore
 from hilum.serving.health import Dependency
@@ -14,6 +16,7 @@ from hilum.serving.server import Server
 from hilum.serving.shared_cache import shared_cache
 from hilum.serving.telemetry import Telemetry
 from hilum.serving.tenant import TenantKeys
+from hilum.tls import Tls
 from hilum.v1.encoder_service_pb2_grpc import add_EncoderServiceServicer_to_server
 from services.encoder.backend import ImageEncoder
 from services.encoder.encoding import Encoding, ServedModel
@@ -30,8 +33,21 @@ def image_encoder(bundle: Bundle, settings: EncoderSettings, pool: ComputePool) 
         # tritonclient is loaded only by the servers that use it.
         from services.encoder.triton import TritonImageEncoder  # noqa: PLC0415
 
-        return TritonImageEncoder(settings.triton_url, bundle.manifest, timeout_s=settings.triton_timeout_s)
+        credentials = _triton_credentials(settings)
+        return TritonImageEncoder(
+            settings.triton_url, bundle.manifest, credentials=credentials, timeout_s=settings.triton_timeout_s
+        )
     return OnnxImageEncoder(bundle.graph("image_encoder"), pool, threads=settings.intra_op_threads)
+
+
+def _triton_credentials(settings: EncoderSettings) -> grpc.ChannelCredentials | None:
+    """Returns what makes the connection to Triton encrypted, None for a plain one."""
+    if settings.triton_ca is None:
+        return None
+    try:
+        return Tls(settings.triton_ca, settings.tls_certificate, settings.tls_key).credentials().current()
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"TLS to Triton cannot be set up: {error}") from None
 
 
 def encoder_server(settings: EncoderSettings, bundles: list[Bundle], telemetry: Telemetry) -> Server:
@@ -73,10 +89,11 @@ async def run(settings: EncoderSettings) -> int:
     telemetry = Telemetry("encoder", log_level=settings.log_level)
     try:
         bundles = [find_bundle(name) for name in settings.models]
-    except BundleError as error:
+        server = encoder_server(settings, bundles, telemetry)
+    except (BundleError, ConfigurationError) as error:
         telemetry.log.error("cannot_start", error=str(error))  # noqa: TRY400 - the operator's matter
         return 1
-    return await encoder_server(settings, bundles, telemetry).run_until_signal()
+    return await server.run_until_signal()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -16,6 +17,8 @@ class EncoderSettings(ServiceSettings):
         models: Names of bundles to serve, the default first, as a JSON list.
         backend: "onnx": in this process on CPU. "triton": a tritonserver.
         triton_url: The tritonserver's gRPC address, host:port.
+        triton_ca: Authorities of a Triton server that speaks TLS, PEM; unset for a plain connection. This service's own
+            certificate is shown to it.
         triton_timeout_s: Deadline of one inference, its wait in Triton's queue included.
     """
 
@@ -23,4 +26,5 @@ class EncoderSettings(ServiceSettings):
     models: tuple[str, ...] = Field(default=("lite-medsam-click",), min_length=1)
     backend: Literal["onnx", "triton"] = "onnx"
     triton_url: str = "127.0.0.1:8001"
+    triton_ca: Path | None = None
     triton_timeout_s: float = Field(default=30.0, gt=0)

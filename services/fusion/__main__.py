@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from hilum.connection import open_channel
+from hilum.errors import ConfigurationError
 from hilum.serving.overload import ComputePool, Permits
 from hilum.serving.server import Server
 from hilum.serving.shared_cache import shared_cache
 from hilum.serving.telemetry import Telemetry
+from hilum.serving.upstream import open_upstream
 from hilum.v1.fusion_service_pb2_grpc import add_FusionServiceServicer_to_server
 from services.fusion.pose import PoseEstimation
 from services.fusion.posing import Posing
@@ -28,7 +29,8 @@ def fusion_server(settings: FusionSettings, telemetry: Telemetry) -> Server:
     waiting = settings.running_permits + settings.waiting_permits
     pool = ComputePool(settings.compute_threads, waiting, telemetry=telemetry)
     shared = shared_cache(settings, KIND, telemetry)
-    encoder, decoder = open_channel(settings.encoder), open_channel(settings.decoder)
+    encoder = open_upstream(settings.encoder, "encoder", settings, telemetry)
+    decoder = open_upstream(settings.decoder, "decoder", settings, telemetry)
     segmenter = TargetSegmenter(encoder, decoder, timeout_s=settings.segmentation_timeout_s)
     server = Server(settings, telemetry, dependencies=shared.dependencies)
     server.add(
@@ -55,7 +57,12 @@ def fusion_server(settings: FusionSettings, telemetry: Telemetry) -> Server:
 async def run(settings: FusionSettings) -> int:
     """Serves until told to stop; returns the exit code."""
     telemetry = Telemetry("fusion", log_level=settings.log_level)
-    return await fusion_server(settings, telemetry).run_until_signal()
+    try:
+        server = fusion_server(settings, telemetry)
+    except ConfigurationError as error:
+        telemetry.log.error("cannot_start", error=str(error))  # noqa: TRY400 - the operator's matter
+        return 1
+    return await server.run_until_signal()
 
 
 if __name__ == "__main__":

@@ -31,6 +31,8 @@ CODES = {
     "NO_CONTENT": grpc.StatusCode.FAILED_PRECONDITION,
     "DEADLINE_EXCEEDED": grpc.StatusCode.DEADLINE_EXCEEDED,
     "INTERNAL": grpc.StatusCode.INTERNAL,
+    "UNAUTHENTICATED": grpc.StatusCode.UNAUTHENTICATED,
+    "PERMISSION_DENIED": grpc.StatusCode.PERMISSION_DENIED,
 }
 _INSIDES = ("Traceback", ".py", "site-packages", "numpy", "onnxruntime", "object at 0x", "Error(")
 

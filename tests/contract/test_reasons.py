@@ -35,7 +35,7 @@ from services.encoder.servicer import EncoderServicer
 from services.encoder.settings import EncoderSettings
 from services.fusion.__main__ import fusion_server
 from services.fusion.settings import FusionSettings
-from tests.contract import test_decoder_refusals, test_encoder, test_fusion_refusals
+from tests.contract import test_access, test_decoder_refusals, test_encoder, test_fusion_refusals
 from tests.contract.fusing import pair, registering
 from tests.contract.messages import box, encode_image, picture, predict_masks
 from tests.contract.refusals import Refusal, reasons, refusal_in
@@ -281,7 +281,7 @@ async def test_fakes_fail_when_told_to(fakes: tuple[FakeEncoder, FakeDecoder, En
 def test_every_reason_is_shown() -> None:
     """Each reason of the contract is raised by a request in these tests, and no test expects one that is not in it."""
     tables = (test_encoder.REFUSALS, test_decoder_refusals.REFUSALS, test_fusion_refusals.REFUSALS)
-    shown = {case.reason for table in tables for case in table} | set(IN_TROUBLE)
+    shown = {case.reason for table in tables for case in table} | set(IN_TROUBLE) | test_access.REFUSED
     assert shown == reasons()
 
 

@@ -12,6 +12,7 @@ import grpc.aio
 import pytest
 
 from hilum import errors
+from hilum.serving.admission import TrustedNetwork
 from hilum.serving.interceptors import RpcInterceptor
 from hilum.serving.telemetry import Telemetry, rpc_facts
 from hilum.serving.tenant import DefaultTenant, MetadataTenant, TenantResolver, current_tenant, tenant_tag
@@ -114,7 +115,7 @@ class Rig:
         self.behaviour = Behaviour()
         self.stream = Log()
         self.telemetry = Telemetry("test", stream=self.stream)
-        self._server = grpc.aio.server(interceptors=[RpcInterceptor(self.telemetry, tenants)])
+        self._server = grpc.aio.server(interceptors=[RpcInterceptor(self.telemetry, TrustedNetwork(tenants))])
         encoder_service_pb2_grpc.add_EncoderServiceServicer_to_server(Encoder(self.behaviour), self._server)
         fusion_service_pb2_grpc.add_FusionServiceServicer_to_server(Fusion(self.behaviour), self._server)
         self._port = self._server.add_insecure_port("127.0.0.1:0")

@@ -217,8 +217,8 @@ async def test_messages_over_the_limit_are_refused() -> None:
 @pytest.mark.parametrize(
     ("settings", "warned"),
     [
-        (ServiceSettings(host="::"), True),
-        (ServiceSettings(host="::", embedding_key=SecretStr("00" * 32)), False),
+        (ServiceSettings(host="::", allow_insecure=True), True),
+        (ServiceSettings(host="::", allow_insecure=True, embedding_key=SecretStr("00" * 32)), False),
         (ServiceSettings(), False),
     ],
     ids=["reachable", "own key", "loopback"],

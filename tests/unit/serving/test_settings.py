@@ -1,8 +1,10 @@
 import os
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+from hilum.serving.security_settings import SecuritySettings
 from hilum.serving.settings import DEVELOPMENT_EMBEDDING_KEY, ServiceSettings
 
 
@@ -82,8 +84,9 @@ def test_secrets_are_not_shown() -> None:
 
 def test_every_setting_is_explained() -> None:
     """The docstring explains every field, and no other."""
-    text = ServiceSettings.__doc__ or ""
-    explained = [line.split(":")[0].strip() for line in text.partition("Attributes:")[2].splitlines() if ":" in line]
+    texts = [kind.__doc__ or "" for kind in (SecuritySettings, ServiceSettings)]
+    lines = [line for text in texts for line in text.partition("Attributes:")[2].splitlines()]
+    explained = [line.split(":")[0].strip() for line in lines if ":" in line]
     assert [name for name in explained if name in ServiceSettings.model_fields] == list(ServiceSettings.model_fields)
 
 
@@ -92,5 +95,55 @@ def test_every_setting_is_explained() -> None:
     [("127.0.0.1", True), ("::1", True), ("localhost", True), ("10.0.0.1", False), ("::", False), ("a.b", False)],
 )
 def test_loopback_is_recognised(host: str, loopback: bool) -> None:
-    """Whether others can reach the server decides whether the published key is warned about."""
-    assert ServiceSettings(host=host).is_loopback is loopback
+    """Whether others can reach the server decides whether it needs TLS, and its own key."""
+    assert ServiceSettings(host=host, allow_insecure=True).is_loopback is loopback
+
+
+@pytest.mark.parametrize(
+    ("variables", "names"),
+    [
+        ({"HOST": "0.0.0.0"}, ["HILUM_HOST", "HILUM_TLS_CERTIFICATE", "HILUM_ALLOW_INSECURE"]),
+        ({"HOST": "encoder", "TENANT_SOURCE": "metadata"}, ["HILUM_HOST"]),
+        ({"TLS_KEY": "/k"}, ["HILUM_TLS_CERTIFICATE"]),
+        ({"TLS_CLIENT_CA": "/ca"}, ["HILUM_TLS_CERTIFICATE"]),
+        ({"JWKS": "/jwks", "JWT_ISSUER": "us"}, ["HILUM_JWT_AUDIENCE"]),
+        ({"TENANT_SOURCE": "identity"}, ["HILUM_JWKS", "HILUM_TLS_CLIENT_CA"]),
+        ({"EMBEDDING_KEY_FILE": "/nowhere"}, ["HILUM_EMBEDDING_KEY_FILE"]),
+        ({"EMBEDDING_KEY_FILE": "/etc/hostname"}, ["HILUM_EMBEDDING_KEY_FILE"]),
+        ({"EMBEDDING_KEY_FILE": "/k", "EMBEDDING_KEY": "00" * 16}, ["HILUM_EMBEDDING_KEY_FILE"]),
+        ({"REDIS_PASSWORD_FILE": "/p"}, ["HILUM_REDIS_URL"]),
+        ({"REDIS_URL": "redis://me:secret@cache", "REDIS_PASSWORD_FILE": "/p"}, ["HILUM_REDIS_PASSWORD_FILE"]),
+    ],
+)
+def test_settings_that_do_not_fit_together_are_one_line(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], names: list[str]
+) -> None:
+    """What would be unsafe, or is not said in full, ends the entry point with one line that names what to set."""
+    for name, value in variables.items():
+        monkeypatch.setenv(f"HILUM_{name}", value)
+    with pytest.raises(SystemExit) as ended:
+        ServiceSettings.load()
+    line = str(ended.value)
+    assert "\n" not in line
+    assert "secret" not in line
+    assert [name for name in names if name not in line] == []
+
+
+def test_the_key_of_embedding_ids_may_lie_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A secret that is mounted as a file is read from there, and is not in the environment."""
+    (tmp_path / "key").write_text("0f" * 32 + "\n")
+    monkeypatch.setenv("HILUM_EMBEDDING_KEY_FILE", str(tmp_path / "key"))
+    settings = ServiceSettings.load()
+    assert settings.embedding_key_bytes == b"\x0f" * 32
+    assert not settings.uses_development_key
+
+
+def test_listening_beyond_loopback_takes_tls_or_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With TLS, or when told that something else encrypts, a server may listen everywhere."""
+    monkeypatch.setenv("HILUM_HOST", "::")
+    monkeypatch.setenv("HILUM_ALLOW_INSECURE", "1")
+    assert ServiceSettings.load().host == "::"
+    monkeypatch.delenv("HILUM_ALLOW_INSECURE")
+    monkeypatch.setenv("HILUM_TLS_CERTIFICATE", "/certificate")
+    monkeypatch.setenv("HILUM_TLS_KEY", "/key")
+    assert ServiceSettings.load().tls_key == Path("/key")
