@@ -12,6 +12,7 @@ from hilum.geometry import ImageGeometry
 from hilum.pose import ConeBeam, EstimatedPose, ParallelBeam, Radiograph
 from hilum.region import Region, choose_region
 from hilum.registration_options import LandmarkPair, RegistrationOptions, SimilarityMeasure, TransformModel
+from hilum.tls import Tls
 from hilum.transform import Transform
 from hilum.types import (
     CT_BONE,
@@ -73,6 +74,7 @@ __all__ = [
     "RegistrationOptions",
     "SimilarityMeasure",
     "TargetPair",
+    "Tls",
     "Transform",
     "TransformModel",
     "ViewRelation",

@@ -102,7 +102,7 @@ def test_loopback_is_recognised(host: str, loopback: bool) -> None:
 @pytest.mark.parametrize(
     ("variables", "names"),
     [
-        ({"HOST": "0.0.0.0"}, ["HILUM_HOST", "HILUM_TLS_CERTIFICATE", "HILUM_ALLOW_INSECURE"]),
+        ({"HOST": "::"}, ["HILUM_HOST", "HILUM_TLS_CERTIFICATE", "HILUM_ALLOW_INSECURE"]),
         ({"HOST": "encoder", "TENANT_SOURCE": "metadata"}, ["HILUM_HOST"]),
         ({"TLS_KEY": "/k"}, ["HILUM_TLS_CERTIFICATE"]),
         ({"TLS_CLIENT_CA": "/ca"}, ["HILUM_TLS_CERTIFICATE"]),
