@@ -1,11 +1,14 @@
 """How well and how fast bent bodies are registered, on pairs whose deformation is known exactly.
 
-    python -m benchmarks.deformable [--purpose development|report] [--kinds a b] [--pictures FOLDER] [--data FOLDER]
+    python -m benchmarks.deformable [--purpose development|report] [--kinds a b] [--methods NAME ...] [--reversed]
+        [--pictures FOLDER] [--data FOLDER]
 
 Kind (a) is the projection of a CT against a simulated X-ray of the moved and bent body, kind (b) a real slice seen
 through a pseudo-modality against the moved and bent slice; see `benchmarks/deformable_pairs.py`, which also says which
 patients and seeds settings were chosen on and which are only reported. The error of a case is the distance, in pixels
 of the moving image, between where the registration and the truth put each pixel of the fixed image's body. No masks.
+With --reversed the two images change places: the error is then the distance, in pixels of what was the fixed image,
+between each pixel of its body and where the registration takes the place that the truth has for it.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from rich.table import Table
 
 from benchmarks.deformable_pairs import KnownPair, pseudo_pairs, radiograph_pairs
 from benchmarks.deformable_picture import case_picture
+from benchmarks.generated import outcome_of
 from benchmarks.real_slices import Purpose
 from benchmarks.report import machine, save, show
 from benchmarks.velocity_field import velocity_stages
@@ -103,6 +107,32 @@ def register(pair: KnownPair, method: str) -> Case:
         longest, last = max(longest, time.perf_counter() - last), time.perf_counter()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     return Case(pair, outcome, errors_px(pair, outcome), wall, cpu, longest)
+
+
+def reversed_errors_px(pair: KnownPair) -> NDArray[np.float64]:
+    """Errors over the body, (n,), in fixed pixels, of registering the moving image, as the fixed one, to the fixed."""
+    run = Registration().run(pair.moving, pair.fixed, ViewRelation.COMPARABLE, METHODS[DEFAULT])
+    outcome = outcome_of(run)
+    field = outcome.field.displacements if outcome.field is not None else None
+    y, x = np.nonzero(pair.body)
+    found = Warp(outcome.fixed_to_moving, field).apply(pair.truth[pair.body])
+    return np.asarray(np.linalg.norm(found - np.stack([x, y], axis=1), axis=1), np.float64)
+
+
+def measure_reversed(kind: str, pairs: Sequence[KnownPair]) -> dict[str, float]:
+    """Register all pairs of a kind the other way round by the default method, print, and return figures."""
+    cases = [reversed_errors_px(pair) for pair in pairs]
+    means = [float(errors.mean()) for errors in cases]
+    figures = {
+        "tre_mean_px": statistics.mean(means),
+        "tre_p95_px": statistics.mean(float(np.percentile(errors, 95)) for errors in cases),
+        "success": statistics.mean(mean < SUCCESS_PX for mean in means),
+    }
+    print(
+        f"Kind ({kind}) reversed, {DEFAULT}: {len(pairs)} pairs, mean {figures['tre_mean_px']:.3f} px, "
+        f"p95 {figures['tre_p95_px']:.3f} px, worst mean {max(means):.3f} px, < 3 px: {figures['success']:.0%}"
+    )
+    return {f"deformable_{kind}_reversed_{name}": value for name, value in figures.items()}
 
 
 def errors_px(pair: KnownPair, outcome: RegistrationOutcome) -> NDArray[np.float64]:
@@ -219,16 +249,18 @@ def measure(
     methods: Sequence[str] = tuple(METHODS),
     data: Path = SAMPLE_DATA,
     pictures: Path | None = None,
+    *,
+    other_way: bool = False,
 ) -> dict[str, float]:
     """Measure both kinds; without the sample data, say so and measure nothing."""
     if not data.is_dir():
         Console().print(f"skipped: there is no sample data in {data}; name its folder with --data")
         return {}
     figures: dict[str, float] = {}
-    if "a" in kinds:
-        figures |= measure_kind("a", list(radiograph_pairs(purpose, data, RADIOGRAPHS)), methods, pictures)
-    if "b" in kinds:
-        figures |= measure_kind("b", list(pseudo_pairs(purpose, data)), methods, pictures)
+    sets = {"a": lambda: radiograph_pairs(purpose, data, RADIOGRAPHS), "b": lambda: pseudo_pairs(purpose, data)}
+    for kind in kinds:
+        pairs = list(sets[kind]())
+        figures |= measure_reversed(kind, pairs) if other_way else measure_kind(kind, pairs, methods, pictures)
     return figures
 
 
@@ -238,10 +270,18 @@ def main() -> None:
     parser.add_argument("--purpose", choices=[purpose.value for purpose in Purpose], default=Purpose.REPORT.value)
     parser.add_argument("--kinds", nargs="+", choices=["a", "b"], default=["a", "b"])
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
+    parser.add_argument("--reversed", action="store_true", help="fixed and moving change places; deformable only")
     parser.add_argument("--data", type=Path, default=SAMPLE_DATA, help="the sample data")
     parser.add_argument("--pictures", type=Path, help="folder for a picture of each case")
     options = parser.parse_args()
-    figures = measure(Purpose(options.purpose), options.kinds, options.methods, options.data, options.pictures)
+    figures = measure(
+        Purpose(options.purpose),
+        options.kinds,
+        options.methods,
+        options.data,
+        options.pictures,
+        other_way=options.reversed,
+    )
     if options.purpose == Purpose.REPORT.value and figures:
         show("deformable", figures)
         save(figures)

@@ -17,7 +17,7 @@ patients are heads and abdomens, which is easier than another prostate would be.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
@@ -108,16 +108,19 @@ class Counts:
         return self.good if kind is Kind.GOOD else self.impossible
 
 
-def trials(purpose: Purpose, data: Path, counts: Counts) -> Iterator[Trial]:
-    """All trials of a purpose; every type has as many.
+def trials(purpose: Purpose, data: Path, counts: Counts, types: Collection[PairType]) -> Iterator[Trial]:
+    """All trials of these types for a purpose; every type has as many.
 
     Raises:
         FileNotFoundError: the sample data is not there.
     """
-    slices, diffusion = _pseudo_sources(purpose, data), _diffusion_sources(purpose, data)
-    yield from _radiograph_trials(purpose, data, counts)
-    yield from _slice_trials(purpose, slices, slices, counts, PairType.PSEUDO)
-    yield from _slice_trials(purpose, diffusion, slices, counts, PairType.DIFFUSION)
+    slices = _pseudo_sources(purpose, data)
+    if PairType.RADIOGRAPH in types:
+        yield from _radiograph_trials(purpose, data, counts)
+    if PairType.PSEUDO in types:
+        yield from _slice_trials(purpose, slices, slices, counts, PairType.PSEUDO)
+    if PairType.DIFFUSION in types:
+        yield from _slice_trials(purpose, _diffusion_sources(purpose, data), slices, counts, PairType.DIFFUSION)
 
 
 def _radiograph_trials(purpose: Purpose, data: Path, counts: Counts) -> Iterator[Trial]:

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 
 from hilum.automatic import GenerationCallback, GenerationCalls
 from hilum.connection import TENANT_KEY, Endpoints, Metadata, open_channel
+from hilum.fusion_capabilities import FusionCapabilities
 from hilum.fusion_style import FusionStyle
 from hilum.generation import Generation, GenerationParameters
 from hilum.geometry import Float
@@ -254,6 +255,10 @@ class Client:
                 image, parameters=parameters, mapping=mapping, model=model, on_progress=on_progress
             )
         )
+
+    def fusion_capabilities(self) -> FusionCapabilities:
+        """See AsyncClient.fusion_capabilities."""
+        return self._wait(self._client.fusion_capabilities())
 
     def project(
         self,

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from hilum.codec.predictions import masks_from_response, modality_to_message, timings_from_message
+from hilum.codec.modality import modality_to_message
+from hilum.codec.predictions import masks_from_response, timings_from_message
 from hilum.codec.prompts import prompt_to_message
 from hilum.codec.tensors import tensor_to_message
 from hilum.errors import HilumError, InvalidField

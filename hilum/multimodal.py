@@ -9,9 +9,11 @@ import grpc.aio
 import numpy as np
 from numpy.typing import ArrayLike
 
+from hilum.codec.fusion_capabilities import capabilities_from_message
 from hilum.codec.fusion_styles import style_to_request, target_contrast_from_response
 from hilum.codec.images import geometry_from_message, geometry_to_message, mapping_to_message
 from hilum.codec.masks import mask_from_message, mask_to_message
+from hilum.codec.modality import modality_to_message
 from hilum.codec.poses import estimation_to_message, pose_from_message
 from hilum.codec.prompts import prompt_to_message
 from hilum.codec.registration_options import options_to_request
@@ -21,6 +23,7 @@ from hilum.codec.transforms import flag_name, flags_to_message, reference_to_mes
 from hilum.connection import Metadata, answered, streamed
 from hilum.digest import DATA_TYPE_CODES, little_endian
 from hilum.errors import InternalError
+from hilum.fusion_capabilities import FusionCapabilities
 from hilum.fusion_style import FusionStyle, PyramidFusion
 from hilum.geometry import Float
 from hilum.point_stream import PointStream
@@ -70,6 +73,15 @@ class FusionCalls:
         self._fusion = fusion_service_pb2_grpc.FusionServiceStub(fusion)
         self._fusion_timeout_s = timeout_s
         self._fusion_metadata = metadata
+
+    async def fusion_capabilities(self) -> FusionCapabilities:
+        """Returns what the service does, within which limits, and the pairs of modalities it was verified on."""
+        call = self._fusion.GetCapabilities(
+            pb.FusionServiceGetCapabilitiesRequest(),
+            timeout=self._fusion_timeout_s,
+            metadata=self._fusion_metadata,
+        )
+        return capabilities_from_message(await answered(call))
 
     async def project(
         self,
@@ -158,6 +170,9 @@ class FusionCalls:
         on_progress: Callable[[RegistrationProgress], None] | None = None,
     ) -> Registration:
         """Returns the transform that takes points of the fixed image to the moving image.
+
+        It is flagged UNVERIFIED_MODALITY_PAIR unless `fusion_capabilities` lists the images' modalities
+        (`Image.source.modality`, which files other than DICOM do not hold).
 
         Args:
             fixed: The image whose grid results are shown on.
@@ -311,6 +326,7 @@ def _image_to_message(image: Image, mapping: IntensityMapping | None) -> pb.Fusi
         geometry=geometry_to_message(image.geometry),
         intensity_mapping=mapping_to_message(mapping or image.default_mapping),
         padding_value=image.padding_value,
+        modality=modality_to_message(image.source),
     )
 
 

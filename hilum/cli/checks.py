@@ -168,6 +168,21 @@ async def check_fusion(client: AsyncClient) -> Finding:
     return Finding("self-test of fusion", State.OK if difference <= 1 else State.FAILED, detail)
 
 
+async def check_registration(client: AsyncClient) -> Finding:
+    """Asks which registrations the fusion service was verified on."""
+    subject = "registration"
+    try:
+        found = await client.fusion_capabilities()
+    except HilumError as error:
+        return Finding(subject, State.FAILED, str(error), _next_step(error))
+    models = ", ".join(model.name.lower() for model in found.transform_models)
+    pairs = ", ".join(map(str, found.verified_pairs)) or "no pair of modalities"
+    detail = (
+        f"{found.registration_algorithm} of {found.version}: {models}; verified on {pairs}, other pairs are flagged"
+    )
+    return Finding(subject, State.OK, detail)
+
+
 def synthetic_picture(rng: np.random.Generator) -> tuple[Image, BoolMask]:
     """Returns a bright disc on noise, uint8 (192, 192), and the disc's mask: no two are alike, none is of a patient."""
     rows, columns = np.mgrid[:_SIDE_PX, :_SIDE_PX] - (_SIDE_PX - 1) / 2

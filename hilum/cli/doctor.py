@@ -20,6 +20,7 @@ from hilum.cli.checks import (
     check_fusion,
     check_health,
     check_models,
+    check_registration,
     check_segmentation,
     services_at,
 )
@@ -63,7 +64,7 @@ async def examine(session: Session, *, fusion: bool) -> tuple[list[Finding], lis
         if "decoder" not in down:
             findings += [await check_segmentation(client, model) for model in models]
         if fusion and "fusion" not in down:
-            findings.append(await check_fusion(client))
+            findings += [await check_fusion(client), await check_registration(client)]
     return findings, models
 
 

@@ -27,10 +27,12 @@ from hilum.cli.registration_options import (
     InitialOption,
     LandmarkOption,
     MeasureOption,
+    ModalityOption,
     RigidRegionOption,
     StiffnessOption,
     TransformModelOption,
     parse_options,
+    with_modality,
 )
 from hilum.cli.registration_report import flag_lines, registration_report
 from hilum.cli.session import Session
@@ -75,10 +77,12 @@ def register(
     fixed_plane: PlaneOption = None,
     fixed_index: IndexOption = None,
     fixed_mapping: MappingOption = None,
+    fixed_modality: ModalityOption = "",
     moving_frame: FrameOption = None,
     moving_plane: PlaneOption = None,
     moving_index: IndexOption = None,
     moving_mapping: MappingOption = None,
+    moving_modality: ModalityOption = "",
     model: ModelOption = "",
 ) -> None:
     """Find the transform that takes points of FIXED to MOVING, without markers.
@@ -90,6 +94,8 @@ def register(
     mappings = parse_mapping(fixed_mapping), parse_mapping(moving_mapping)
     fixed_image = read_input(fixed, frame=fixed_frame, plane=fixed_plane, index=fixed_index)
     moving_image = read_input(moving, frame=moving_frame, plane=moving_plane, index=moving_index)
+    fixed_image = with_modality(fixed_image, fixed_modality, "--fixed-modality")
+    moving_image = with_modality(moving_image, moving_modality, "--moving-modality")
     sizes = fixed_image.size, moving_image.size
     options = parse_options(
         sizes,

@@ -18,6 +18,8 @@ FLAGS = {
     "FOLDING": "the displacement field folds: it is no map there",
     "MASKS_REJECTED": "the targets led away from what the images show and were left out",
     "MASKS_DISAGREE": "targets agree less than half after registration, by Dice",
+    "UNVERIFIED_MODALITY_PAIR": "how well images of these modalities are registered was not measured, or they were not "
+    "registered well; `hilum doctor` lists the pairs that were",
     "NO_IMPROVEMENT": "no alignment stands out from its neighbours: the images may not show the same body",
 }
 

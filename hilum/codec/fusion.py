@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from hilum.codec.images import geometry_from_message, mapping_from_message
 from hilum.codec.masks import mask_from_message
+from hilum.codec.modality import modality_from_message
 from hilum.codec.prompts import prompt_from_message
 from hilum.codec.tensors import image_pixels_from_message
 from hilum.errors import InvalidField, LimitExceeded
-from hilum.types import BoolMask, Image, IntensityMapping, Prompt
+from hilum.types import BoolMask, Image, ImageSource, IntensityMapping, Prompt
 from hilum.v1 import fusion_service_pb2 as pb
 
 MAX_TARGETS = 16
@@ -32,7 +33,7 @@ def image_from_message(
 
     Raises:
         InvalidTensor: The pixels are malformed.
-        InvalidField: Geometry, padding or mapping are, or the mapping is required and missing.
+        InvalidField: Geometry, padding, mapping or modality are, or the mapping is required and missing.
         LimitExceeded: More than max_pixels.
     """
     pixels = image_pixels_from_message(message.pixels, f"{field}.pixels", max_pixels=max_pixels, colour=False)
@@ -42,7 +43,8 @@ def image_from_message(
     mapping = None
     if mapping_required or message.HasField("intensity_mapping"):
         mapping = mapping_from_message(message.intensity_mapping, f"{field}.intensity_mapping")
-    image = Image(pixels, geometry_from_message(message.geometry, f"{field}.geometry"), padding)
+    source = ImageSource(modality=modality_from_message(message.modality, f"{field}.modality"))
+    image = Image(pixels, geometry_from_message(message.geometry, f"{field}.geometry"), padding, source=source)
     return MappedImage(image, mapping)
 
 

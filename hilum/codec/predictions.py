@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from google.protobuf.message import Message
@@ -10,13 +9,10 @@ from google.protobuf.message import Message
 from hilum.codec.masks import mask_from_message
 from hilum.codec.prompts import box_from_message
 from hilum.codec.tensors import check_answer_bytes, tensor_from_message
-from hilum.errors import InvalidField
-from hilum.types import EncodedImage, ImageSource, PredictedMask
+from hilum.types import EncodedImage, PredictedMask
 from hilum.v1 import decoder_service_pb2, encoder_service_pb2, image_pb2
 
 _MAX_PIXELS = 1 << 28
-# DICOM PS3.5 6.2, value representation CS.
-_CODE_STRING = re.compile(r"[A-Z0-9_ ]{0,16}")
 
 
 def check_answer_size(
@@ -38,22 +34,6 @@ def check_answer_size(
         mask_bytes += 4 * low_res_size**2
     answer_bytes = len(request.prompts) * (3 if request.multimask_output else 1) * mask_bytes
     check_answer_bytes(answer_bytes, "prompts", max_bytes=max_bytes)
-
-
-def modality_to_message(source: ImageSource) -> str:
-    """Returns an image's modality as a request carries it: "" for what is no DICOM Modality, as if unknown."""
-    return source.modality if _CODE_STRING.fullmatch(source.modality) else ""
-
-
-def modality_from_message(modality: str, field: str) -> str:
-    """Returns a DICOM Modality without the spaces around it, "" where none is given.
-
-    Raises:
-        InvalidField: It is no value of DICOM's CS: longer than 16, or with other than A-Z, 0-9, underscore and space.
-    """
-    if not _CODE_STRING.fullmatch(modality):
-        raise InvalidField("must be a DICOM Modality such as CT: at most 16 of A-Z, 0-9, _ and space", field=field)
-    return modality.strip(" ")
 
 
 def timings_from_message(message: Message) -> dict[str, float]:

@@ -10,7 +10,8 @@ from hilum.codec.embeddings import embedding_values_from_message
 from hilum.codec.generation import crop_layer_from_message, parameters_from_message
 from hilum.codec.images import placement_from_message, size_from_message
 from hilum.codec.masks import mask_to_message
-from hilum.codec.predictions import check_answer_size, modality_from_message
+from hilum.codec.modality import modality_from_message
+from hilum.codec.predictions import check_answer_size
 from hilum.codec.prompts import box_to_message, prompt_from_message
 from hilum.codec.tensors import check_image_size, image_pixels_from_message, tensor_to_message
 from hilum.connection import MAX_MESSAGE_BYTES

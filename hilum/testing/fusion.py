@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 import numpy as np
 
 from hilum.codec.fusion import MappedImage, Outline, image_from_message, targets_from_message
+from hilum.codec.fusion_capabilities import capabilities_to_message
 from hilum.codec.fusion_styles import answer_bytes, fusion_target, style_from_request, target_contrast_to_message
 from hilum.codec.images import geometry_to_message
 from hilum.codec.masks import mask_to_message
@@ -21,6 +22,7 @@ from hilum.codec.volumes import VolumeRequest
 from hilum.connection import MAX_MESSAGE_BYTES
 from hilum.displacement_field import DisplacementField
 from hilum.errors import InvalidField, ModelNotFound, NoContent, TransformFlagged, TransformNotFound
+from hilum.fusion_capabilities import FusionCapabilities, FusionLimits, VerifiedPair, pair_doubts
 from hilum.fusion_style import Flicker
 from hilum.geometry import Float
 from hilum.intensity import grey_levels, valid_pixels
@@ -46,7 +48,12 @@ from hilum.v1 import fusion_service_pb2 as pb
 from hilum.v1 import fusion_service_pb2_grpc
 from hilum.warp import Warp
 
-ALGORITHM = "fake-shift-1"
+VERSION, ALGORITHM = "fake", "fake-shift-1"
+# As the service has it, so that what is tried with the fake meets the same flags.
+VERIFIED_PAIRS = tuple(
+    VerifiedPair(fixed, moving, ViewRelation.COMPARABLE, "nothing: a fake", "none")
+    for fixed, moving in (("CT", "CT"), ("CT", "CR"), ("CT", "DX"), ("CR", "CT"), ("DX", "CT"))
+)
 _ARRAY_AXIS = {ProjectionAxis.DEPTH: 0, ProjectionAxis.HEIGHT: 1, ProjectionAxis.WIDTH: 2}
 
 
@@ -58,6 +65,7 @@ class FakeFusion(Fake, fusion_service_pb2_grpc.FusionServiceServicer):
         radius_px: Radius of the disc around a point.
         max_image_pixels: Largest image accepted.
         max_volume_bytes: Largest volume accepted.
+        verified_pairs: Pairs of modalities that are not flagged UNVERIFIED_MODALITY_PAIR.
     """
 
     def __init__(
@@ -67,12 +75,14 @@ class FakeFusion(Fake, fusion_service_pb2_grpc.FusionServiceServicer):
         radius_px: float = 10.0,
         max_image_pixels: int = 64_000_000,
         max_volume_bytes: int = 1 << 30,
+        verified_pairs: Sequence[VerifiedPair] = VERIFIED_PAIRS,
     ) -> None:
         super().__init__()
         self._models = tuple(models)
         self._radius_px = radius_px
         self._max_image_pixels = max_image_pixels
         self._max_volume_bytes = max_volume_bytes
+        self._verified_pairs = tuple(verified_pairs)
         self._transforms: dict[tuple[str, bytes], Transform] = {}
 
     def forget(self) -> None:
@@ -123,7 +133,9 @@ class FakeFusion(Fake, fusion_service_pb2_grpc.FusionServiceServicer):
         comparable = request.view_relation == pb.VIEW_RELATION_COMPARABLE
         matrix = shift_between(fixed.image, moving.image, targets if comparable else (), options.landmarks)
         yield pb.RegisterImagesResponse(progress=pb.RegistrationProgress(stage="search", fraction=0.5))
-        registration = _registration(fixed, moving, matrix, targets, options, comparable=comparable)
+        modalities = fixed.image.source.modality, moving.image.source.modality
+        doubts = pair_doubts(*modalities, ViewRelation(request.view_relation), self._verified_pairs)
+        registration = _registration(fixed, moving, matrix, targets, options, doubts=doubts, comparable=comparable)
         for transform in (registration.transform, registration.inverse):
             self._transforms[tenant_of(context), transform.transform_id] = transform
         yield pb.RegisterImagesResponse(result=registration_to_message(registration))
@@ -226,6 +238,16 @@ class FakeFusion(Fake, fusion_service_pb2_grpc.FusionServiceServicer):
             moved = transformed(transform, points, message.asked)
             yield pb.StreamTransformPointsResponse(found=points_to_message(moved, transform.flags))
 
+    @answering
+    async def GetCapabilities(  # noqa: N802
+        self, request: pb.FusionServiceGetCapabilitiesRequest, context: Context
+    ) -> pb.FusionServiceGetCapabilitiesResponse:
+        """Lists what is pretended."""
+        del request, context
+        limits = FusionLimits(MAX_MESSAGE_BYTES, self._max_image_pixels, self._max_volume_bytes)
+        capabilities = FusionCapabilities(VERSION, ALGORITHM, limits, tuple(TransformModel), self._verified_pairs)
+        return capabilities_to_message(capabilities)
+
     def _mask(self, outline: Outline, mapped: MappedImage, model_name: str) -> BoolMask:
         drawn = outline.given
         if isinstance(drawn, Prompt):
@@ -267,6 +289,7 @@ def _registration(
     targets: Sequence[tuple[BoolMask, BoolMask]],
     options: RegistrationOptions,
     *,
+    doubts: set[str],
     comparable: bool,
 ) -> Registration:
     size = fixed.image.size
@@ -282,7 +305,7 @@ def _registration(
         )
         for in_fixed, in_moving in targets
     ]
-    flags = set() if comparable else {"VIEWS_DIFFER"}
+    flags = doubts if comparable else doubts | {"VIEWS_DIFFER"}
     flags |= {"LOW_OVERLAP"} if covered.mean() < 0.5 else set()
     flags |= {"MASKS_DISAGREE"} if comparable and any(report.dice_after < 0.5 for report in reports) else set()
     bends = comparable and options.model is TransformModel.DEFORMABLE

@@ -195,6 +195,10 @@ class _TransformFlagEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Transfo
     """The displacement field folds: somewhere two places of the fixed image go to one of the moving image."""
     TRANSFORM_FLAG_MASKS_REJECTED: _TransformFlag.ValueType  # 7
     """The targets led away from what the images show, and were left out."""
+    TRANSFORM_FLAG_UNVERIFIED_MODALITY_PAIR: _TransformFlag.ValueType  # 8
+    """GetCapabilities does not list this pair of modalities in this view relation, or a modality is not known: how well
+    such images are registered was not measured, or they were not registered well.
+    """
 
 class TransformFlag(_TransformFlag, metaclass=_TransformFlagEnumTypeWrapper):
     """Something the user of a transform must know."""
@@ -217,6 +221,10 @@ TRANSFORM_FLAG_FOLDING: TransformFlag.ValueType  # 6
 """The displacement field folds: somewhere two places of the fixed image go to one of the moving image."""
 TRANSFORM_FLAG_MASKS_REJECTED: TransformFlag.ValueType  # 7
 """The targets led away from what the images show, and were left out."""
+TRANSFORM_FLAG_UNVERIFIED_MODALITY_PAIR: TransformFlag.ValueType  # 8
+"""GetCapabilities does not list this pair of modalities in this view relation, or a modality is not known: how well
+such images are registered was not measured, or they were not registered well.
+"""
 Global___TransformFlag: _TypeAlias = TransformFlag  # noqa: Y015
 
 class _BaseRule:
@@ -586,8 +594,14 @@ class FusionImage(_message.Message):
     GEOMETRY_FIELD_NUMBER: _builtins.int
     INTENSITY_MAPPING_FIELD_NUMBER: _builtins.int
     PADDING_VALUE_FIELD_NUMBER: _builtins.int
+    MODALITY_FIELD_NUMBER: _builtins.int
     padding_value: _builtins.float
     """Pixel Padding Value after rescale; such pixels are background."""
+    modality: _builtins.str
+    """DICOM Modality (0008,0060), such as CT, CR, DX, MR or US; of a projected volume that of the volume. At most 16 of
+    A-Z, 0-9, underscore and space; spaces around it mean nothing. Empty: not known. Changes no alignment: it decides
+    whether RegisterImages flags the transform UNVERIFIED_MODALITY_PAIR. Other methods pass it over.
+    """
     @_builtins.property
     def pixels(self) -> _image_pb2.Tensor:
         """(height, width); UINT8, UINT16, INT16 or FLOAT32."""
@@ -607,10 +621,11 @@ class FusionImage(_message.Message):
         geometry: _image_pb2.ImageGeometry | None = ...,
         intensity_mapping: _image_pb2.IntensityMapping | None = ...,
         padding_value: _builtins.float | None = ...,
+        modality: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_padding_value", b"_padding_value", "geometry", b"geometry", "intensity_mapping", b"intensity_mapping", "padding_value", b"padding_value", "pixels", b"pixels"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_padding_value", b"_padding_value", "geometry", b"geometry", "intensity_mapping", b"intensity_mapping", "padding_value", b"padding_value", "pixels", b"pixels"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_padding_value", b"_padding_value", "geometry", b"geometry", "intensity_mapping", b"intensity_mapping", "modality", b"modality", "padding_value", b"padding_value", "pixels", b"pixels"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__padding_value: _TypeAlias = _typing.Literal["padding_value"]  # noqa: Y015
     _WhichOneofArgType__padding_value: _TypeAlias = _typing.Literal["_padding_value", b"_padding_value"]  # noqa: Y015
@@ -1623,3 +1638,132 @@ class TransformPointsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TransformPointsResponse: _TypeAlias = TransformPointsResponse  # noqa: Y015
+
+@_typing.final
+class FusionServiceGetCapabilitiesRequest(_message.Message):
+    """Nothing to say."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FusionServiceGetCapabilitiesRequest: _TypeAlias = FusionServiceGetCapabilitiesRequest  # noqa: Y015
+
+@_typing.final
+class FusionServiceGetCapabilitiesResponse(_message.Message):
+    """What this service can do, and what it may be trusted with."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    REGISTRATION_ALGORITHM_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    TRANSFORM_MODELS_FIELD_NUMBER: _builtins.int
+    VERIFIED_PAIRS_FIELD_NUMBER: _builtins.int
+    version: _builtins.str
+    """Version of the software, such as "0.1.0"."""
+    registration_algorithm: _builtins.str
+    """Version of the registration, as in Transform.algorithm."""
+    @_builtins.property
+    def limits(self) -> Global___FusionLimits:
+        """Limits that requests are held to."""
+
+    @_builtins.property
+    def transform_models(self) -> _containers.RepeatedScalarFieldContainer[Global___TransformModel.ValueType]:
+        """The transformations that can be asked for."""
+
+    @_builtins.property
+    def verified_pairs(self) -> _containers.RepeatedCompositeFieldContainer[Global___VerifiedModalityPair]:
+        """The pairs that are not flagged UNVERIFIED_MODALITY_PAIR."""
+
+    def __init__(
+        self,
+        *,
+        version: _builtins.str = ...,
+        registration_algorithm: _builtins.str = ...,
+        limits: Global___FusionLimits | None = ...,
+        transform_models: _abc.Iterable[Global___TransformModel.ValueType] | None = ...,
+        verified_pairs: _abc.Iterable[Global___VerifiedModalityPair] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "registration_algorithm", b"registration_algorithm", "transform_models", b"transform_models", "verified_pairs", b"verified_pairs", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FusionServiceGetCapabilitiesResponse: _TypeAlias = FusionServiceGetCapabilitiesResponse  # noqa: Y015
+
+@_typing.final
+class FusionLimits(_message.Message):
+    """The fusion service's limits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_MESSAGE_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_IMAGE_PIXELS_FIELD_NUMBER: _builtins.int
+    MAX_VOLUME_BYTES_FIELD_NUMBER: _builtins.int
+    max_message_bytes: _builtins.int
+    """Largest message, in bytes."""
+    max_image_pixels: _builtins.int
+    """Largest number of pixels of one image."""
+    max_volume_bytes: _builtins.int
+    """Largest volume, in bytes: voxels times the size of one."""
+    def __init__(
+        self,
+        *,
+        max_message_bytes: _builtins.int = ...,
+        max_image_pixels: _builtins.int = ...,
+        max_volume_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_image_pixels", b"max_image_pixels", "max_message_bytes", b"max_message_bytes", "max_volume_bytes", b"max_volume_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FusionLimits: _TypeAlias = FusionLimits  # noqa: Y015
+
+@_typing.final
+class VerifiedModalityPair(_message.Message):
+    """Two modalities between which registrations were measured against the truth."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIXED_MODALITY_FIELD_NUMBER: _builtins.int
+    MOVING_MODALITY_FIELD_NUMBER: _builtins.int
+    VIEW_RELATION_FIELD_NUMBER: _builtins.int
+    VERIFIED_ON_FIELD_NUMBER: _builtins.int
+    BENCHMARK_FIELD_NUMBER: _builtins.int
+    fixed_modality: _builtins.str
+    """DICOM Modality of the fixed image."""
+    moving_modality: _builtins.str
+    """DICOM Modality of the moving image."""
+    view_relation: Global___ViewRelation.ValueType
+    """How the two see the body. CT and a radiograph are COMPARABLE where the CT was projected."""
+    verified_on: _builtins.str
+    """What was registered, and what stood in for what: such as a simulated radiograph."""
+    benchmark: _builtins.str
+    """The command of Hilum's repository that measures it."""
+    def __init__(
+        self,
+        *,
+        fixed_modality: _builtins.str = ...,
+        moving_modality: _builtins.str = ...,
+        view_relation: Global___ViewRelation.ValueType = ...,
+        verified_on: _builtins.str = ...,
+        benchmark: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["benchmark", b"benchmark", "fixed_modality", b"fixed_modality", "moving_modality", b"moving_modality", "verified_on", b"verified_on", "view_relation", b"view_relation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifiedModalityPair: _TypeAlias = VerifiedModalityPair  # noqa: Y015

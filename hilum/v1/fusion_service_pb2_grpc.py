@@ -73,6 +73,11 @@ class FusionServiceStub:
                 request_serializer=hilum_dot_v1_dot_fusion__service__pb2.StreamTransformPointsRequest.SerializeToString,
                 response_deserializer=hilum_dot_v1_dot_fusion__service__pb2.StreamTransformPointsResponse.FromString,
                 _registered_method=True)
+        self.GetCapabilities = channel.unary_unary(
+                '/hilum.v1.FusionService/GetCapabilities',
+                request_serializer=hilum_dot_v1_dot_fusion__service__pb2.FusionServiceGetCapabilitiesRequest.SerializeToString,
+                response_deserializer=hilum_dot_v1_dot_fusion__service__pb2.FusionServiceGetCapabilitiesResponse.FromString,
+                _registered_method=True)
 
 
 class FusionServiceServicer:
@@ -155,6 +160,13 @@ class FusionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetCapabilities(self, request, context):
+        """Lists what the service does, within which limits, and on which pairs of modalities its registrations were verified.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FusionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -192,6 +204,11 @@ def add_FusionServiceServicer_to_server(servicer, server):
                     servicer.StreamTransformPoints,
                     request_deserializer=hilum_dot_v1_dot_fusion__service__pb2.StreamTransformPointsRequest.FromString,
                     response_serializer=hilum_dot_v1_dot_fusion__service__pb2.StreamTransformPointsResponse.SerializeToString,
+            ),
+            'GetCapabilities': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCapabilities,
+                    request_deserializer=hilum_dot_v1_dot_fusion__service__pb2.FusionServiceGetCapabilitiesRequest.FromString,
+                    response_serializer=hilum_dot_v1_dot_fusion__service__pb2.FusionServiceGetCapabilitiesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -387,6 +404,33 @@ class FusionService:
             '/hilum.v1.FusionService/StreamTransformPoints',
             hilum_dot_v1_dot_fusion__service__pb2.StreamTransformPointsRequest.SerializeToString,
             hilum_dot_v1_dot_fusion__service__pb2.StreamTransformPointsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCapabilities(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hilum.v1.FusionService/GetCapabilities',
+            hilum_dot_v1_dot_fusion__service__pb2.FusionServiceGetCapabilitiesRequest.SerializeToString,
+            hilum_dot_v1_dot_fusion__service__pb2.FusionServiceGetCapabilitiesResponse.FromString,
             options,
             channel_credentials,
             insecure,

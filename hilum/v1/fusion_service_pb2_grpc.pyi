@@ -82,6 +82,8 @@ class FusionServiceStub:
 
     Errors: as TransformPoints, with paths of fields from "asked" on; an error ends the stream.
     """
+    GetCapabilities: _grpc.UnaryUnaryMultiCallable[_fusion_service_pb2.FusionServiceGetCapabilitiesRequest, _fusion_service_pb2.FusionServiceGetCapabilitiesResponse]
+    """Lists what the service does, within which limits, and on which pairs of modalities its registrations were verified."""
 
 @_typing.type_check_only
 class FusionServiceAsyncStub(FusionServiceStub):
@@ -137,6 +139,8 @@ class FusionServiceAsyncStub(FusionServiceStub):
 
     Errors: as TransformPoints, with paths of fields from "asked" on; an error ends the stream.
     """
+    GetCapabilities: _aio.UnaryUnaryMultiCallable[_fusion_service_pb2.FusionServiceGetCapabilitiesRequest, _fusion_service_pb2.FusionServiceGetCapabilitiesResponse]  # type: ignore[assignment]
+    """Lists what the service does, within which limits, and on which pairs of modalities its registrations were verified."""
 
 class FusionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Projects volumes, registers images, and fuses them.
@@ -231,5 +235,13 @@ class FusionServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: as TransformPoints, with paths of fields from "asked" on; an error ends the stream.
         """
+
+    @_abc_1.abstractmethod
+    def GetCapabilities(
+        self,
+        request: _fusion_service_pb2.FusionServiceGetCapabilitiesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fusion_service_pb2.FusionServiceGetCapabilitiesResponse, _abc.Awaitable[_fusion_service_pb2.FusionServiceGetCapabilitiesResponse]]:
+        """Lists what the service does, within which limits, and on which pairs of modalities its registrations were verified."""
 
 def add_FusionServiceServicer_to_server(servicer: FusionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -12,6 +12,7 @@ from hilum.serving.shared_cache import shared_cache
 from hilum.serving.telemetry import Telemetry
 from hilum.serving.upstream import open_upstream
 from hilum.v1.fusion_service_pb2_grpc import add_FusionServiceServicer_to_server
+from services.fusion.capabilities import fusion_capabilities
 from services.fusion.pose import PoseEstimation
 from services.fusion.posing import Posing
 from services.fusion.registering import Registering
@@ -32,19 +33,18 @@ def fusion_server(settings: FusionSettings, telemetry: Telemetry) -> Server:
     encoder = open_upstream(settings.encoder, "encoder", settings, telemetry)
     decoder = open_upstream(settings.decoder, "decoder", settings, telemetry)
     segmenter = TargetSegmenter(encoder, decoder, timeout_s=settings.segmentation_timeout_s)
+    capabilities = fusion_capabilities(settings)
     server = Server(settings, telemetry, dependencies=shared.dependencies)
     server.add(
         SERVICE,
         add_FusionServiceServicer_to_server,
         FusionServicer(
-            Registering(Registration(threads=settings.intra_op_threads), segmenter, pool),
+            Registering(Registration(threads=settings.intra_op_threads), segmenter, pool, capabilities.verified_pairs),
             Posing(PoseEstimation(threads=settings.intra_op_threads), pool),
             TransformStore(settings.local_cache_bytes, shared.cache, telemetry),
             permits=Permits(settings.running_permits, settings.waiting_permits, name="fusion", telemetry=telemetry),
             pool=pool,
-            max_image_pixels=settings.max_image_pixels,
-            max_volume_bytes=settings.max_volume_bytes,
-            max_message_bytes=settings.max_message_bytes,
+            capabilities=capabilities,
         ),
     )
     server.resources.push_async_callback(pool.close)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from hilum.pose import EstimatedPose
 from hilum.serving.overload import ComputePool
 from hilum.types import RegistrationProgress
 from services.fusion.pose import PoseEstimation
+from services.fusion.stepping import Finished, next_step
 
 
 class Posing:
@@ -47,16 +48,8 @@ class Posing:
         )
         while True:
             # One step a call, so that a cancelled caller stops the work.
-            step = await self._pool.run(_next, work)
-            if isinstance(step, EstimatedPose):
-                yield replace(step, total_ms=(time.perf_counter() - begin) * 1000)
+            step = await self._pool.run(next_step, work)
+            if isinstance(step, Finished):
+                yield replace(step.outcome, total_ms=(time.perf_counter() - begin) * 1000)
                 return
             yield step
-
-
-def _next(work: Generator[RegistrationProgress, None, EstimatedPose]) -> RegistrationProgress | EstimatedPose:
-    try:
-        return next(work)
-    except StopIteration as finished:
-        pose: EstimatedPose = finished.value
-        return pose

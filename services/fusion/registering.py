@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, replace
 
 from hilum.codec.fusion import MappedImage, Outline
 from hilum.errors import NoContent
+from hilum.fusion_capabilities import VerifiedPair, pair_doubts
 from hilum.intensity import valid_pixels
 from hilum.registration_options import RegistrationOptions
 from hilum.serving.overload import ComputePool
@@ -24,6 +25,7 @@ from hilum.types import (
 from hilum.warp import Warp, inverted
 from services.fusion.registration import ALGORITHM, RegistrationImage, RegistrationOutcome
 from services.fusion.registration import Registration as RegistrationCore
+from services.fusion.stepping import Finished, next_step
 from services.fusion.targets import TargetSegmenter
 
 # Rough share of the whole that encoder and decoder take, for progress.
@@ -62,12 +64,20 @@ class Registering:
         core: The algorithm.
         segmenter: Makes masks of prompts.
         pool: Threads for the algorithm.
+        verified: Pairs of modalities between which results were verified; others are flagged.
     """
 
-    def __init__(self, core: RegistrationCore, segmenter: TargetSegmenter, pool: ComputePool) -> None:
+    def __init__(
+        self,
+        core: RegistrationCore,
+        segmenter: TargetSegmenter,
+        pool: ComputePool,
+        verified: Sequence[VerifiedPair],
+    ) -> None:
         self._core = core
         self._segmenter = segmenter
         self._pool = pool
+        self._verified = verified
 
     async def run(self, task: RegistrationTask) -> AsyncGenerator[RegistrationProgress | Registration, None]:
         """Yields progress, then the result. Closing it, or cancelling the caller, stops the work at the next step.
@@ -91,16 +101,20 @@ class Registering:
         fixed = _registration_image(task.fixed, [in_fixed for in_fixed, _ in masks])
         moving = _registration_image(task.moving, [in_moving for _, in_moving in masks])
         work = self._core.run(fixed, moving, task.view_relation, task.options)
-        outcome: RegistrationOutcome | None = None
-        while outcome is None:
+        while True:
             # One step a call, so that a cancelled caller stops the work: the next step is never asked for.
-            step = await self._pool.run(_next, work)
-            if isinstance(step, RegistrationOutcome):
-                outcome = step
-            else:
-                fraction = share + (1 - share) * step.fraction
-                yield RegistrationProgress(step.stage, fraction, step.similarity)
-        yield _result(task, masks, outcome, (time.perf_counter() - begin) * 1000)
+            step = await self._pool.run(next_step, work)
+            if isinstance(step, Finished):
+                outcome = self._with_pair_doubts(task, step.outcome)
+                yield _result(task, masks, outcome, (time.perf_counter() - begin) * 1000)
+                return
+            fraction = share + (1 - share) * step.fraction
+            yield RegistrationProgress(step.stage, fraction, step.similarity)
+
+    def _with_pair_doubts(self, task: RegistrationTask, outcome: RegistrationOutcome) -> RegistrationOutcome:
+        fixed, moving = task.fixed.image.source.modality, task.moving.image.source.modality
+        doubts = pair_doubts(fixed, moving, task.view_relation, self._verified)
+        return replace(outcome, flags=tuple(sorted({*outcome.flags, *doubts})))
 
     async def _mask(self, outline: Outline, mapped: MappedImage, task: RegistrationTask) -> BoolMask:
         given = outline.given
@@ -121,16 +135,6 @@ class Registering:
                 "the mask is empty; send a mask with foreground, or leave the target out", field=outline.field
             )
         return given
-
-
-def _next(
-    work: Generator[RegistrationProgress, None, RegistrationOutcome],
-) -> RegistrationProgress | RegistrationOutcome:
-    try:
-        return next(work)
-    except StopIteration as finished:
-        outcome: RegistrationOutcome = finished.value
-        return outcome
 
 
 def _registration_image(mapped: MappedImage, targets: list[BoolMask]) -> RegistrationImage:

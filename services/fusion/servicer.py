@@ -9,6 +9,7 @@ from contextlib import aclosing
 import grpc
 
 from hilum.codec.fusion import image_from_message, targets_from_message
+from hilum.codec.fusion_capabilities import capabilities_to_message
 from hilum.codec.fusion_styles import answer_bytes, fusion_target, style_from_request, target_contrast_to_message
 from hilum.codec.images import geometry_to_message
 from hilum.codec.masks import mask_to_message
@@ -20,6 +21,7 @@ from hilum.codec.tensors import check_answer_bytes, check_image_size, tensor_to_
 from hilum.codec.transforms import flags_from_message, flags_to_message, reference_from_message
 from hilum.codec.volumes import VolumeRequest
 from hilum.errors import InvalidField, TransformFlagged
+from hilum.fusion_capabilities import FusionCapabilities
 from hilum.intensity import valid_pixels
 from hilum.serving.overload import ComputePool, Permits
 from hilum.serving.telemetry import rpc_facts
@@ -53,9 +55,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         transforms: Where transforms are kept.
         permits: How many calls may run at once, and how many may wait.
         pool: Threads for numerical work.
-        max_image_pixels: Largest image accepted.
-        max_volume_bytes: Largest volume accepted.
-        max_message_bytes: Largest answer.
+        capabilities: What the service says of itself, with the limits that requests are held to.
     """
 
     def __init__(
@@ -66,18 +66,15 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         *,
         permits: Permits,
         pool: ComputePool,
-        max_image_pixels: int,
-        max_volume_bytes: int,
-        max_message_bytes: int,
+        capabilities: FusionCapabilities,
     ) -> None:
         self._registering = registering
         self._posing = posing
         self._transforms = transforms
         self._permits = permits
         self._pool = pool
-        self._max_image_pixels = max_image_pixels
-        self._max_volume_bytes = max_volume_bytes
-        self._max_message_bytes = max_message_bytes
+        self._capabilities = capabilities
+        self._limits = capabilities.limits
 
     async def ProjectVolume(  # noqa: N802 - the contract's name
         self,
@@ -89,9 +86,11 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         if first is None or first.WhichOneof("content") != "projection":
             raise InvalidField("the first message must describe the volume", field="projection")
         request = VolumeRequest.from_message(
-            first.projection, max_bytes=self._max_volume_bytes, max_image_pixels=self._max_image_pixels
+            first.projection, max_bytes=self._limits.max_volume_bytes, max_image_pixels=self._limits.max_image_pixels
         )
-        check_answer_bytes(4 * math.prod(request.projected_size), "projection.shape", max_bytes=self._max_message_bytes)
+        check_answer_bytes(
+            4 * math.prod(request.projected_size), "projection.shape", max_bytes=self._limits.max_message_bytes
+        )
         async with self._permits.acquire():
             voxels = await request.volume.receive(request_iterator, "projection")
             projection = await self._pool.run(
@@ -133,7 +132,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         if first is None or first.WhichOneof("content") != "estimation":
             raise InvalidField("the first message must say what is known", field="estimation")
         request = PoseRequest.from_message(
-            first.estimation, max_bytes=self._max_volume_bytes, max_image_pixels=self._max_image_pixels
+            first.estimation, max_bytes=self._limits.max_volume_bytes, max_image_pixels=self._limits.max_image_pixels
         )
         async with self._permits.acquire():
             voxels = await request.volume.receive(request_iterator, "estimation")
@@ -149,7 +148,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         self, request: pb.FuseImagesRequest, context: grpc.aio.ServicerContext[object, object]
     ) -> pb.FuseImagesResponse:
         """Fuses the moving image into the fixed one."""
-        limit = self._max_image_pixels
+        limit = self._limits.max_image_pixels
         fixed = image_from_message(request.fixed, "fixed", max_pixels=limit, mapping_required=True)
         moving = image_from_message(request.moving, "moving", max_pixels=limit, mapping_required=True)
         style = style_from_request(request)
@@ -157,7 +156,9 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         transform = await self._transform(request.transform, request.accepted_flags)
         _require_size(transform.fixed_size, fixed.image.size, "fixed")
         _require_size(transform.moving_size, moving.image.size, "moving")
-        check_answer_bytes(answer_bytes(style, transform.fixed_size), "fixed.pixels", max_bytes=self._max_message_bytes)
+        check_answer_bytes(
+            answer_bytes(style, transform.fixed_size), "fixed.pixels", max_bytes=self._limits.max_message_bytes
+        )
         async with self._permits.acquire():
             fused = await self._pool.run(fuse, fixed, moving, transform, style, target)
         return pb.FuseImagesResponse(
@@ -173,7 +174,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         self, request: pb.ResampleImageRequest, context: grpc.aio.ServicerContext[object, object]
     ) -> pb.ResampleImageResponse:
         """Resamples the moving image onto the fixed grid."""
-        moving = image_from_message(request.moving, "moving", max_pixels=self._max_image_pixels).image
+        moving = image_from_message(request.moving, "moving", max_pixels=self._limits.max_image_pixels).image
         if request.interpolation not in _NEAREST:
             raise InvalidField("is not known here", field="interpolation")
         if not math.isfinite(request.background_value):
@@ -181,9 +182,9 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         transform = await self._transform(request.transform, request.accepted_flags)
         _require_size(transform.moving_size, moving.size, "moving")
         field = "transform.transform.fixed_size"
-        check_image_size(transform.fixed_size, field, max_pixels=self._max_image_pixels)
+        check_image_size(transform.fixed_size, field, max_pixels=self._limits.max_image_pixels)
         answer_bytes = math.prod(transform.fixed_size) * moving.pixels.itemsize
-        check_answer_bytes(answer_bytes, field, max_bytes=self._max_message_bytes)
+        check_answer_bytes(answer_bytes, field, max_bytes=self._limits.max_message_bytes)
         async with self._permits.acquire():
             resampled = await self._pool.run(
                 resample,
@@ -229,8 +230,14 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
                 moved = await self._pool.run(transformed, transform, points, request)
             yield pb.StreamTransformPointsResponse(found=points_to_message(moved, transform.flags))
 
+    async def GetCapabilities(  # noqa: N802
+        self, request: pb.FusionServiceGetCapabilitiesRequest, context: grpc.aio.ServicerContext[object, object]
+    ) -> pb.FusionServiceGetCapabilitiesResponse:
+        """Lists what the service does, its limits and the verified pairs of modalities."""
+        return capabilities_to_message(self._capabilities)
+
     def _task(self, request: pb.RegisterImagesRequest, remaining_s: float | None) -> RegistrationTask:
-        limit = self._max_image_pixels
+        limit = self._limits.max_image_pixels
         fixed = image_from_message(request.fixed, "fixed", max_pixels=limit)
         moving = image_from_message(request.moving, "moving", max_pixels=limit)
         if request.view_relation not in (relation.value for relation in ViewRelation):

@@ -18,7 +18,7 @@ from tests.contract.wiring import Caller
 UNARY = {
     "EncoderService": ("EncodeImage", "FindMissingEmbeddings", "GetEmbedding", "GetCapabilities"),
     "DecoderService": ("PredictMasks",),
-    "FusionService": ("FuseImages", "ResampleImage", "TransformPoints"),
+    "FusionService": ("FuseImages", "ResampleImage", "TransformPoints", "GetCapabilities"),
 }
 PATHS = [f"/hilum.v1.{service}/{method}" for service, methods in UNARY.items() for method in methods]
 

@@ -87,9 +87,9 @@ class Caller:
         for channel in self._channels.values():
             channel.close()
 
-    def call(self, method: str, request: Any, **options: Any) -> Any:
-        """Calls a method of one of the services by name."""
-        stub = next(stub for stub in self._stubs if hasattr(stub, method))
+    def call(self, method: str, request: Any, *, service: str = "", **options: Any) -> Any:
+        """Calls a method by name, of the first service that has it where none is named, such as Fusion."""
+        stub = next(stub for stub in self._stubs if hasattr(stub, method) and type(stub).__name__.startswith(service))
         arguments = {"timeout": TIMEOUT_S, "metadata": ((TENANT_KEY, self.tenant),)} | options
         return getattr(stub, method)(request, **arguments)
 

@@ -119,8 +119,11 @@ def test_images_are_registered_and_fused(addresses: dict[str, str], pair: tuple[
     """A known shift is found to within a pixel from two outlined organs; the transform file then fuses the images."""
     transform, boards, fused = (tmp_path / name for name in ("transform.json", "boards.png", "fused.png"))
     targets = ["--target-box-fixed", "28,53,82,97", "--target-box-moving", "35,48,89,92"]
-    run = hilum(addresses, "register", *pair, "--view", "comparable", *targets, "--out", transform, "--out", boards)
+    modalities = ["--fixed-modality", "CT", "--moving-modality", "DX"]
+    outputs = ["--out", transform, "--out", boards]
+    run = hilum(addresses, "register", *pair, "--view", "comparable", *targets, *modalities, *outputs)
     assert run.returncode == 0, run.stderr
+    assert "UNVERIFIED_MODALITY_PAIR" not in run.stdout
     found = read_transform(transform)
     moved = found.apply([[55, 75], [110, 70], [82, 110]]) - [[55, 75], [110, 70], [82, 110]]
     assert moved == pytest.approx(np.tile([7.0, -5.0], (3, 1)), abs=1.0)
@@ -157,11 +160,12 @@ def test_images_are_registered_deformably_and_fused(
 def test_a_flagged_transform_is_refused_until_its_flag_is_accepted(
     addresses: dict[str, str], pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    """A slab registered to a projection is flagged: fuse names the way on, and with it draws the flag in."""
+    """A slab and a projection of unknown modalities are flagged: fuse names the way on, and with it draws flags in."""
     transform, fused = tmp_path / "transform.json", tmp_path / "fused.png"
     run = hilum(addresses, "register", *pair, "--view", "slab-and-projection", "--out", transform)
     assert run.returncode == 0, run.stderr
-    assert "FLAG VIEWS_DIFFER" in run.stdout
+    for flag in ("VIEWS_DIFFER", "UNVERIFIED_MODALITY_PAIR"):
+        assert f"FLAG {flag}" in run.stdout
     refused = hilum(addresses, "fuse", *pair, "--transform", transform, "--out", fused)
     assert refused.returncode == 1
     assert "--accept-flag" in refused.stderr

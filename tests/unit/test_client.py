@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import grpc.aio
@@ -39,7 +40,7 @@ from hilum.errors import (
 )
 from hilum.segmentation import EncodeFailure, EncodeSuccess
 from hilum.testing import FakeDecoder, FakeEncoder, FakeFusion, FakeModel, serve_in_process, serve_in_thread
-from hilum.types import RegistrationProgress
+from hilum.types import ImageSource, RegistrationProgress
 
 PATIENCE_S = 30
 LARGE = Box(99.5, 79.5, 299.5, 279.5)
@@ -234,8 +235,12 @@ async def test_fusion(rig: Rig) -> None:
     fixed, moving = np.zeros((40, 50), np.int16), np.zeros((44, 54), np.int16)
     fixed[10:20, 10:30], moving[13:23, 12:32] = 100, 100
     steps: list[RegistrationProgress] = []
+    ct = ImageSource(modality="CT")
     registration = await rig.client.register(
-        Image(fixed), Image(moving), view_relation=ViewRelation.COMPARABLE, on_progress=steps.append
+        Image(fixed, source=ct),
+        Image(moving, source=ct),
+        view_relation=ViewRelation.COMPARABLE,
+        on_progress=steps.append,
     )
     assert [step.stage for step in steps] == ["search"]
     transform = registration.transform
@@ -256,6 +261,24 @@ async def test_fusion(rig: Rig) -> None:
     async with rig.client.point_stream(transform.transform_id) as stream:
         with pytest.raises(TransformNotFound):
             await stream.move([[1, 1]])
+
+
+async def test_what_fusion_may_be_trusted_with(rig: Rig) -> None:
+    """The client lists the verified pairs; an image's modality travels with it, and another pair is flagged."""
+    found = await rig.client.fusion_capabilities()
+    (verified, *_), fixed, moving = found.verified_pairs, image(0), image(1)
+    ultrasound = replace(moving, source=ImageSource(modality="US"))
+    named = replace(fixed, source=ImageSource(modality=verified.fixed_modality))
+    partner = replace(moving, source=ImageSource(modality=verified.moving_modality))
+    for one, other, flags in (
+        (named, partner, ()),
+        (named, ultrasound, ("UNVERIFIED_MODALITY_PAIR",)),
+        (fixed, moving, ("UNVERIFIED_MODALITY_PAIR",)),
+    ):
+        registration = await rig.client.register(one, other, view_relation=verified.view_relation)
+        assert registration.transform.flags == flags
+    with Client(rig.endpoints) as client:
+        assert await asyncio.to_thread(client.fusion_capabilities) == found
 
 
 async def test_targets_may_be_masks_and_prompts(rig: Rig) -> None:

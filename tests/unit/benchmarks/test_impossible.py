@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.impossible import Share, Verdict, limit
+from benchmarks.impossible import Share, Verdict, flagged, limit, rows_of
 from benchmarks.impossible_pairs import Kind, PairType
 
 
-def verdict(kind: Kind, distinctness: float, *, overlap_is_low: bool = False) -> Verdict:
-    return Verdict(PairType.PSEUDO, kind, distinctness, overlap_is_low, by_service=False, error_px=None)
+def verdict(kind: Kind, distinctness: float, *, error_px: float | None = None, overlap_is_low: bool = False) -> Verdict:
+    return Verdict(PairType.PSEUDO, kind, distinctness, overlap_is_low, by_service=overlap_is_low, error_px=error_px)
 
 
 def test_the_interval_is_that_of_clopper_and_pearson() -> None:
@@ -20,11 +20,24 @@ def test_the_interval_is_that_of_clopper_and_pearson() -> None:
 
 
 def test_a_limit_lies_between_good_pairs_and_others() -> None:
-    """Half way between the two, others with low overlap left out: they are flagged anyway."""
+    """Half way between the two; left out are others with low overlap, flagged anyway, and what was not registered."""
     verdicts = [
-        verdict(Kind.GOOD, 0.2),
-        verdict(Kind.GOOD, 0.3),
+        verdict(Kind.GOOD, 0.2, error_px=1),
+        verdict(Kind.GOOD, 0.3, error_px=2),
+        verdict(Kind.GOOD, 0.05, error_px=40),
         verdict(Kind.MIRRORED, 0.1),
         verdict(Kind.APART, 0.5, overlap_is_low=True),
     ]
     assert limit(verdicts) == pytest.approx(0.15)
+
+
+def test_what_could_be_registered_but_was_not_is_a_row_of_its_own() -> None:
+    """A flag on it is right, so that it does not count among those that were registered."""
+    verdicts = [verdict(Kind.GOOD, 0.2, error_px=error) for error in (0.5, 2.9, 3.0)] + [verdict(Kind.BLANK, 0.1)]
+    rows = rows_of(verdicts)
+    assert {name: len(of_row) for name, of_row in rows.items()} == {
+        "good, registered": 2,
+        "good, not registered": 1,
+        "blank": 1,
+    }
+    assert [str(share) for share in flagged(rows["blank"])] == [str(Share(0, 1)), str(Share(1, 1))]

@@ -9,7 +9,9 @@ import numpy as np
 
 from hilum.cli.checks import synthetic_picture
 from hilum.errors import InternalError
-from hilum.testing import FakeDecoder, FakeEncoder, FakeModel, serve_in_thread
+from hilum.fusion_capabilities import VerifiedPair
+from hilum.testing import FakeDecoder, FakeEncoder, FakeFusion, FakeModel, serve_in_thread
+from hilum.types import ViewRelation
 from tests.unit.cli.conftest import Command
 
 
@@ -26,6 +28,19 @@ def test_services_that_work_pass(hilum: Command, encoder: FakeEncoder) -> None:
     assert encoder.encoder_runs == 4
 
 
+def test_what_registrations_were_verified_on_is_told(command: Command) -> None:
+    """With fusion there, its transform models and the pairs of modalities that it was verified on are listed."""
+    encoder = FakeEncoder()
+    pairs = [VerifiedPair("CT", "DX", ViewRelation.COMPARABLE, "phantoms", "none")]
+    with serve_in_thread(encoder, FakeDecoder(encoder), FakeFusion(verified_pairs=pairs)) as endpoints:
+        names = ("encoder", "decoder", "fusion")
+        addresses = [word for name in names for word in (f"--{name}", getattr(endpoints, name))]
+        outcome = command(*addresses, "doctor")
+    assert outcome.code == 0, outcome.out
+    told = " ".join(outcome.out.split())
+    assert "rigid, similarity, affine, deformable; verified on CT to DX, other pairs are flagged" in told
+
+
 def test_a_server_without_the_service_is_told_with_the_next_step(hilum: Command) -> None:
     """A server answers at fusion's address that serves no fusion: the self-test finds out, and the exit code is 1."""
     server = grpc.server(ThreadPoolExecutor(1))
@@ -38,6 +53,7 @@ def test_a_server_without_the_service_is_told_with_the_next_step(hilum: Command)
     assert outcome.code == 1
     assert "warning  fusion" in outcome.out
     assert "failed   self-test of fusion" in outcome.out
+    assert "failed   registration" in outcome.out
     assert "- self-test of fusion: Is it the right service at this address" in outcome.out
 
 

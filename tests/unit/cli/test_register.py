@@ -18,6 +18,7 @@ from hilum import Box, Image, ImageGeometry, Prompt, TargetPair, Transform
 from hilum.cli.checkerboard import centred, checkerboard
 from hilum.cli.picture import write_picture
 from hilum.cli.register import target_pairs
+from hilum.cli.registration_options import with_modality
 from hilum.cli.registration_report import FLAGS, flag_lines, registration_report
 from hilum.codec.transforms import FLAG_NAMES
 from hilum.geometry import PatientFrame, PlaneFrame
@@ -167,6 +168,7 @@ def pair(picture: Path) -> list[Path]:
         (["--view", "comparable", "--out", "t.json", "--landmark", "1,2,3,9999"], "outside the image"),
         (["--view", "comparable", "--out", "t.json", "--stiffness", "2"], "DEFORMABLE only"),
         (["--view", "comparable", "--out", "t.json", "--initial", "missing.json"], "missing.json"),
+        (["--view", "comparable", "--out", "t.json", "--fixed-modality", "C-T"], "such as CT"),
     ],
 )
 def test_wrong_options_are_usage_errors(hilum: Command, pair: list[Path], options: list[str], words: str) -> None:
@@ -174,6 +176,17 @@ def test_wrong_options_are_usage_errors(hilum: Command, pair: list[Path], option
     outcome = hilum("register", *pair, *options)
     assert outcome.code == 2
     assert words in outcome.complaint
+
+
+def test_the_option_names_a_modality_that_the_file_does_not_say() -> None:
+    """A picture's modality is what the option says; a file that says its own keeps it, and no option overrules it."""
+    picture = grey(4, 5)
+    assert with_modality(picture, "", "--fixed-modality") is picture
+    ct = with_modality(picture, "ct", "--fixed-modality")
+    assert ct.source.modality == "CT"
+    assert with_modality(ct, "CT", "--fixed-modality").source.modality == "CT"
+    with pytest.raises(typer.BadParameter, match="the file says that it is CT"):
+        with_modality(ct, "DX", "--fixed-modality")
 
 
 def test_an_altered_transform_is_not_used(hilum: Command, pair: list[Path], tmp_path: Path) -> None:

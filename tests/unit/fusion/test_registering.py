@@ -57,7 +57,7 @@ async def registering(core: RegistrationCore) -> AsyncIterator[Registering]:
     """A registration service without a server; at its end no thread works any more."""
     pool = ComputePool(1, 4)
     async with grpc.aio.insecure_channel(NOWHERE) as channel:
-        yield Registering(core, TargetSegmenter(channel, channel, timeout_s=1.0), pool)
+        yield Registering(core, TargetSegmenter(channel, channel, timeout_s=1.0), pool, ())
         await pool.close()
 
 

@@ -1,0 +1,21 @@
+"""Work that is done in steps."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import pytest
+
+from services.fusion.stepping import Finished, next_step
+
+
+def _counting(steps: int) -> Generator[int, None, str]:
+    yield from range(steps)
+    return "counted"
+
+
+@pytest.mark.parametrize("steps", [0, 2])
+def test_steps_then_the_outcome(steps: int) -> None:
+    """Each call takes one step; the one after the last tells what they came to."""
+    work = _counting(steps)
+    assert [next_step(work) for _ in range(steps + 1)] == [*range(steps), Finished("counted")]
