@@ -15,6 +15,9 @@ from hilum.serving.telemetry import Telemetry
 
 OVERALL = ""
 DEPENDENCY_PREFIX = "hilum.dependency."
+# Serving as long as the process answers at all, whatever its dependencies do and while it drains: for probes that
+# restart what does not answer, as a restart brings no dependency back.
+ALIVE = "hilum.alive"
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -37,7 +40,7 @@ class Dependency:
 
 
 class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # grpc_health ships no types
-    """Health of every service, of the server ("") and of each dependency.
+    """Health of every service, of the server (""), of each dependency, and whether the process is alive (ALIVE).
 
     Our own servicer, as the one that grpcio-health-checking brings forgets all watchers of a service when the first of
     them leaves, and keeps Watch streams open while the server drains.
@@ -64,7 +67,7 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # grpc_heal
         self._telemetry = telemetry
         self._interval_s = interval_s
         self._ping_timeout_s = ping_timeout_s
-        self._statuses = dict.fromkeys(self._services, NOT_SERVING)
+        self._statuses = self._all(NOT_SERVING)
         self._up: dict[str, bool] = {}
         self._changed = asyncio.Condition()
         self._draining = False
@@ -81,7 +84,7 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # grpc_heal
         if self._pinging is not None:
             self._pinging.cancel()
         async with self._changed:
-            self._statuses = dict.fromkeys(self._statuses, NOT_SERVING)
+            self._statuses = dict.fromkeys(self._statuses, NOT_SERVING) | {ALIVE: SERVING}
             self._changed.notify_all()
 
     async def Check(self, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:  # noqa: N802  # the RPC's name
@@ -103,11 +106,15 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # grpc_heal
                 yield health_pb2.HealthCheckResponse(status=status)
                 sent = status
                 continue  # it may have changed while it was being sent
-            if self._draining and status in {NOT_SERVING, _UNKNOWN}:
+            if self._draining and (status in {NOT_SERVING, _UNKNOWN} or request.service == ALIVE):
                 return
             async with self._changed:
                 if self._statuses.get(request.service, _UNKNOWN) == sent:
                     await self._changed.wait()
+
+    def _all(self, status: Any) -> dict[str, Any]:
+        """Returns every service with this status; the process itself is alive."""
+        return dict.fromkeys(self._services, status) | {ALIVE: SERVING}
 
     async def _keep_pinging(self) -> None:
         while True:
@@ -124,7 +131,7 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # grpc_heal
             self._telemetry.dependency_state(dependency.name, up=up)
         ready = all(self._up[dependency.name] for dependency in self._dependencies if dependency.required)
         async with self._changed:
-            self._statuses = dict.fromkeys(self._services, SERVING if ready else NOT_SERVING)
+            self._statuses = self._all(SERVING if ready else NOT_SERVING)
             for name, up in self._up.items():
                 self._statuses[DEPENDENCY_PREFIX + name] = SERVING if up else NOT_SERVING
             self._changed.notify_all()

@@ -74,6 +74,7 @@ class Server:
         self.warm_ups: list[Callable[[], Awaitable[None]]] = []
         self._stop_asked = asyncio.Event()
         self._grpc: grpc.aio.Server | None = None
+        self._probed: grpc.aio.Server | None = None
         self._health: Health | None = None
         self._hurry: asyncio.Future[None] | None = None
 
@@ -106,15 +107,16 @@ class Server:
         reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], self._grpc)
         for warm_up in self.warm_ups:
             await warm_up()
-        port = self._bind(self._grpc)
+        port = self._bind(self._grpc, settings.port, self._certificates)
         metrics_port = self._telemetry.serve_metrics(settings.host, settings.metrics_port)
         self.resources.callback(self._telemetry.close)
         await self._health.start()
         await self._grpc.start()
+        health_port = await self._answer_probes(self._health, settings.health_port)
         address = f"{_bracketed(settings.host)}:{port}"
         if settings.uses_development_key and not settings.is_loopback:
             log.warning("development_key", hint="Anyone can compute embedding ids: set HILUM_EMBEDDING_KEY_FILE.")
-        log.info("ready", address=address, metrics_port=metrics_port, services=names)
+        log.info("ready", address=address, metrics_port=metrics_port, health_port=health_port, services=names)
         return address
 
     async def run_until_signal(self) -> int:
@@ -149,14 +151,26 @@ class Server:
         await self._health.drain()
         await self._grpc.stop(self._settings.drain_s)
         await self._interceptor.all_ended(_CLEAN_UP_S)
+        if self._probed is not None:
+            await self._probed.stop(0)
         self._telemetry.log.info("stopped")
 
-    def _bind(self, server: grpc.aio.Server) -> int:
-        address = f"{_bracketed(self._settings.host)}:{self._settings.port}"
+    async def _answer_probes(self, health: Health, port: int | None) -> int | None:
+        """Starts the server for health checks alone, which answers until the drain is over; returns its port."""
+        if port is None:
+            return None
+        self._probed = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        health_pb2_grpc.add_HealthServicer_to_server(health, self._probed)
+        bound = self._bind(self._probed, port)
+        await self._probed.start()
+        return bound
+
+    def _bind(self, server: grpc.aio.Server, port: int, certificates: ServerCertificates | None = None) -> int:
+        address = f"{_bracketed(self._settings.host)}:{port}"
         try:
-            if self._certificates is None:
+            if certificates is None:
                 return server.add_insecure_port(address)
-            return server.add_secure_port(address, self._certificates.credentials())
+            return server.add_secure_port(address, certificates.credentials())
         except RuntimeError as error:
             raise OSError(f"{address} cannot be bound; is the port taken?") from error
 

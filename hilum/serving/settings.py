@@ -26,6 +26,8 @@ class ServiceSettings(SecuritySettings):
     Attributes:
         port: Port of the gRPC server; 0 for any free one.
         metrics_port: Port of the Prometheus endpoint; 0 for any free one, unset for no endpoint.
+        health_port: Port of a second server that answers health checks only, never with TLS: Kubernetes' gRPC probes
+            know none. 0 for any free one, unset for no such server.
         redis_url: Redis or another RESP server, such as redis://127.0.0.1:6379; unset for none.
         cache_ttl_s: How long Redis keeps a value, in seconds.
         cache_timeout_ms: Limit of one Redis command, its connection included, in milliseconds.
@@ -47,6 +49,7 @@ class ServiceSettings(SecuritySettings):
 
     port: Port = 0
     metrics_port: Port | None = None
+    health_port: Port | None = None
     redis_url: str | None = Field(default=None, pattern=r"^(rediss?|unix)://", repr=False)  # may hold a password
     cache_ttl_s: float = Field(default=24 * 3600, gt=0)
     cache_timeout_ms: int = Field(default=250, ge=1, le=60_000)

@@ -11,7 +11,7 @@ import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from hilum.serving.health import NOT_SERVING, SERVING, Dependency, Health
+from hilum.serving.health import ALIVE, NOT_SERVING, SERVING, Dependency, Health
 from hilum.serving.telemetry import Telemetry
 
 PATIENCE_S = 30
@@ -165,3 +165,17 @@ async def test_a_server_without_its_backend_starts_as_not_serving() -> None:
     rig.triton.up = False
     async with asyncio.timeout(PATIENCE_S), rig:
         assert await rig.check(SERVICE) == NOT_SERVING
+
+
+async def test_a_process_that_answers_is_alive(rig: Rig) -> None:
+    """Neither a required dependency that is away nor a drain makes a probe restart the server."""
+    watch = rig.watch(SERVICE)
+    assert await _next(watch) == SERVING
+    rig.triton.up = False
+    assert await _next(watch) == NOT_SERVING
+    assert await rig.check(ALIVE) == SERVING
+    alive = rig.watch(ALIVE)
+    assert await _next(alive) == SERVING
+    await rig.health.drain()
+    assert await alive.read() is grpc.aio.EOF
+    assert await rig.check(ALIVE) == SERVING

@@ -18,7 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from pydantic import SecretStr
 
-from hilum.serving.health import NOT_SERVING, SERVING
+from hilum.serving.health import ALIVE, NOT_SERVING, SERVING
 from hilum.serving.server import Server
 from hilum.serving.settings import ServiceSettings
 from hilum.serving.telemetry import Telemetry
@@ -131,6 +131,28 @@ async def test_sigterm_lets_running_requests_finish() -> None:
             assert await call.code() is grpc.StatusCode.OK
         events = await server.rest()
         assert events[-3:] == ["rpc", "stopped", "resource_closed"]
+        assert server.process.returncode == 0
+
+
+async def test_probes_are_answered_until_the_drain_is_over() -> None:
+    """The health port serves health alone, and says during the drain that the process is alive but takes no calls."""
+    async with _server(drain_s="60", health_port="0") as server:
+        ready = await server.event("ready")
+        probed = f"127.0.0.1:{ready['health_port']}"
+        async with _stream(ready["address"]) as call, grpc.aio.insecure_channel(probed) as channel:
+            check = health_pb2_grpc.HealthStub(channel).Check
+            assert (await check(health_pb2.HealthCheckRequest(service=SERVICE))).status == SERVING
+            other: Any = encoder_service_pb2_grpc.EncoderServiceStub(channel)
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await other.GetCapabilities(encoder_service_pb2.GetCapabilitiesRequest())
+            assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+            server.process.send_signal(signal.SIGTERM)
+            await server.event("draining")
+            assert (await check(health_pb2.HealthCheckRequest(service=ALIVE))).status == SERVING
+            assert (await check(health_pb2.HealthCheckRequest(service=SERVICE))).status == NOT_SERVING
+            await call.done_writing()
+            assert await call.read() is grpc.aio.EOF
+        assert (await server.rest())[-1] == "resource_closed"
         assert server.process.returncode == 0
 
 
