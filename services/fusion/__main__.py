@@ -10,6 +10,7 @@ from hilum.serving.overload import ComputePool, Permits
 from hilum.serving.server import Server
 from hilum.serving.shared_cache import shared_cache
 from hilum.serving.telemetry import Telemetry
+from hilum.serving.trace_export import environment_tracer
 from hilum.v1.fusion_service_pb2_grpc import add_FusionServiceServicer_to_server
 from services.fusion.pose import PoseEstimation
 from services.fusion.posing import Posing
@@ -28,7 +29,8 @@ def fusion_server(settings: FusionSettings, telemetry: Telemetry) -> Server:
     waiting = settings.running_permits + settings.waiting_permits
     pool = ComputePool(settings.compute_threads, waiting, telemetry=telemetry)
     shared = shared_cache(settings, KIND, telemetry)
-    encoder, decoder = open_channel(settings.encoder), open_channel(settings.decoder)
+    encoder = open_channel(settings.encoder, tracer=telemetry.spans.tracer)
+    decoder = open_channel(settings.decoder, tracer=telemetry.spans.tracer)
     segmenter = TargetSegmenter(encoder, decoder, timeout_s=settings.segmentation_timeout_s)
     server = Server(settings, telemetry, dependencies=shared.dependencies)
     server.add(
@@ -43,6 +45,7 @@ def fusion_server(settings: FusionSettings, telemetry: Telemetry) -> Server:
             max_image_pixels=settings.max_image_pixels,
             max_volume_bytes=settings.max_volume_bytes,
             max_message_bytes=settings.max_message_bytes,
+            telemetry=telemetry,
         ),
     )
     server.resources.push_async_callback(pool.close)
@@ -54,7 +57,7 @@ def fusion_server(settings: FusionSettings, telemetry: Telemetry) -> Server:
 
 async def run(settings: FusionSettings) -> int:
     """Serves until told to stop; returns the exit code."""
-    telemetry = Telemetry("fusion", log_level=settings.log_level)
+    telemetry = Telemetry("fusion", log_level=settings.log_level, tracer=environment_tracer("fusion"))
     return await fusion_server(settings, telemetry).run_until_signal()
 
 

@@ -22,7 +22,7 @@ from hilum.codec.volumes import VolumeRequest
 from hilum.errors import InvalidField, TransformFlagged
 from hilum.intensity import valid_pixels
 from hilum.serving.overload import ComputePool, Permits
-from hilum.serving.telemetry import rpc_facts
+from hilum.serving.telemetry import Telemetry, rpc_facts
 from hilum.serving.tenant import current_tenant
 from hilum.transform import Transform
 from hilum.types import RegistrationProgress, ViewRelation
@@ -56,6 +56,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         max_image_pixels: Largest image accepted.
         max_volume_bytes: Largest volume accepted.
         max_message_bytes: Largest answer.
+        telemetry: Counts transforms by their flags.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         max_image_pixels: int,
         max_volume_bytes: int,
         max_message_bytes: int,
+        telemetry: Telemetry,
     ) -> None:
         self._registering = registering
         self._posing = posing
@@ -78,6 +80,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         self._max_image_pixels = max_image_pixels
         self._max_volume_bytes = max_volume_bytes
         self._max_message_bytes = max_message_bytes
+        self._telemetry = telemetry
 
     async def ProjectVolume(  # noqa: N802 - the contract's name
         self,
@@ -121,6 +124,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
                     for transform in (event.transform, event.inverse):
                         await self._transforms.put(transform, task.tenant)
                     rpc_facts().add(flags=",".join(event.transform.flags), register_ms=event.total_ms)
+                    self._telemetry.transform_made(event.transform.flags)
                     yield pb.RegisterImagesResponse(result=registration_to_message(event))
 
     async def EstimatePose(  # noqa: N802
@@ -143,6 +147,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
                         yield pb.EstimatePoseResponse(progress=progress_to_message(event))
                     else:
                         rpc_facts().add(flags=",".join(event.flags), pose_ms=event.total_ms)
+                        self._telemetry.transform_made(event.flags)
                         yield pb.EstimatePoseResponse(pose=pose_to_message(event))
 
     async def FuseImages(  # noqa: N802
