@@ -36,6 +36,7 @@ class RedisEmbeddingCache:
         self._connection = connection
         self._kind = kind
         self._telemetry = telemetry
+        telemetry.cache_opened(kind)
         self._ttl_ms = max(1, round(ttl_s * 1000))
         self._max_value_bytes = max_value_bytes
 
