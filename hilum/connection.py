@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
@@ -16,6 +16,9 @@ from hilum.errors import from_rpc_error
 from hilum.secured_channel import SecuredChannel, TokenProvider
 from hilum.tls import Tls
 from hilum.watched_files import WatchedFiles
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer
 
 Answer = TypeVar("Answer")
 Metadata: TypeAlias = tuple[tuple[str, str], ...]
@@ -77,6 +80,7 @@ def open_channel(
     tls: Tls | None = None,
     token: TokenProvider | Path | None = None,
     allow_insecure: bool = False,
+    tracer: Tracer | None = None,
 ) -> grpc.aio.Channel:
     """Returns a channel; nothing is sent before the first call.
 
@@ -85,16 +89,18 @@ def open_channel(
         tls: Makes it encrypted; None for a plain connection.
         token: Returns the bearer token of a call, or a file that holds it, read again when it changes; None for none.
         allow_insecure: Let a token travel without encryption beyond this machine, as inside a mesh that encrypts.
+        tracer: Makes an OpenTelemetry span of every call; needs the extra `tracing`. None for none.
 
     Raises:
         OSError: A file cannot be read.
         ValueError: A file does not hold what it should, or a token would travel in the clear.
     """
+    interceptors = call_interceptors(tracer)
 
     def opened(credentials: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
         if credentials is None:
-            return grpc.aio.insecure_channel(address, options=channel_options())
-        return grpc.aio.secure_channel(address, credentials, options=channel_options())
+            return grpc.aio.insecure_channel(address, options=channel_options(), interceptors=interceptors)
+        return grpc.aio.secure_channel(address, credentials, options=channel_options(), interceptors=interceptors)
 
     if tls is None and token is None:
         return opened(None)
@@ -102,6 +108,15 @@ def open_channel(
         raise ValueError(f"a token would travel to {address} without encryption: give tls as well")
     provider = WatchedFiles([token], _token_text).current if isinstance(token, Path) else token
     return SecuredChannel(opened, credentials=None if tls is None else tls.credentials(), token=provider)
+
+
+def call_interceptors(tracer: Tracer | None) -> list[grpc.aio.ClientInterceptor]:
+    """Returns what every call of a channel goes through; nothing without a tracer."""
+    if tracer is None:
+        return []
+    from hilum.tracing import tracing_interceptors  # noqa: PLC0415  # an extra, loaded only where it is used
+
+    return tracing_interceptors(tracer)
 
 
 def _token_text(contents: Sequence[bytes]) -> str:

@@ -113,6 +113,7 @@ class EmbeddingStore:
         )
         self._cache = cache
         self._telemetry = telemetry
+        telemetry.watch_memory("local", self._local)
 
     def recall(self, tenant: TenantTag, embedding_id: bytes) -> StoredEmbedding | None:
         """Returns the embedding if it is in memory."""

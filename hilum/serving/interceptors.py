@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 import grpc.aio
@@ -20,6 +20,9 @@ from hilum.serving.admission import INFRASTRUCTURE, Admission
 from hilum.serving.identity import acting_as
 from hilum.serving.telemetry import RpcFacts, Telemetry, recording_facts
 from hilum.serving.tenant import tenant_tag
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 REQUEST_ID_METADATA_KEY = "x-request-id"
 
@@ -126,7 +129,11 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
         request_id = _request_id(metadata)
         context.set_trailing_metadata(((REQUEST_ID_METADATA_KEY, request_id),))
         outcome = _Outcome()
-        with recording_facts() as facts, self._accounting(method, request_id, outcome, facts):
+        with (
+            recording_facts() as facts,
+            self._telemetry.spans.serving(method, metadata) as span,
+            self._accounting(method, request_id, outcome, facts, span),
+        ):
             try:
                 with self._admitted(method, context, metadata, facts):
                     yield facts
@@ -179,7 +186,9 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
         await context.abort(error.code, str(error), (*errors.details_metadata(error), request_id_pair))
 
     @contextlib.contextmanager
-    def _accounting(self, method: str, request_id: str, outcome: _Outcome, facts: RpcFacts) -> Iterator[None]:
+    def _accounting(
+        self, method: str, request_id: str, outcome: _Outcome, facts: RpcFacts, span: Span | None
+    ) -> Iterator[None]:
         """Counts the RPC and writes its canonical log line."""
         started = time.perf_counter()
         self._telemetry.rpc_started(method)
@@ -193,6 +202,7 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
             seconds = time.perf_counter() - started
             code = outcome.code.name
             self._telemetry.rpc_finished(method, code=code, reason=outcome.reason, seconds=seconds, facts=facts)
+            self._telemetry.spans.served(span, outcome.code, outcome.reason, facts.as_dict())
             # Probes call every few seconds: their lines would bury the others.
             log = self._telemetry.log.debug if method.startswith(INFRASTRUCTURE) else self._telemetry.log.info
             line = {**facts.as_dict(), "method": method, "code": code, "request_id": request_id}

@@ -19,6 +19,9 @@ class ByteBoundedLru(Generic[K, V]):
     Args:
         capacity_bytes: Sum of sizes that is kept at most; 0 keeps nothing.
         size_of: Size of a value in bytes.
+
+    Attributes:
+        evictions: Values forgotten to make room for others.
     """
 
     def __init__(self, capacity_bytes: int, size_of: Callable[[V], int]) -> None:
@@ -28,6 +31,7 @@ class ByteBoundedLru(Generic[K, V]):
         self._size_of = size_of
         self._values: OrderedDict[K, V] = OrderedDict()
         self._used_bytes = 0
+        self.evictions = 0
 
     @property
     def used_bytes(self) -> int:
@@ -61,6 +65,7 @@ class ByteBoundedLru(Generic[K, V]):
         while self._used_bytes + size > self.capacity_bytes:
             _, evicted = self._values.popitem(last=False)
             self._used_bytes -= self._size_of(evicted)
+            self.evictions += 1
         self._values[key] = value
         self._used_bytes += size
         return True

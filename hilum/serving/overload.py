@@ -46,6 +46,8 @@ class Permits:
         self._running = 0
         self._queue: deque[asyncio.Future[None]] = deque()
         self._mean_duration_s: float | None = None
+        if telemetry is not None:
+            telemetry.permit_limits(name, running=running, waiting=waiting)
 
     @property
     def running(self) -> int:
@@ -73,15 +75,20 @@ class Permits:
 
     async def take(self) -> Permit:
         """Returns a permit that outlives the caller; whoever takes it must release it. See `acquire`."""
+        asked = time.monotonic()
         if self._running < self.limit_running and not self._queue:
             self._running += 1
         else:
             if len(self._queue) >= self.limit_waiting:
+                if self._telemetry is not None:
+                    self._telemetry.refused(self._name)
                 raise Overloaded(
                     f"{self._running} running and {len(self._queue)} waiting; no permit is free.",
                     retry_after_s=self.retry_after_s(),
                 )
             await self._wait()
+        if self._telemetry is not None:
+            self._telemetry.queued(self._name, time.monotonic() - asked)
         self._show()
         return Permit(self)
 

@@ -36,6 +36,7 @@ class RedisEmbeddingCache:
         self._connection = connection
         self._kind = kind
         self._telemetry = telemetry
+        telemetry.cache_opened(kind)
         self._ttl_ms = max(1, round(ttl_s * 1000))
         self._max_value_bytes = max_value_bytes
 
@@ -43,7 +44,7 @@ class RedisEmbeddingCache:
         """Returns the value, or None; see ValueCache."""
         name = self._name(tenant, key)
         try:
-            value = await self._connection.run(lambda redis: redis.get(name))
+            value = await self._connection.run(lambda redis: redis.get(name), operation="GET")
         except RedisAway as away:
             self._telemetry.cache_event(self._kind, away.event)
             return None
@@ -57,7 +58,7 @@ class RedisEmbeddingCache:
             return
         name = self._name(tenant, key)
         try:
-            await self._connection.run(lambda redis: redis.set(name, value, px=self._ttl_ms))
+            await self._connection.run(lambda redis: redis.set(name, value, px=self._ttl_ms), operation="SET")
         except RedisAway as away:
             self._telemetry.cache_event(self._kind, away.event)
         else:
@@ -69,7 +70,7 @@ class RedisEmbeddingCache:
         if not wanted:
             return set()
         try:
-            found = await self._connection.run(lambda redis: self._exist(redis, tenant, wanted))
+            found = await self._connection.run(lambda redis: self._exist(redis, tenant, wanted), operation="EXISTS")
         except RedisAway as away:
             self._telemetry.cache_event(self._kind, away.event)
             return set(wanted)

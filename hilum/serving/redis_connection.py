@@ -105,8 +105,12 @@ class RedisConnection:
         self._redis = Redis.from_pool(pool)
         self._logged_at: dict[str, float] = {}
 
-    async def run(self, command: Callable[[Redis], Awaitable[T]]) -> T:
+    async def run(self, command: Callable[[Redis], Awaitable[T]], *, operation: str = "COMMAND") -> T:
         """Returns the server's answer to one command.
+
+        Args:
+            command: Sends it.
+            operation: Redis' name of it, for metrics and traces.
 
         Raises:
             RedisAway: If there is none.
@@ -114,8 +118,9 @@ class RedisConnection:
         if not self.circuit.allows():
             raise RedisAway("circuit_open")
         try:
-            async with asyncio.timeout(self._timeout_s):
-                answer = await command(self._redis)
+            with self._telemetry.calling("redis", operation):
+                async with asyncio.timeout(self._timeout_s):
+                    answer = await command(self._redis)
         except asyncio.CancelledError:
             self.circuit.abandoned()
             raise
@@ -132,7 +137,7 @@ class RedisConnection:
     async def ping(self) -> bool:
         """Returns whether the server answers; through the circuit, so that a ping may be the probe that closes it."""
         try:
-            await self.run(lambda redis: redis.ping())
+            await self.run(lambda redis: redis.ping(), operation="PING")
         except RedisAway:
             return False
         return True

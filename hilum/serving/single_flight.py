@@ -177,22 +177,26 @@ class _TokenLock:
     async def take(self) -> bool:
         """Returns whether the lock is ours now. Raises RedisAway."""
         return bool(
-            await self._connection.run(lambda redis: redis.set(self._name, self._token, nx=True, px=self._lock_ms))
+            await self._connection.run(
+                lambda redis: redis.set(self._name, self._token, nx=True, px=self._lock_ms), operation="SET"
+            )
         )
 
     async def gone(self) -> None:
         """Returns when nobody holds the lock. Raises RedisAway."""
         pause_s = _FIRST_POLL_S
-        while await self._connection.run(lambda redis: redis.exists(self._name)):
+        while await self._connection.run(lambda redis: redis.exists(self._name), operation="EXISTS"):
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 1.5, _LONGEST_POLL_S)
 
     async def renew(self) -> bool:
         """Returns whether the lock was still ours; it then lives on for its whole time. Raises RedisAway."""
         return bool(
-            await self._connection.run(lambda redis: redis.eval(_RENEW, 1, self._name, self._token, self._lock_ms))
+            await self._connection.run(
+                lambda redis: redis.eval(_RENEW, 1, self._name, self._token, self._lock_ms), operation="EVAL"
+            )
         )
 
     async def release(self) -> None:
         """Frees the lock if it is still ours. Raises RedisAway."""
-        await self._connection.run(lambda redis: redis.eval(_RELEASE, 1, self._name, self._token))
+        await self._connection.run(lambda redis: redis.eval(_RELEASE, 1, self._name, self._token), operation="EVAL")

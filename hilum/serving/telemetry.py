@@ -7,18 +7,25 @@ and times; never pixels, never patient data, never messages about a caller's inp
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any, Literal, TextIO, TypeAlias
+from typing import TYPE_CHECKING, Literal, TextIO, TypeAlias
 from wsgiref.simple_server import WSGIServer
 
-import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
-from structlog.typing import FilteringBoundLogger, Processor
+
+from hilum import telemetry_names as names
+from hilum.serving.log import StandardLogging, build_logger
+from hilum.serving.memory_metrics import MeasuredCache, MemoryMetrics
+from hilum.serving.spans import Spans
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer
 
 Fact: TypeAlias = str | int | float | bool
 CacheEvent: TypeAlias = Literal[
@@ -37,8 +44,6 @@ CACHE_EVENTS: tuple[CacheEvent, ...] = (
 )
 
 _MAX_FACT_LENGTH = 200
-# From a prompt decoded in memory to a volume registered on CPU.
-_SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
 class RpcFacts:
@@ -71,8 +76,11 @@ class RpcFacts:
         try:
             yield
         finally:
-            elapsed_ms = (time.perf_counter() - started) * 1000
-            self._facts[f"{name}_ms"] = round(self.elapsed_ms(name) + elapsed_ms, 3)
+            self.took(name, time.perf_counter() - started)
+
+    def took(self, name: str, seconds: float) -> None:
+        """Adds to the stage timing `{name}_ms`."""
+        self._facts[f"{name}_ms"] = round(self.elapsed_ms(name) + seconds * 1000, 3)
 
     def elapsed_ms(self, name: str) -> float:
         """Returns the stage timing so far, 0 when the stage has not run; for timings in responses."""
@@ -109,21 +117,38 @@ class Telemetry:
         service: Name on every log line, such as "encoder".
         log_level: Least level that is logged: "debug", "info", "warning" or "error".
         stream: Where lines go; JSON unless it is a terminal. Default: standard output as it is now.
+        tracer: Makes OpenTelemetry spans; None for none, which costs nothing.
     """
 
-    def __init__(self, service: str, *, log_level: str = "info", stream: TextIO | None = None) -> None:
+    def __init__(
+        self,
+        service: str,
+        *,
+        log_level: str = "info",
+        stream: TextIO | None = None,
+        tracer: Tracer | None = None,
+    ) -> None:
         self.service = service
-        self.log = _build_logger(service, log_level, stream or sys.stdout)
+        self.spans = Spans(tracer)
+        self.log = build_logger(service, log_level, stream or sys.stdout, traced=tracer is not None)
         self.registry = CollectorRegistry()
         self._endpoint: WSGIServer | None = None
-        self._rpcs = self._counter("hilum_rpcs", "Finished RPCs.", "method", "code", "reason")
-        self._rpc_seconds = self._histogram("hilum_rpc_seconds", "Duration of RPCs.", "method")
-        self._stage_seconds = self._histogram("hilum_stage_seconds", "Duration of an RPC's stages.", "method", "stage")
-        self._in_flight = self._gauge("hilum_rpcs_in_flight", "RPCs being handled.", "method")
-        self._cache_events = self._counter("hilum_cache_events", "Cache look-ups and stores.", "cache", "event")
-        self._encoder_runs = self._counter("hilum_encoder_runs", "Images that went through the encoder.", "backend")
-        self._dependency_up = self._gauge("hilum_dependency_up", "1 if the dependency answers.", "dependency")
-        self._permits = self._gauge("hilum_permits", "Permits in use, by state.", "pool", "state")
+        self._rpcs = self._counter(names.RPCS)
+        self._rpc_seconds = self._histogram(names.RPC_SECONDS)
+        self._stage_seconds = self._histogram(names.STAGE_SECONDS)
+        self._in_flight = self._gauge(names.RPCS_IN_FLIGHT)
+        self._cache_events = self._counter(names.CACHE_EVENTS)
+        self._encoder_runs = self._counter(names.ENCODER_RUNS)
+        self._batch_size = self._histogram(names.BATCH_SIZE)
+        self._dependency_up = self._gauge(names.DEPENDENCY_UP)
+        self._dependency_seconds = self._histogram(names.DEPENDENCY_SECONDS)
+        self._permits = self._gauge(names.PERMITS)
+        self._permit_limit = self._gauge(names.PERMIT_LIMIT)
+        self._queue_seconds = self._histogram(names.QUEUE_SECONDS)
+        self._refusals = self._counter(names.REFUSALS)
+        self._transforms = self._counter(names.TRANSFORMS)
+        self._memory = MemoryMetrics()
+        self.registry.register(self._memory)
 
     def rpc_started(self, method: str) -> None:
         """Counts an RPC as in flight."""
@@ -141,10 +166,15 @@ class Telemetry:
         """
         self._in_flight.labels(method).dec()
         self._rpcs.labels(method, code, reason).inc()
-        self._rpc_seconds.labels(method).observe(seconds)
+        self._rpc_seconds.labels(method, code).observe(seconds)
         for name, value in facts.as_dict().items():
             if name.endswith("_ms") and isinstance(value, float | int):
                 self._stage_seconds.labels(method, name.removesuffix("_ms")).observe(value / 1000)
+
+    def cache_opened(self, cache: str) -> None:
+        """Shows all events of a cache as 0: Prometheus sees a rise only of what it has seen before."""
+        for event in CACHE_EVENTS:
+            self._cache_events.labels(cache, event)
 
     def cache_event(self, cache: str, event: CacheEvent, amount: int = 1) -> None:
         """Counts what came of a look-up or a store, on the RPC's record too."""
@@ -155,6 +185,43 @@ class Telemetry:
         """Counts images that went through an image encoder."""
         self._encoder_runs.labels(backend).inc(images)
 
+    def batch_ran(self, model: str, size: int) -> None:
+        """Notes how many prompts one run of the mask decoder's graph answered."""
+        self._batch_size.labels(model).observe(size)
+
+    def transform_made(self, flags: Sequence[str]) -> None:
+        """Counts a registration or a pose by its quality flags."""
+        for flag in flags or ("none",):
+            self._transforms.labels(flag).inc()
+
+    def watch_memory(self, cache: str, values: MeasuredCache) -> None:
+        """Shows how full a cache in memory is, whenever metrics are read."""
+        self._memory.watch(cache, values)
+
+    @contextlib.contextmanager
+    def calling(self, dependency: str, operation: str) -> Iterator[Mapping[str, str]]:
+        """Times a call to a dependency, and traces it.
+
+        Args:
+            dependency: "redis" or "triton".
+            operation: What it is asked to do; a word out of a fixed vocabulary.
+
+        Yields:
+            Headers that carry the trace to the dependency; none where tracing is off.
+        """
+        started = time.perf_counter()
+        outcome = "failed"
+        try:
+            with self.spans.calling(dependency, operation) as headers:
+                yield headers
+            outcome = "ok"
+        except asyncio.CancelledError:
+            outcome = "cancelled"
+            raise
+        finally:
+            elapsed_s = time.perf_counter() - started
+            self._dependency_seconds.labels(dependency, operation, outcome).observe(elapsed_s)
+
     def dependency_state(self, dependency: str, *, up: bool) -> None:
         """Sets whether a dependency answers."""
         self._dependency_up.labels(dependency).set(up)
@@ -163,6 +230,20 @@ class Telemetry:
         """Sets how many permits are in use and how many callers wait for one."""
         self._permits.labels(pool, "running").set(running)
         self._permits.labels(pool, "waiting").set(waiting)
+
+    def permit_limits(self, pool: str, *, running: int, waiting: int) -> None:
+        """Sets how many permits there are, and how many callers may wait for one."""
+        self._permit_limit.labels(pool, "running").set(running)
+        self._permit_limit.labels(pool, "waiting").set(waiting)
+
+    def queued(self, pool: str, seconds: float) -> None:
+        """Notes how long a caller waited for a permit, on the RPC's record too."""
+        self._queue_seconds.labels(pool).observe(seconds)
+        rpc_facts().took("queue", seconds)
+
+    def refused(self, pool: str) -> None:
+        """Counts a caller that was refused because the queue was full."""
+        self._refusals.labels(pool).inc()
 
     def value(self, name: str, **labels: str) -> float:
         """Returns a metric's present value, 0 when it was never set; for tests and benchmarks."""
@@ -212,46 +293,14 @@ class Telemetry:
         For entry points: the standard library's root logger belongs to the process.
         """
         root = logging.getLogger()
-        root.handlers[:] = [_StandardLogging(self.log)]
+        root.handlers[:] = [StandardLogging(self.log)]
         root.setLevel(logging.WARNING)
 
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(name, text, labels, registry=self.registry)
+    def _counter(self, metric: names.Metric) -> Counter:
+        return Counter(metric.name, metric.text, metric.labels, registry=self.registry)
 
-    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
-        return Gauge(name, text, labels, registry=self.registry)
+    def _gauge(self, metric: names.Metric) -> Gauge:
+        return Gauge(metric.name, metric.text, metric.labels, registry=self.registry)
 
-    def _histogram(self, name: str, text: str, *labels: str) -> Histogram:
-        return Histogram(name, text, labels, registry=self.registry, buckets=_SECONDS_BUCKETS)
-
-
-class _StandardLogging(logging.Handler):
-    """Passes records of the standard library's logging on."""
-
-    def __init__(self, log: FilteringBoundLogger) -> None:
-        super().__init__()
-        self._log = log
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._log.log(record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info)
-
-
-def _build_logger(service: str, level: str, stream: TextIO) -> FilteringBoundLogger:
-    processors: list[Processor] = [
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    if stream.isatty():
-        # The plain traceback: the default one prints local variables, and those hold pixels.
-        processors.append(structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback))
-    else:
-        processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    logger: Any = structlog.wrap_logger(
-        structlog.PrintLogger(stream),
-        processors=processors,
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        context_class=dict,
-        cache_logger_on_first_use=False,
-    )
-    bound: FilteringBoundLogger = logger.bind(service=service)
-    return bound
+    def _histogram(self, metric: names.Metric) -> Histogram:
+        return Histogram(metric.name, metric.text, metric.labels, registry=self.registry, buckets=metric.buckets)

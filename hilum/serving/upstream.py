@@ -41,6 +41,12 @@ def open_upstream(address: str, audience: str, settings: SecuritySettings, telem
         on_behalf = OnBehalf(settings.service_key, telemetry.service, refused=telemetry.file_refused("service_key"))
         token = partial(on_behalf.token, audience)
     try:
-        return open_channel(address, tls=tls, token=token, allow_insecure=settings.allow_insecure)
+        return open_channel(
+            address,
+            tls=tls,
+            token=token,
+            allow_insecure=settings.allow_insecure,
+            tracer=telemetry.spans.tracer,
+        )
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"the channel to {audience} cannot be opened: {error}") from None

@@ -15,6 +15,7 @@ from hilum.serving.overload import ComputePool, Permits
 from hilum.serving.server import Server
 from hilum.serving.shared_cache import shared_cache
 from hilum.serving.telemetry import Telemetry
+from hilum.serving.trace_export import environment_tracer
 from hilum.serving.upstream import open_upstream
 from hilum.types import Box, Prompt
 from hilum.v1.decoder_service_pb2_grpc import add_DecoderServiceServicer_to_server
@@ -43,10 +44,11 @@ def decoder_server(settings: DecoderSettings, bundles: list[Bundle], telemetry: 
         source=EncoderSource(channels, timeout_s=settings.encoder_timeout_s),
         pool=pool,
         max_bytes=settings.local_cache_bytes,
+        telemetry=telemetry,
     )
     permits = Permits(settings.running_permits, settings.waiting_permits, name="predict", telemetry=telemetry)
     server = Server(settings, telemetry, dependencies=shared.dependencies)
-    decoding = Decoding(permits=permits, pool=pool)
+    decoding = Decoding(permits=permits, pool=pool, telemetry=telemetry)
     # One search at a time, beside the permits of prompts: who waits for an outline does not wait for a search.
     searches = Permits(1, settings.waiting_permits, name="generate", telemetry=telemetry)
     server.warm_ups += [partial(warm_up, images, decoding, model) for model in models]
@@ -88,7 +90,7 @@ async def warm_up(images: HotImages, decoding: Decoding, model: DecoderModel) ->
 
 async def run(settings: DecoderSettings) -> int:
     """Serves until told to stop; returns the exit code."""
-    telemetry = Telemetry("decoder", log_level=settings.log_level)
+    telemetry = Telemetry("decoder", log_level=settings.log_level, tracer=environment_tracer("decoder"))
     try:
         bundles = [find_bundle(name) for name in settings.models]
         server = decoder_server(settings, bundles, telemetry)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hilum.serving.overload import ComputePool, Permits
+from hilum.serving.telemetry import Telemetry
 from hilum.types import Box, Placement, Prompt
 from services.decoder.embeddings import HotImage
 from services.decoder.postprocess import MaskUpscaler, MaskWindow
@@ -70,10 +71,12 @@ class Decoding:
     Args:
         permits: How many calls may run at once, and how many may wait.
         pool: Threads that the graph and postprocessing run on.
+        telemetry: Where sizes of batches are shown; None for nowhere.
     """
 
-    def __init__(self, *, permits: Permits, pool: ComputePool) -> None:
+    def __init__(self, *, permits: Permits, pool: ComputePool, telemetry: Telemetry | None = None) -> None:
         self._permits = permits
+        self._telemetry = telemetry
         self._pool = pool
         self._upscalers: dict[tuple[tuple[int, int], tuple[int, int], int, int], MaskUpscaler] = {}
 
@@ -102,6 +105,8 @@ class Decoding:
             for batch in batches(prompts, canvas, MAX_BATCH):
                 # One call a batch: a cancelled or expired request stops between two of them.
                 masks = await self._pool.run(self._run, hot, batch, multimask_output, offset, timings)
+                if self._telemetry is not None:
+                    self._telemetry.batch_ran(manifest.name, len(batch.indices))
                 for index, result in zip(batch.indices, masks, strict=True):
                     results[index] = result
             if patch is not None:

@@ -24,6 +24,7 @@ from hilum.serving.embedding import EmbeddingStore, StoredEmbedding
 from hilum.serving.memory_cache import ByteBoundedLru
 from hilum.serving.overload import ComputePool
 from hilum.serving.single_flight import SingleFlight
+from hilum.serving.telemetry import Telemetry
 from hilum.serving.tenant import TENANT_METADATA_KEY, tenant_tag
 from hilum.v1 import encoder_service_pb2, encoder_service_pb2_grpc
 from services.decoder.mask_decoder import OnnxMaskDecoder, PreparedImage
@@ -126,6 +127,7 @@ class HotImages:
         source: Asked where the store has nothing.
         pool: Threads that prepare images.
         max_bytes: How much memory prepared images may take.
+        telemetry: Where it is shown how full that memory is; None for nowhere.
     """
 
     def __init__(
@@ -136,6 +138,7 @@ class HotImages:
         source: EmbeddingSource,
         pool: ComputePool,
         max_bytes: int,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self._models = models
         self._store = store
@@ -144,6 +147,8 @@ class HotImages:
         self._hot: ByteBoundedLru[tuple[str, bytes], HotImage] = ByteBoundedLru(
             max_bytes, lambda hot: hot.prepared.nbytes
         )
+        if telemetry is not None:
+            telemetry.watch_memory("hot", self._hot)
         self._flight = SingleFlight()
 
     async def get(self, identity: bytes, tenant: str) -> tuple[HotImage, Origin]:

@@ -16,6 +16,7 @@ from hilum.serving.server import Server
 from hilum.serving.shared_cache import shared_cache
 from hilum.serving.telemetry import Telemetry
 from hilum.serving.tenant import TenantKeys
+from hilum.serving.trace_export import environment_tracer
 from hilum.tls import Tls
 from hilum.v1.encoder_service_pb2_grpc import add_EncoderServiceServicer_to_server
 from services.encoder.backend import ImageEncoder
@@ -27,15 +28,18 @@ from services.encoder.settings import EncoderSettings
 SERVICE = "hilum.v1.EncoderService"
 
 
-def image_encoder(bundle: Bundle, settings: EncoderSettings, pool: ComputePool) -> ImageEncoder:
+def image_encoder(bundle: Bundle, settings: EncoderSettings, pool: ComputePool, telemetry: Telemetry) -> ImageEncoder:
     """Returns the backend that the settings name."""
     if settings.backend == "triton":
         # tritonclient is loaded only by the servers that use it.
         from services.encoder.triton import TritonImageEncoder  # noqa: PLC0415
 
-        credentials = _triton_credentials(settings)
         return TritonImageEncoder(
-            settings.triton_url, bundle.manifest, credentials=credentials, timeout_s=settings.triton_timeout_s
+            settings.triton_url,
+            bundle.manifest,
+            credentials=_triton_credentials(settings),
+            timeout_s=settings.triton_timeout_s,
+            telemetry=telemetry,
         )
     return OnnxImageEncoder(bundle.graph("image_encoder"), pool, threads=settings.intra_op_threads)
 
@@ -54,7 +58,10 @@ def encoder_server(settings: EncoderSettings, bundles: list[Bundle], telemetry: 
     """Returns the server of these bundles, not started."""
     waiting = settings.running_permits + settings.waiting_permits
     pool = ComputePool(settings.compute_threads, waiting, telemetry=telemetry)
-    models = {bundle.manifest.name: ServedModel(bundle, image_encoder(bundle, settings, pool)) for bundle in bundles}
+    models = {
+        bundle.manifest.name: ServedModel(bundle, image_encoder(bundle, settings, pool, telemetry))
+        for bundle in bundles
+    }
     shared = shared_cache(settings, "embedding", telemetry)
     encoding = Encoding(
         models,
@@ -86,7 +93,7 @@ def encoder_server(settings: EncoderSettings, bundles: list[Bundle], telemetry: 
 
 async def run(settings: EncoderSettings) -> int:
     """Serves until told to stop; returns the exit code."""
-    telemetry = Telemetry("encoder", log_level=settings.log_level)
+    telemetry = Telemetry("encoder", log_level=settings.log_level, tracer=environment_tracer("encoder"))
     try:
         bundles = [find_bundle(name) for name in settings.models]
         server = encoder_server(settings, bundles, telemetry)

@@ -19,6 +19,7 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from hilum.errors import BackendUnavailable, Overloaded, Unavailable
 from hilum.serving.bundle import Manifest
+from hilum.serving.telemetry import Telemetry
 from services.encoder.preprocess import ModelInput
 
 _RETRY_S = 1.0
@@ -77,6 +78,7 @@ class TritonImageEncoder:
     Args:
         address: gRPC target of the server, such as "triton:8001" or "dns:///triton:8001".
         manifest: The bundle's; the server's model has its name and its encoder revision.
+        telemetry: Where inferences are timed and traced.
         credentials: For TLS; None for a plain connection.
         timeout_s: Limit of one call, the wait in Triton's queue included, in seconds.
         ready_for_s: For how long one answer shows that the server is ready, in seconds.
@@ -89,6 +91,7 @@ class TritonImageEncoder:
         address: str,
         manifest: Manifest,
         *,
+        telemetry: Telemetry,
         credentials: grpc.ChannelCredentials | None = None,
         timeout_s: float = 30.0,
         ready_for_s: float = 10.0,
@@ -97,6 +100,7 @@ class TritonImageEncoder:
         self._manifest = manifest
         self._timeout_s = timeout_s
         self._ready_for_s = ready_for_s
+        self._telemetry = telemetry
         # Learnt at the first contact, then fixed: embeddings are keyed by it.
         self._model: TritonModel | None = None
         self._running = 0
@@ -159,12 +163,14 @@ class TritonImageEncoder:
         """Asks the model; what it answers comes from the bundle's weights, in the precision first seen."""
         try:
             model = self._model or await self._first_contact()
-            result = await self._client.infer(
-                self._manifest.name,
-                list(inputs),
-                outputs=[InferRequestedOutput(name) for name in outputs],
-                client_timeout=self._timeout_s,
-            )
+            with self._telemetry.calling("triton", "infer") as headers:
+                result = await self._client.infer(
+                    self._manifest.name,
+                    list(inputs),
+                    outputs=[InferRequestedOutput(name) for name in outputs],
+                    client_timeout=self._timeout_s,
+                    headers=dict(headers),
+                )
             if result.as_numpy("IDENTITY").tobytes() != model.identity:
                 raise _unavailable(
                     "has come back with other weights or another precision; start it with the former ones, or restart "

@@ -10,6 +10,7 @@ from hilum.serving.overload import ComputePool, Permits
 from hilum.serving.server import Server
 from hilum.serving.shared_cache import shared_cache
 from hilum.serving.telemetry import Telemetry
+from hilum.serving.trace_export import environment_tracer
 from hilum.serving.upstream import open_upstream
 from hilum.v1.fusion_service_pb2_grpc import add_FusionServiceServicer_to_server
 from services.fusion.capabilities import fusion_capabilities
@@ -45,6 +46,7 @@ def fusion_server(settings: FusionSettings, telemetry: Telemetry) -> Server:
             permits=Permits(settings.running_permits, settings.waiting_permits, name="fusion", telemetry=telemetry),
             pool=pool,
             capabilities=capabilities,
+            telemetry=telemetry,
         ),
     )
     server.resources.push_async_callback(pool.close)
@@ -56,7 +58,7 @@ def fusion_server(settings: FusionSettings, telemetry: Telemetry) -> Server:
 
 async def run(settings: FusionSettings) -> int:
     """Serves until told to stop; returns the exit code."""
-    telemetry = Telemetry("fusion", log_level=settings.log_level)
+    telemetry = Telemetry("fusion", log_level=settings.log_level, tracer=environment_tracer("fusion"))
     try:
         server = fusion_server(settings, telemetry)
     except ConfigurationError as error:

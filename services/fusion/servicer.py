@@ -24,7 +24,7 @@ from hilum.errors import InvalidField, TransformFlagged
 from hilum.fusion_capabilities import FusionCapabilities
 from hilum.intensity import valid_pixels
 from hilum.serving.overload import ComputePool, Permits
-from hilum.serving.telemetry import rpc_facts
+from hilum.serving.telemetry import Telemetry, rpc_facts
 from hilum.serving.tenant import current_tenant
 from hilum.transform import Transform
 from hilum.types import RegistrationProgress, ViewRelation
@@ -56,6 +56,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         permits: How many calls may run at once, and how many may wait.
         pool: Threads for numerical work.
         capabilities: What the service says of itself, with the limits that requests are held to.
+        telemetry: Counts transforms by their flags.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         permits: Permits,
         pool: ComputePool,
         capabilities: FusionCapabilities,
+        telemetry: Telemetry,
     ) -> None:
         self._registering = registering
         self._posing = posing
@@ -75,6 +77,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         self._pool = pool
         self._capabilities = capabilities
         self._limits = capabilities.limits
+        self._telemetry = telemetry
 
     async def ProjectVolume(  # noqa: N802 - the contract's name
         self,
@@ -120,6 +123,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
                     for transform in (event.transform, event.inverse):
                         await self._transforms.put(transform, task.tenant)
                     rpc_facts().add(flags=",".join(event.transform.flags), register_ms=event.total_ms)
+                    self._telemetry.transform_made(event.transform.flags)
                     yield pb.RegisterImagesResponse(result=registration_to_message(event))
 
     async def EstimatePose(  # noqa: N802
@@ -142,6 +146,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
                         yield pb.EstimatePoseResponse(progress=progress_to_message(event))
                     else:
                         rpc_facts().add(flags=",".join(event.flags), pose_ms=event.total_ms)
+                        self._telemetry.transform_made(event.flags)
                         yield pb.EstimatePoseResponse(pose=pose_to_message(event))
 
     async def FuseImages(  # noqa: N802

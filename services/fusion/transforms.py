@@ -30,6 +30,7 @@ class TransformStore:
         self._local: ByteBoundedLru[tuple[str, bytes], bytes] = ByteBoundedLru(local_bytes, len)
         self._cache = cache
         self._telemetry = telemetry
+        telemetry.watch_memory(KIND, self._local)
 
     async def put(self, transform: Transform, tenant: str) -> None:
         """Keeps a transform for a tenant."""

@@ -32,6 +32,7 @@ HEAVY = (
     "scipy",
     "matplotlib",
     "tritonclient",
+    "opentelemetry",
     "services",
     "modeling",
 )

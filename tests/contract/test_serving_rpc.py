@@ -209,7 +209,7 @@ async def test_success_is_one_line_and_the_same_numbers_in_metrics(rig: Rig, cal
     assert line["request_bytes"] > 0
     assert line["duration_ms"] >= 0
     assert rig.telemetry.value("hilum_rpcs_total", method=line["method"], code="OK", reason="") == 1
-    assert rig.telemetry.value("hilum_rpc_seconds_count", method=line["method"]) == 1
+    assert rig.telemetry.value("hilum_rpc_seconds_count", method=line["method"], code="OK") == 1
     assert rig.telemetry.value("hilum_rpcs_in_flight", method=line["method"]) == 0
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import grpc
+from opentelemetry.trace import Tracer
 
 from hilum.connection import TENANT_KEY, Endpoints, channel_options
 from hilum.serving.bundle import Bundle
@@ -119,9 +120,13 @@ async def running(server: Server) -> AsyncIterator[str]:
 
 @contextlib.asynccontextmanager
 async def real_services(
-    bundles: list[Bundle], *, decoder_models: list[Bundle] | None = None, **settings: Any
+    bundles: list[Bundle],
+    *,
+    decoder_models: list[Bundle] | None = None,
+    tracer: Tracer | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Endpoints]:
-    """Runs encoder, decoder and fusion, as their entry points wire them, without Redis."""
+    """Runs encoder, decoder and fusion, as their entry points wire them, without Redis unless `redis_url` is given."""
     common: dict[str, Any] = {
         "port": 0,
         "redis_url": None,
@@ -132,16 +137,17 @@ async def real_services(
         "drain_s": 0,
         **settings,
     }
-    encoder = encoder_server(EncoderSettings(**common), bundles, Telemetry("encoder", stream=io.StringIO()))
+    encoder_telemetry = Telemetry("encoder", stream=io.StringIO(), tracer=tracer)
+    encoder = encoder_server(EncoderSettings(**common), bundles, encoder_telemetry)
     async with running(encoder) as encoder_address:
         decoder_settings = DecoderSettings(**common, encoders=(encoder_address,))
         decoded = bundles if decoder_models is None else decoder_models
-        decoder = decoder_server(decoder_settings, decoded, Telemetry("decoder", stream=io.StringIO()))
+        decoder = decoder_server(decoder_settings, decoded, Telemetry("decoder", stream=io.StringIO(), tracer=tracer))
         async with running(decoder) as decoder_address:
             fusion_settings = FusionSettings(
                 **common, encoder=encoder_address, decoder=decoder_address, max_volume_bytes=MAX_VOLUME_BYTES
             )
-            fusion = fusion_server(fusion_settings, Telemetry("fusion", stream=io.StringIO()))
+            fusion = fusion_server(fusion_settings, Telemetry("fusion", stream=io.StringIO(), tracer=tracer))
             async with running(fusion) as fusion_address:
                 yield Endpoints(encoder_address, decoder_address, fusion_address)
 

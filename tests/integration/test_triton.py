@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import io
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from hilum import AsyncClient, Endpoints, Image
 from hilum.errors import BackendUnavailable, Overloaded
 from hilum.serving.bundle import Bundle, Manifest
 from hilum.serving.overload import ComputePool
+from hilum.serving.telemetry import Telemetry
 from modeling.model_repository import Execution, default_destination, generate_model_repository
 from modeling.models import load_model
 from services.encoder.onnx import OnnxImageEncoder
@@ -66,7 +68,13 @@ def server(
 async def encoder_of(
     server: TritonServer, manifest: Manifest, *, timeout_s: float = 120.0, ready_for_s: float = 10.0
 ) -> AsyncIterator[TritonImageEncoder]:
-    encoder = TritonImageEncoder(server.address, manifest, timeout_s=timeout_s, ready_for_s=ready_for_s)
+    encoder = TritonImageEncoder(
+        server.address,
+        manifest,
+        telemetry=Telemetry("encoder", stream=io.StringIO()),
+        timeout_s=timeout_s,
+        ready_for_s=ready_for_s,
+    )
     try:
         yield encoder
     finally:

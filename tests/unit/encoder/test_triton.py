@@ -1,11 +1,14 @@
 """The Triton backend without a Triton; tests/integration/test_triton.py has one."""
 
+import io
+
 import numpy as np
 import pytest
 from tritonclient.grpc import model_config_pb2
 
 from hilum.errors import BackendUnavailable
 from hilum.serving.bundle import Bundle
+from hilum.serving.telemetry import Telemetry
 from modeling.model_repository import ON_GPU, identity, model_config
 from services.encoder.preprocess import ModelInput
 from services.encoder.triton import TritonImageEncoder, TritonModel
@@ -32,7 +35,8 @@ def test_a_foreign_model_is_refused(lite_medsam_bundle: Bundle, parameter: str) 
 async def test_without_a_server_calls_fail_clearly(lite_medsam_bundle: Bundle) -> None:
     """With nothing listening, encodes fail with a time to come back, no precision is claimed, and nothing is ready."""
     manifest = lite_medsam_bundle.manifest
-    encoder = TritonImageEncoder(f"127.0.0.1:{free_port()}", manifest)
+    telemetry = Telemetry("encoder", stream=io.StringIO())
+    encoder = TritonImageEncoder(f"127.0.0.1:{free_port()}", manifest, telemetry=telemetry)
     side = manifest.image_size
     canvas = np.zeros((side, side, 3), np.uint8)
     with pytest.raises(BackendUnavailable, match="does not answer") as caught:

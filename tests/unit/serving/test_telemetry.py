@@ -1,3 +1,5 @@
+import asyncio
+import contextlib
 import io
 import json
 import logging
@@ -6,6 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from hilum.errors import Overloaded
+from hilum.serving.memory_cache import ByteBoundedLru
+from hilum.serving.overload import Permits
 from hilum.serving.telemetry import CACHE_EVENTS, Telemetry, recording_facts, rpc_facts
 
 
@@ -141,3 +146,59 @@ def test_library_warnings_join_the_log() -> None:
     logging.getLogger("grpc").info("chatter")
     line = json.loads(stream.getvalue())
     assert (line["event"], line["logger"], line["level"]) == ("odd thing", "grpc", "warning")
+
+
+def test_memory_is_read_when_metrics_are() -> None:
+    """Bytes, capacity, values and evictions of a watched cache are as it is now, whatever happened in between."""
+    telemetry = Telemetry("decoder", stream=io.StringIO())
+    values: ByteBoundedLru[str, bytes] = ByteBoundedLru(10, len)
+    telemetry.watch_memory("hot", values)
+    for name in "abc":
+        values.put(name, bytes(4))
+    assert telemetry.value("hilum_memory_cache_bytes", cache="hot") == 8
+    assert telemetry.value("hilum_memory_cache_capacity_bytes", cache="hot") == 10
+    assert telemetry.value("hilum_memory_cache_values", cache="hot") == 2
+    assert telemetry.value("hilum_memory_cache_evictions_total", cache="hot") == 1
+    values.discard("c")
+    assert telemetry.value("hilum_memory_cache_evictions_total", cache="hot") == 1
+
+
+async def test_queues_show_waits_limits_and_refusals() -> None:
+    """Who got a permit at once, who waited and who was refused is counted, on the waiting RPC's record too."""
+    telemetry = Telemetry("decoder", stream=io.StringIO())
+    permits = Permits(1, 1, name="predict", telemetry=telemetry)
+    first = await permits.take()
+    with recording_facts() as facts:
+        waiting = asyncio.create_task(permits.take())
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded):
+            await permits.take()
+        first.release()
+        (await waiting).release()
+    assert telemetry.value("hilum_permit_limit", pool="predict", state="waiting") == 1
+    assert telemetry.value("hilum_refusals_total", pool="predict") == 1
+    assert telemetry.value("hilum_queue_seconds_count", pool="predict") == 2
+    assert float(facts.as_dict()["queue_ms"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"), [(None, "ok"), (ValueError(), "failed"), (asyncio.CancelledError(), "cancelled")]
+)
+def test_calls_to_dependencies_are_timed_by_outcome(error: BaseException | None, outcome: str) -> None:
+    """A call to Redis or Triton is timed under what became of it, and gets no headers where tracing is off."""
+    telemetry = Telemetry("encoder", stream=io.StringIO())
+    with contextlib.suppress(ValueError, asyncio.CancelledError), telemetry.calling("redis", "GET") as headers:
+        assert headers == {}
+        if error is not None:
+            raise error
+    labels = {"dependency": "redis", "operation": "GET", "outcome": outcome}
+    assert telemetry.value("hilum_dependency_seconds_count", **labels) == 1
+
+
+def test_transforms_are_counted_by_flag() -> None:
+    """A transform counts once per flag, one without flags as none."""
+    telemetry = Telemetry("fusion", stream=io.StringIO())
+    telemetry.transform_made(())
+    telemetry.transform_made(("FOLDING", "VIEWS_DIFFER"))
+    counts = [telemetry.value("hilum_transforms_total", flag=flag) for flag in ("none", "FOLDING", "VIEWS_DIFFER")]
+    assert counts == [1, 1, 1]
