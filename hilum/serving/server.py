@@ -15,8 +15,10 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from hilum.serving.byte_budget import ByteBudget
 from hilum.serving.health import Dependency, Health
 from hilum.serving.interceptors import RpcInterceptor
+from hilum.serving.received import Receiving
 from hilum.serving.settings import ServiceSettings
 from hilum.serving.telemetry import Telemetry
 from hilum.serving.tenant import DefaultTenant, MetadataTenant, TenantResolver
@@ -45,6 +47,7 @@ class Server:
         tenants: Says for whom a call is made; default: what `settings.tenant_source` names.
 
     Attributes:
+        held: What bytes of requests are taken from; for servicers that keep what a stream brings.
         warm_ups: Awaited before the server listens, so that the first caller does not pay for what happens once.
         resources: What is closed after the last request has ended, last in first out.
     """
@@ -61,7 +64,8 @@ class Server:
         self._telemetry = telemetry
         self._dependencies = tuple(dependencies)
         tenants = tenants or (MetadataTenant() if settings.tenant_source == "metadata" else DefaultTenant())
-        self._interceptor = RpcInterceptor(telemetry, tenants)
+        self.held = ByteBudget(settings.max_held_bytes, telemetry=telemetry)
+        self._interceptor = RpcInterceptor(telemetry, tenants, Receiving(self.held, settings.stall_s))
         self._services: list[tuple[str, Adder, Any]] = []
         self.resources = contextlib.AsyncExitStack()
         self.warm_ups: list[Callable[[], Awaitable[None]]] = []

@@ -124,6 +124,7 @@ class Telemetry:
         self._encoder_runs = self._counter("hilum_encoder_runs", "Images that went through the encoder.", "backend")
         self._dependency_up = self._gauge("hilum_dependency_up", "1 if the dependency answers.", "dependency")
         self._permits = self._gauge("hilum_permits", "Permits in use, by state.", "pool", "state")
+        self._held_bytes = self._gauge("hilum_held_bytes", "Bytes of requests being handled.")
 
     def rpc_started(self, method: str) -> None:
         """Counts an RPC as in flight."""
@@ -163,6 +164,10 @@ class Telemetry:
         """Sets how many permits are in use and how many callers wait for one."""
         self._permits.labels(pool, "running").set(running)
         self._permits.labels(pool, "waiting").set(waiting)
+
+    def held_bytes(self, size_bytes: int) -> None:
+        """Sets how many bytes of requests are held."""
+        self._held_bytes.set(size_bytes)
 
     def value(self, name: str, **labels: str) -> float:
         """Returns a metric's present value, 0 when it was never set; for tests and benchmarks."""
