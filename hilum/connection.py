@@ -27,6 +27,7 @@ MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 IMAGE_DIGEST_KEY = "x-hilum-image-digest"
 EMBEDDING_ID_KEY = "x-hilum-embedding-id"
 TENANT_KEY = "x-hilum-tenant"
+PRIORITY_KEY = "x-hilum-priority"
 
 # Only UNAVAILABLE is tried again: the request did not reach a service, or the service said to come back.
 _RETRY = {

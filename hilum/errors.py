@@ -52,6 +52,7 @@ MAX_MESSAGE_LENGTH = 400
 DEFAULT_RETRY_S = 1.0
 _REASON_PREFIX = "ERROR_REASON_"
 _DETAILS_KEY = "grpc-status-details-bin"
+_PUSHBACK_KEY = "grpc-retry-pushback-ms"
 
 
 class HilumError(Exception):
@@ -326,9 +327,16 @@ def from_rpc_error(error: grpc.RpcError) -> HilumError:
     return from_status(status)
 
 
-def details_metadata(error: HilumError) -> tuple[tuple[str, bytes], ...]:
-    """Returns the trailing metadata that carries google.rpc.Status."""
-    return ((_DETAILS_KEY, to_status(error).SerializeToString()),)
+def details_metadata(error: HilumError) -> tuple[tuple[str, str | bytes], ...]:
+    """Returns the trailing metadata that carries google.rpc.Status, and of overload gRPC's own push-back.
+
+    Push-back (gRFC A6) tells clients of any language, whose retry policy names RESOURCE_EXHAUSTED, when to come back.
+    """
+    details = (_DETAILS_KEY, to_status(error).SerializeToString())
+    if not isinstance(error, Overloaded):
+        return (details,)
+    delay_s = DEFAULT_RETRY_S if error.retry_after_s is None else error.retry_after_s
+    return (details, (_PUSHBACK_KEY, str(round(delay_s * 1000))))
 
 
 def reason_names() -> frozenset[str]:

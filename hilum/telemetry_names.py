@@ -65,6 +65,7 @@ PERMITS = Metric("hilum_permits", "gauge", "Pieces of work that run or wait.", (
 PERMIT_LIMIT = Metric("hilum_permit_limit", "gauge", "How many may run, or wait, at most.", ("pool", "state"))
 QUEUE_SECONDS = Metric("hilum_queue_seconds", "histogram", "Time until a permit was given, seconds.", ("pool",))
 REFUSALS = Metric("hilum_refusals", "counter", "Pieces of work refused because the queue was full.", ("pool",))
+HELD_BYTES = Metric("hilum_held_bytes", "gauge", "Bytes of requests being handled.")
 TRANSFORMS = Metric(
     "hilum_transforms",
     "counter",
@@ -90,6 +91,7 @@ METRICS = (
     PERMIT_LIMIT,
     QUEUE_SECONDS,
     REFUSALS,
+    HELD_BYTES,
     TRANSFORMS,
 )
 

@@ -16,12 +16,18 @@ _MAX_PIXELS = 1 << 28
 
 
 def check_answer_size(
-    request: decoder_service_pb2.PredictMasksRequest, size: tuple[int, int], low_res_size: int, *, max_bytes: int
+    request: decoder_service_pb2.PredictMasksRequest,
+    prompts: int,
+    size: tuple[int, int],
+    low_res_size: int,
+    *,
+    max_bytes: int,
 ) -> None:
     """Refuses requests whose packed bits and low-resolution masks do not fit into one message: LimitExceeded.
 
     Args:
-        request: The request for masks.
+        request: How masks are returned.
+        prompts: How many prompts are answered.
         size: (height, width) of the masks.
         low_res_size: Side of low-resolution masks.
         max_bytes: Largest message.
@@ -32,7 +38,7 @@ def check_answer_size(
         mask_bytes += height * -(-width // 8) * (2 if request.HasField("refinement") else 1)
     if request.return_low_res_masks:
         mask_bytes += 4 * low_res_size**2
-    answer_bytes = len(request.prompts) * (3 if request.multimask_output else 1) * mask_bytes
+    answer_bytes = prompts * (3 if request.multimask_output else 1) * mask_bytes
     check_answer_bytes(answer_bytes, "prompts", max_bytes=max_bytes)
 
 

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError
 
 from hilum import errors
 from hilum.serving.admission import INFRASTRUCTURE, Admission
 from hilum.serving.identity import acting_as
+from hilum.serving.priority import prioritised, priority_of
+from hilum.serving.received import Receiving
 from hilum.serving.telemetry import RpcFacts, Telemetry, recording_facts
 from hilum.serving.tenant import tenant_tag
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 REQUEST_ID_METADATA_KEY = "x-request-id"
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# For a caller to take the answer that ends its call.
+_ABORT_S = 5.0
 
 # Strings: these classes are generic in grpc's type stubs only.
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -54,11 +57,13 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
     Args:
         telemetry: Where log lines and counts go.
         admission: Says who is calling, and refuses who may not.
+        receiving: Bounds what is held of requests, and how long callers are waited for.
     """
 
-    def __init__(self, telemetry: Telemetry, admission: Admission) -> None:
+    def __init__(self, telemetry: Telemetry, admission: Admission, receiving: Receiving) -> None:
         self._telemetry = telemetry
         self._admission = admission
+        self._receiving = receiving
         self._running: set[asyncio.Task[Any]] = set()
 
     async def all_ended(self, timeout_s: float) -> None:
@@ -97,7 +102,8 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
 
         async def call(received: Any, context: _Context) -> bytes:
             async with self._around(method, context) as facts:
-                response = await behaviour(_parsed(received, handler, facts), context)
+                async with self._request(received, handler, facts) as request:
+                    response = await behaviour(request, context)
                 data: bytes = serialise(response)
                 facts.add(response_bytes=len(data))
             return data
@@ -111,16 +117,30 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
         # A coroutine that writes, not a generator: when the caller cancels during a write, gRPC would leave a
         # generator to the garbage collector, and the handler's clean-up to some later moment.
         async def call(received: Any, context: _Context) -> None:
-            async with self._around(method, context) as facts:
-                responses = behaviour(_parsed(received, handler, facts), context)
-                async with contextlib.aclosing(responses):
-                    async for response in responses:
-                        data: bytes = serialise(response)
-                        facts.count("responses")
-                        facts.count("response_bytes", len(data))
+            async with (
+                self._around(method, context) as facts,
+                self._request(received, handler, facts) as request,
+                contextlib.aclosing(behaviour(request, context)) as responses,
+            ):
+                async for response in responses:
+                    data: bytes = serialise(response)
+                    facts.count("responses")
+                    facts.count("response_bytes", len(data))
+                    async with self._receiving.unstalled("reads nothing"):
                         await context.write(data)
 
         return call
+
+    @contextlib.asynccontextmanager
+    async def _request(self, received: Any, handler: _Handler, facts: RpcFacts) -> AsyncIterator[Any]:
+        """Yields the request, or the stream of requests, of what was received as bytes."""
+        deserialise: Any = handler.request_deserializer
+        if handler.request_streaming:
+            async with contextlib.aclosing(self._receiving.each(received, deserialise, facts)) as requests:
+                yield requests
+        else:
+            with self._receiving.one(received, deserialise, facts) as request:
+                yield request
 
     @contextlib.asynccontextmanager
     async def _around(self, method: str, context: _Context) -> AsyncIterator[RpcFacts]:
@@ -135,7 +155,7 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
             self._accounting(method, request_id, outcome, facts, span),
         ):
             try:
-                with self._admitted(method, context, metadata, facts):
+                with self._admitted(method, context, metadata, facts), prioritised(priority_of(method, metadata)):
                     yield facts
             except grpc.aio.AbortError:
                 outcome.code = context.code()
@@ -183,7 +203,12 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
             # It speaks of the server; other messages may quote what the caller sent.
             facts.add(error=error.message)
         request_id_pair = (REQUEST_ID_METADATA_KEY, request_id)
-        await context.abort(error.code, str(error), (*errors.details_metadata(error), request_id_pair))
+        try:
+            async with asyncio.timeout(_ABORT_S):
+                await context.abort(error.code, str(error), (*errors.details_metadata(error), request_id_pair))
+        except TimeoutError:
+            # A caller that reads nothing takes no answer either: the handler ends without it.
+            raise asyncio.CancelledError from None
 
     @contextlib.contextmanager
     def _accounting(
@@ -225,22 +250,3 @@ def _request_id(metadata: _Metadata) -> str:
         if key == REQUEST_ID_METADATA_KEY and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
             return value
     return uuid.uuid4().hex
-
-
-def _parsed(received: Any, handler: _Handler, facts: RpcFacts) -> Any:
-    """Returns the request, or the iterator of requests, of what was received as bytes."""
-    deserialise: Any = handler.request_deserializer
-
-    def parse(data: bytes) -> Any:
-        facts.count("request_bytes", len(data))
-        try:
-            return deserialise(data)
-        except DecodeError:
-            raise errors.InvalidField("the bytes are no message of this method's request type") from None
-
-    async def parse_all() -> AsyncIterator[Any]:
-        async for data in received:
-            facts.count("requests")
-            yield parse(data)
-
-    return parse_all() if handler.request_streaming else parse(received)

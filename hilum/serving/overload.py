@@ -9,11 +9,14 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, Self, TypeVar
 
 from threadpoolctl import threadpool_limits
 
 from hilum.errors import Overloaded
+from hilum.serving.priority import Priority, current_priority
+from hilum.serving.settings import ServiceSettings
+from hilum.serving.standing_queue import StandingQueue
 from hilum.serving.telemetry import Telemetry
 
 P = ParamSpec("P")
@@ -27,37 +30,70 @@ _NEWEST = 0.2
 
 
 class Permits:
-    """A bounded number of running and waiting pieces of work, first come first served, in one event loop.
+    """A bounded number of running and waiting pieces of work in one event loop.
+
+    Interactive work goes before batch work (`hilum.serving.priority`); within a class, first come first served. Each
+    class has waiting places of its own.
 
     Args:
         running: How many may run at once, at least 1.
-        waiting: How many may wait for one that runs; 0 refuses at once.
+        waiting: How many of a class may wait for one that runs; 0 refuses at once.
+        reserved: Permits that batch work leaves free, so that interactive work need not wait for it to end; less than
+            `running`.
+        standing: How many of the interactive class may wait while its queue stands (`hilum.serving.standing_queue`);
+            None for as many as ever.
         name: Label in metrics.
         telemetry: Where the counts are shown; None for nowhere.
     """
 
-    def __init__(self, running: int, waiting: int, *, name: str = "rpc", telemetry: Telemetry | None = None) -> None:
+    def __init__(
+        self,
+        running: int,
+        waiting: int,
+        *,
+        reserved: int = 0,
+        standing: int | None = None,
+        name: str = "rpc",
+        telemetry: Telemetry | None = None,
+    ) -> None:
         if running < 1 or waiting < 0:
             raise ValueError(f"Permits need running >= 1 and waiting >= 0, got {running} and {waiting}.")
+        if not 0 <= reserved < running:
+            raise ValueError(f"Of {running} permits at most {running - 1} can be reserved, not {reserved}.")
         self.limit_running = running
         self.limit_waiting = waiting
+        self._limits = {Priority.INTERACTIVE: running, Priority.BATCH: running - reserved}
         self._name = name
         self._telemetry = telemetry
-        self._running = 0
-        self._queue: deque[asyncio.Future[None]] = deque()
-        self._mean_duration_s: float | None = None
+        self._running = dict.fromkeys(Priority, 0)
+        self._queues: dict[Priority, deque[asyncio.Future[None]]] = {priority: deque() for priority in Priority}
+        self._mean_duration_s: dict[Priority, float | None] = dict.fromkeys(Priority)
+        self._standing = StandingQueue(waiting, waiting if standing is None else standing)
         if telemetry is not None:
             telemetry.permit_limits(name, running=running, waiting=waiting)
+
+    @classmethod
+    def of_calls(cls, settings: ServiceSettings, *, name: str, telemetry: Telemetry) -> Self:
+        """Returns the permits of a service's calls, as its settings say."""
+        running = settings.running_permits
+        return cls(
+            running,
+            settings.waiting_permits,
+            reserved=min(settings.reserved_permits, running - 1),
+            standing=max(1, running // 2),
+            name=name,
+            telemetry=telemetry,
+        )
 
     @property
     def running(self) -> int:
         """Permits in use."""
-        return self._running
+        return sum(self._running.values())
 
     @property
     def waiting(self) -> int:
-        """Callers in the queue."""
-        return len(self._queue)
+        """Callers in the queues."""
+        return sum(map(len, self._queues.values()))
 
     @contextlib.asynccontextmanager
     async def acquire(self) -> AsyncIterator[None]:
@@ -75,75 +111,111 @@ class Permits:
 
     async def take(self) -> Permit:
         """Returns a permit that outlives the caller; whoever takes it must release it. See `acquire`."""
+        priority = current_priority()
         asked = time.monotonic()
-        if self._running < self.limit_running and not self._queue:
-            self._running += 1
+        if self._is_free_for(priority):
+            self._running[priority] += 1
         else:
-            if len(self._queue) >= self.limit_waiting:
-                if self._telemetry is not None:
-                    self._telemetry.refused(self._name)
-                raise Overloaded(
-                    f"{self._running} running and {len(self._queue)} waiting; no permit is free.",
-                    retry_after_s=self.retry_after_s(),
-                )
-            await self._wait()
+            self.refuse_if_full()
+            await self._wait(priority)
         if self._telemetry is not None:
             self._telemetry.queued(self._name, time.monotonic() - asked)
         self._show()
-        return Permit(self)
+        return Permit(self, priority)
+
+    def refuse_if_full(self) -> None:
+        """Raises Overloaded if `take` would: so that a call is refused before anything is done for it."""
+        priority = current_priority()
+        if self._is_free_for(priority):
+            return
+        waiting, places, now = len(self._queues[priority]), self.limit_waiting, time.monotonic()
+        if priority is Priority.INTERACTIVE:
+            places = self._standing.places(now, self._drain_s())
+        if waiting >= places:
+            self._standing.refused(now, self._drain_s())
+            if self._telemetry is not None:
+                self._telemetry.refused(self._name)
+            raise Overloaded(
+                f"{self.running} running and {waiting} waiting; no permit is free.", retry_after_s=self.retry_after_s()
+            )
 
     def retry_after_s(self) -> float:
-        """Returns when a permit should be free for one more caller, in seconds."""
-        mean = _ASSUMED_DURATION_S if self._mean_duration_s is None else self._mean_duration_s
-        estimate = mean * (len(self._queue) + 1) / self.limit_running
+        """Returns when a permit should be free for one more caller of this class, in seconds."""
+        priority = current_priority()
+        ahead = len(self._queues[Priority.INTERACTIVE])
+        if priority is Priority.BATCH:
+            ahead += len(self._queues[priority])
+        estimate = self._duration_s(priority) * (ahead + 1) / self._limits[priority]
         return min(max(estimate, _LEAST_RETRY_S), _LONGEST_RETRY_S)
 
-    async def _wait(self) -> None:
+    def _is_free_for(self, priority: Priority) -> bool:
+        first = not any(self._queues[ahead] for ahead in Priority if ahead is priority or ahead is Priority.INTERACTIVE)
+        return first and self._has_room_for(priority)
+
+    def _has_room_for(self, priority: Priority) -> bool:
+        limit = self._limits[priority]
+        return self.running < self.limit_running and (
+            priority is Priority.INTERACTIVE or self._running[priority] < limit
+        )
+
+    def _duration_s(self, priority: Priority) -> float:
+        mean = self._mean_duration_s[priority]
+        return _ASSUMED_DURATION_S if mean is None else mean
+
+    def _drain_s(self) -> float:
+        return self._duration_s(Priority.INTERACTIVE) * max(1, self.limit_waiting) / self.limit_running
+
+    async def _wait(self, priority: Priority) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.append(turn)
+        self._queues[priority].append(turn)
         self._show()
         try:
-            await turn  # the permit is handed over by _give_back: _running already counts us
+            await turn  # the permit is handed over by _hand_on: _running already counts us
         except asyncio.CancelledError:
             if turn.cancelled():
                 with contextlib.suppress(ValueError):
-                    self._queue.remove(turn)
-            else:
-                self._hand_on()  # cancelled in the moment between being given the permit and taking it
+                    self._queues[priority].remove(turn)
+            else:  # cancelled in the moment between being given the permit and taking it
+                self._running[priority] -= 1
+                self._hand_on()
             self._show()
             raise
 
-    def _give_back(self, duration_s: float) -> None:
-        mean = self._mean_duration_s
-        self._mean_duration_s = duration_s if mean is None else mean + _NEWEST * (duration_s - mean)
+    def _give_back(self, priority: Priority, duration_s: float) -> None:
+        mean = self._mean_duration_s[priority]
+        self._mean_duration_s[priority] = duration_s if mean is None else mean + _NEWEST * (duration_s - mean)
+        self._running[priority] -= 1
         self._hand_on()
         self._show()
 
     def _hand_on(self) -> None:
-        while self._queue:
-            turn = self._queue.popleft()
-            if not turn.done():  # a cancelled caller stays in the queue until its task has run
-                turn.set_result(None)
-                return
-        self._running -= 1
+        for priority in Priority:
+            queue = self._queues[priority]
+            while queue and self._has_room_for(priority):
+                turn = queue.popleft()
+                if not turn.done():  # a cancelled caller stays in the queue until its task has run
+                    self._running[priority] += 1
+                    turn.set_result(None)
 
     def _show(self) -> None:
+        self._standing.holds(len(self._queues[Priority.INTERACTIVE]), time.monotonic())
         if self._telemetry is not None:
-            self._telemetry.permits(self._name, running=self._running, waiting=len(self._queue))
+            self._telemetry.permits(self._name, running=self.running, waiting=self.waiting)
 
 
 class Permit:
     """One permit; give it back with `release`, once or more often, in the event loop of its Permits."""
 
-    def __init__(self, permits: Permits) -> None:
+    def __init__(self, permits: Permits, priority: Priority) -> None:
         self._permits: Permits | None = permits
+        self._priority = priority
         self._taken_at = time.monotonic()
 
     def release(self) -> None:
         """Gives the permit back; a second call does nothing."""
         permits, self._permits = self._permits, None
         if permits is not None:
-            permits._give_back(time.monotonic() - self._taken_at)  # the two halves of one class
+            permits._give_back(self._priority, time.monotonic() - self._taken_at)  # the two halves of one class
 
 
 class ComputePool:

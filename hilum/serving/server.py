@@ -16,9 +16,11 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from hilum.serving.admission import Admission, admission_from
+from hilum.serving.byte_budget import ByteBudget
 from hilum.serving.certificates import ServerCertificates
 from hilum.serving.health import Dependency, Health
 from hilum.serving.interceptors import RpcInterceptor
+from hilum.serving.received import Receiving
 from hilum.serving.settings import ServiceSettings
 from hilum.serving.telemetry import Telemetry
 
@@ -49,6 +51,7 @@ class Server:
         ConfigurationError: A certificate, key set or policy cannot be used.
 
     Attributes:
+        held: What bytes of requests are taken from; for servicers that keep what a stream brings.
         warm_ups: Awaited before the server listens, so that the first caller does not pay for what happens once.
         resources: What is closed after the last request has ended, last in first out.
     """
@@ -68,7 +71,10 @@ class Server:
         if settings.tls_certificate is not None and settings.tls_key is not None:
             files = (settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
             self._certificates = ServerCertificates(*files, telemetry)
-        self._interceptor = RpcInterceptor(telemetry, admission or admission_from(settings, telemetry))
+        self.held = ByteBudget(settings.max_held_bytes, telemetry=telemetry)
+        self._interceptor = RpcInterceptor(
+            telemetry, admission or admission_from(settings, telemetry), Receiving(self.held, settings.stall_s)
+        )
         self._services: list[tuple[str, Adder, Any]] = []
         self.resources = contextlib.AsyncExitStack()
         self.warm_ups: list[Callable[[], Awaitable[None]]] = []

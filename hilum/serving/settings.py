@@ -35,7 +35,10 @@ class ServiceSettings(SecuritySettings):
         max_message_bytes: Largest message received or sent, in bytes.
         max_image_pixels: Largest number of pixels of one image.
         running_permits: Requests computed at once before others wait.
-        waiting_permits: Requests that wait for a permit before others are refused.
+        waiting_permits: Requests of a class that wait for a permit before others are refused.
+        reserved_permits: Of `running_permits`, how many batch requests leave free for interactive ones.
+        max_held_bytes: Bytes of requests held at once before others are refused.
+        stall_s: How long a stream waits for a caller that neither sends nor reads, in seconds.
         compute_threads: Pieces of numerical work that run at once in this process.
         intra_op_threads: Threads of one model run. More than there are idle cores make it slower, not faster.
         drain_s: How long running requests may go on after SIGTERM, in seconds.
@@ -58,6 +61,9 @@ class ServiceSettings(SecuritySettings):
     max_image_pixels: int = Field(default=64_000_000, ge=1)
     running_permits: int = Field(default=4, ge=1)
     waiting_permits: int = Field(default=32, ge=0)
+    reserved_permits: int = Field(default=1, ge=0)
+    max_held_bytes: int = Field(default=512 * _MIB, ge=_MIB)
+    stall_s: float = Field(default=60.0, gt=0)
     compute_threads: int = Field(default=2, ge=1)
     intra_op_threads: int = Field(default=1, ge=1)
     drain_s: float = Field(default=20.0, ge=0)

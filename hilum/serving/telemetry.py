@@ -146,6 +146,7 @@ class Telemetry:
         self._permit_limit = self._gauge(names.PERMIT_LIMIT)
         self._queue_seconds = self._histogram(names.QUEUE_SECONDS)
         self._refusals = self._counter(names.REFUSALS)
+        self._held_bytes = self._gauge(names.HELD_BYTES)
         self._transforms = self._counter(names.TRANSFORMS)
         self._memory = MemoryMetrics()
         self.registry.register(self._memory)
@@ -244,6 +245,10 @@ class Telemetry:
     def refused(self, pool: str) -> None:
         """Counts a caller that was refused because the queue was full."""
         self._refusals.labels(pool).inc()
+
+    def held_bytes(self, size_bytes: int) -> None:
+        """Sets how many bytes of requests are held."""
+        self._held_bytes.set(size_bytes)
 
     def value(self, name: str, **labels: str) -> float:
         """Returns a metric's present value, 0 when it was never set; for tests and benchmarks."""

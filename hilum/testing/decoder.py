@@ -76,7 +76,7 @@ class FakeDecoder(Fake, decoder_service_pb2_grpc.DecoderServiceServicer):
         model = self._model(embedding)
         _check_revision(request.decoder_revision, model)
         view, full_size = self._view(request, embedding, model)
-        check_answer_size(request, full_size, LOW_RES_SIZE, max_bytes=MAX_MESSAGE_BYTES)
+        check_answer_size(request, len(request.prompts), full_size, LOW_RES_SIZE, max_bytes=MAX_MESSAGE_BYTES)
         prompts = [
             prompt_from_message(prompt, f"prompts[{index}]", full_size, LOW_RES_SIZE)
             for index, prompt in enumerate(request.prompts)

@@ -46,7 +46,7 @@ def decoder_server(settings: DecoderSettings, bundles: list[Bundle], telemetry: 
         max_bytes=settings.local_cache_bytes,
         telemetry=telemetry,
     )
-    permits = Permits(settings.running_permits, settings.waiting_permits, name="predict", telemetry=telemetry)
+    permits = Permits.of_calls(settings, name="predict", telemetry=telemetry)
     server = Server(settings, telemetry, dependencies=shared.dependencies)
     decoding = Decoding(permits=permits, pool=pool, telemetry=telemetry)
     # One search at a time, beside the permits of prompts: who waits for an outline does not wait for a search.

@@ -69,13 +69,13 @@ class Decoding:
     """Predicts masks for images that are ready for prompts.
 
     Args:
-        permits: How many calls may run at once, and how many may wait.
+        permits: How many calls may run at once, and how many may wait; whoever calls `predict` holds one.
         pool: Threads that the graph and postprocessing run on.
         telemetry: Where sizes of batches are shown; None for nowhere.
     """
 
     def __init__(self, *, permits: Permits, pool: ComputePool, telemetry: Telemetry | None = None) -> None:
-        self._permits = permits
+        self.permits = permits
         self._telemetry = telemetry
         self._pool = pool
         self._upscalers: dict[tuple[tuple[int, int], tuple[int, int], int, int], MaskUpscaler] = {}
@@ -94,25 +94,23 @@ class Decoding:
 
         Raises:
             PromptNotSupported: The model was not trained on such prompts.
-            Overloaded: No permit is free.
         """
         manifest = hot.model.bundle.manifest
         check_kinds(prompts, manifest.prompts, manifest.name)
         offset = (placement.offset_x_px, placement.offset_y_px) if placement else (0, 0)
         canvas = CanvasMap(hot.image_size, hot.input_size, offset)
         results: list[tuple[DecodedMask, ...]] = [()] * len(prompts)
-        async with self._permits.acquire():
-            for batch in batches(prompts, canvas, MAX_BATCH):
-                # One call a batch: a cancelled or expired request stops between two of them.
-                masks = await self._pool.run(self._run, hot, batch, multimask_output, offset, timings)
-                if self._telemetry is not None:
-                    self._telemetry.batch_ran(manifest.name, len(batch.indices))
-                for index, result in zip(batch.indices, masks, strict=True):
-                    results[index] = result
-            if patch is not None:
-                full_size = placement.full_size if placement else hot.image_size
-                boxes = [prompt.box for prompt in prompts]
-                results = await self._pool.run(_refine, results, boxes, patch, full_size, timings)
+        for batch in batches(prompts, canvas, MAX_BATCH):
+            # One call a batch: a cancelled or expired request stops between two of them.
+            masks = await self._pool.run(self._run, hot, batch, multimask_output, offset, timings)
+            if self._telemetry is not None:
+                self._telemetry.batch_ran(manifest.name, len(batch.indices))
+            for index, result in zip(batch.indices, masks, strict=True):
+                results[index] = result
+        if patch is not None:
+            full_size = placement.full_size if placement else hot.image_size
+            boxes = [prompt.box for prompt in prompts]
+            results = await self._pool.run(_refine, results, boxes, patch, full_size, timings)
         return results
 
     def _run(

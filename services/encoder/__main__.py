@@ -67,7 +67,7 @@ def encoder_server(settings: EncoderSettings, bundles: list[Bundle], telemetry: 
         models,
         store=EmbeddingStore(settings.local_cache_bytes, shared.cache, telemetry),
         flight=shared.flight,
-        permits=Permits(settings.running_permits, settings.waiting_permits, name="encode", telemetry=telemetry),
+        permits=Permits.of_calls(settings, name="encode", telemetry=telemetry),
         pool=pool,
         keys=TenantKeys(settings.embedding_key_bytes),
         telemetry=telemetry,
@@ -79,6 +79,7 @@ def encoder_server(settings: EncoderSettings, bundles: list[Bundle], telemetry: 
         add_EncoderServiceServicer_to_server,
         EncoderServicer(
             encoding,
+            held=server.held,
             max_image_pixels=settings.max_image_pixels,
             max_message_bytes=settings.max_message_bytes,
             max_concurrent_images=settings.running_permits,

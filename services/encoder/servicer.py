@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from contextlib import aclosing
 
 import grpc
 
@@ -12,16 +11,16 @@ from hilum.codec.embeddings import embedding_to_message
 from hilum.codec.images import options_from_message
 from hilum.codec.tensors import image_pixels_from_message
 from hilum.digest import DIGEST_BYTES
-from hilum.errors import EmbeddingNotFound, HilumError, InvalidField, LimitExceeded, to_status
+from hilum.errors import EmbeddingNotFound, InvalidField, LimitExceeded
+from hilum.serving.byte_budget import ByteBudget
 from hilum.serving.telemetry import rpc_facts
 from hilum.serving.tenant import current_tenant
 from hilum.v1 import encoder_service_pb2 as pb
 from hilum.v1 import encoder_service_pb2_grpc
 from services.encoder.encoding import Encoded, Encoding
+from services.encoder.series import Series
 
 MAX_DIGESTS = 4096
-MAX_ITEM_ID_BYTES = 128
-ITEMS_IN_FLIGHT = 8
 
 
 class EncoderServicer(encoder_service_pb2_grpc.EncoderServiceServicer):
@@ -29,15 +28,23 @@ class EncoderServicer(encoder_service_pb2_grpc.EncoderServiceServicer):
 
     Args:
         encoding: The core.
+        held: What the items of streams take their bytes from.
         max_image_pixels: Largest image accepted.
         max_message_bytes: Reported in the capabilities.
         max_concurrent_images: Reported in the capabilities.
     """
 
     def __init__(
-        self, encoding: Encoding, *, max_image_pixels: int, max_message_bytes: int, max_concurrent_images: int
+        self,
+        encoding: Encoding,
+        *,
+        held: ByteBudget,
+        max_image_pixels: int,
+        max_message_bytes: int,
+        max_concurrent_images: int,
     ) -> None:
         self._encoding = encoding
+        self._series = Series(self._encode, held)
         self._limits = pb.EncoderLimits(
             max_message_bytes=max_message_bytes,
             max_image_pixels=max_image_pixels,
@@ -58,29 +65,11 @@ class EncoderServicer(encoder_service_pb2_grpc.EncoderServiceServicer):
         context: grpc.aio.ServicerContext[object, object],
     ) -> AsyncIterator[pb.EncodeImagesResponse]:
         """Encodes the images of a series, a few at a time, each answered as it ends."""
-        answered, more = 0, True
-        reading = asyncio.create_task(_next(request_iterator))
-        encoding: set[asyncio.Task[pb.EncodeImagesResponse]] = set()
-        try:
-            while more or encoding:
-                waiting: set[asyncio.Task[Any]] = {*encoding}
-                if more and len(encoding) < ITEMS_IN_FLIGHT:
-                    waiting.add(reading)
-                done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                if reading in done:
-                    item = reading.result()
-                    more = item is not None
-                    if item is not None:
-                        encoding.add(asyncio.create_task(self._encode_item(item)))
-                        reading = asyncio.create_task(_next(request_iterator))
-                for task in [task for task in encoding if task in done]:
-                    encoding.discard(task)
-                    answered += 1
-                    yield task.result()
-        finally:
-            reading.cancel()
-            for task in encoding:
-                task.cancel()
+        answered = 0
+        async with aclosing(self._series.answers(request_iterator)) as answers:
+            async for answer in answers:
+                answered += 1
+                yield answer
         rpc_facts().add(items=answered)
 
     async def FindMissingEmbeddings(  # noqa: N802
@@ -137,19 +126,6 @@ class EncoderServicer(encoder_service_pb2_grpc.EncoderServiceServicer):
             pixels = image_pixels_from_message(request.pixels, "pixels", max_pixels=self._limits.max_image_pixels)
         encoded = await self._encoding.encode(request.image_digest, pixels, options, current_tenant())
         return _response(encoded, with_embedding=request.return_embedding)
-
-    async def _encode_item(self, item: pb.EncodeImagesRequest) -> pb.EncodeImagesResponse:
-        try:
-            if len(item.item_id.encode()) > MAX_ITEM_ID_BYTES:
-                raise LimitExceeded(f"more than {MAX_ITEM_ID_BYTES} bytes", field="item_id")
-            return pb.EncodeImagesResponse(item_id=item.item_id, encoded=await self._encode(item.image))
-        except HilumError as error:
-            return pb.EncodeImagesResponse(item_id=item.item_id, error=to_status(error))
-
-
-async def _next(items: AsyncIterator[pb.EncodeImagesRequest]) -> pb.EncodeImagesRequest | None:
-    """Returns the next item, None after the last."""
-    return await anext(items, None)
 
 
 def _response(encoded: Encoded, *, with_embedding: bool) -> pb.EncodeImageResponse:

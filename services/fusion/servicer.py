@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Iterable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import ExitStack, aclosing
+from typing import TypeVar
 
 import grpc
 
@@ -23,6 +24,8 @@ from hilum.codec.volumes import VolumeRequest
 from hilum.errors import InvalidField, TransformFlagged
 from hilum.fusion_capabilities import FusionCapabilities
 from hilum.intensity import valid_pixels
+from hilum.serving.byte_budget import ByteBudget
+from hilum.serving.newest import unhindered
 from hilum.serving.overload import ComputePool, Permits
 from hilum.serving.telemetry import Telemetry, rpc_facts
 from hilum.serving.tenant import current_tenant
@@ -36,6 +39,8 @@ from services.fusion.projection import project_volume
 from services.fusion.registering import Registering, RegistrationTask
 from services.fusion.resampling import resample
 from services.fusion.transforms import TransformStore
+
+Event = TypeVar("Event")
 
 # Moved where they are, without a thread.
 _POINTS_AT_ONCE = 256
@@ -54,6 +59,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         posing: The pose core.
         transforms: Where transforms are kept.
         permits: How many calls may run at once, and how many may wait.
+        held: What volumes, and transforms of streams, take their bytes from.
         pool: Threads for numerical work.
         capabilities: What the service says of itself, with the limits that requests are held to.
         telemetry: Counts transforms by their flags.
@@ -66,6 +72,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         transforms: TransformStore,
         *,
         permits: Permits,
+        held: ByteBudget,
         pool: ComputePool,
         capabilities: FusionCapabilities,
         telemetry: Telemetry,
@@ -74,6 +81,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         self._posing = posing
         self._transforms = transforms
         self._permits = permits
+        self._held = held
         self._pool = pool
         self._capabilities = capabilities
         self._limits = capabilities.limits
@@ -94,17 +102,20 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         check_answer_bytes(
             4 * math.prod(request.projected_size), "projection.shape", max_bytes=self._limits.max_message_bytes
         )
-        async with self._permits.acquire():
+        self._permits.refuse_if_full()
+        # No permit while the volume arrives: a caller that sends slowly keeps nobody waiting.
+        with self._held.held(request.volume.nbytes):
             voxels = await request.volume.receive(request_iterator, "projection")
-            projection = await self._pool.run(
-                project_volume,
-                voxels,
-                request.volume.spacing_mm,
-                request.axis,
-                request.method,
-                slab=request.slab,
-                padding_value=request.volume.padding_value,
-            )
+            async with self._permits.acquire():
+                projection = await self._pool.run(
+                    project_volume,
+                    voxels,
+                    request.volume.spacing_mm,
+                    request.axis,
+                    request.method,
+                    slab=request.slab,
+                    padding_value=request.volume.padding_value,
+                )
         rpc_facts().add(voxels=voxels.size)
         return pb.ProjectVolumeResponse(
             image=tensor_to_message(projection.pixels), geometry=geometry_to_message(request.projected_geometry())
@@ -115,13 +126,15 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
     ) -> AsyncIterator[pb.RegisterImagesResponse]:
         """Registers two images, with progress."""
         task = self._task(request, context.time_remaining())
-        async with self._permits.acquire(), aclosing(self._registering.run(task)) as events:
+        self._permits.refuse_if_full()
+        work = self._permitted(self._registering.run(task))
+        async with aclosing(unhindered(work, _is_progress)) as events:
             async for event in events:
                 if isinstance(event, RegistrationProgress):
                     yield pb.RegisterImagesResponse(progress=progress_to_message(event))
                 else:
-                    for transform in (event.transform, event.inverse):
-                        await self._transforms.put(transform, task.tenant)
+                    await self._transforms.put(event.transform, task.tenant)
+                    await self._transforms.put(event.inverse, task.tenant)
                     rpc_facts().add(flags=",".join(event.transform.flags), register_ms=event.total_ms)
                     self._telemetry.transform_made(event.transform.flags)
                     yield pb.RegisterImagesResponse(result=registration_to_message(event))
@@ -138,9 +151,11 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         request = PoseRequest.from_message(
             first.estimation, max_bytes=self._limits.max_volume_bytes, max_image_pixels=self._limits.max_image_pixels
         )
-        async with self._permits.acquire():
+        self._permits.refuse_if_full()
+        with self._held.held(request.volume.nbytes):
             voxels = await request.volume.receive(request_iterator, "estimation")
-            async with aclosing(self._posing.run(request, voxels)) as events:
+            work = self._permitted(self._posing.run(request, voxels))
+            async with aclosing(unhindered(work, _is_progress)) as events:
                 async for event in events:
                     if isinstance(event, RegistrationProgress):
                         yield pb.EstimatePoseResponse(progress=progress_to_message(event))
@@ -211,8 +226,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
     ) -> pb.TransformPointsResponse:
         """Takes points from one image to the other."""
         points = points_from_message(request)
-        reference = reference_from_message(request.transform, "transform")
-        transform = await self._resolved(reference)
+        transform = await self._resolved(reference_from_message(request.transform, "transform"))
         moved = await self._pool.run(transformed, transform, points, request)
         return points_to_message(moved, transform.flags)
 
@@ -223,17 +237,26 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
     ) -> AsyncIterator[pb.StreamTransformPointsResponse]:
         """Takes points as they come; a transform stays until another is named."""
         transform: Transform | None = None
-        async for message in request_iterator:
-            request = message.asked
-            points = points_from_message(request)
-            if transform is None or request.HasField("transform"):
-                transform = await self._resolved(reference_from_message(request.transform, "transform"))
-            if len(points) <= _POINTS_AT_ONCE:
-                # The way to another thread and back takes longer than this.
-                moved = transformed(transform, points, request)
-            else:
-                moved = await self._pool.run(transformed, transform, points, request)
-            yield pb.StreamTransformPointsResponse(found=points_to_message(moved, transform.flags))
+        with ExitStack() as holding:
+            async for message in request_iterator:
+                request = message.asked
+                points = points_from_message(request)
+                if transform is None or request.HasField("transform"):
+                    transform = await self._resolved(reference_from_message(request.transform, "transform"))
+                    # It stays for as long as the stream, however seldom points come.
+                    holding.close()
+                    holding.enter_context(self._held.held(request.transform.ByteSize()))
+                if len(points) <= _POINTS_AT_ONCE:
+                    # The way to another thread and back takes longer than this.
+                    moved = transformed(transform, points, request)
+                else:
+                    moved = await self._pool.run(transformed, transform, points, request)
+                yield pb.StreamTransformPointsResponse(found=points_to_message(moved, transform.flags))
+
+    async def _permitted(self, work: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
+        async with self._permits.acquire(), aclosing(work):
+            async for event in work:
+                yield event
 
     async def GetCapabilities(  # noqa: N802
         self, request: pb.FusionServiceGetCapabilitiesRequest, context: grpc.aio.ServicerContext[object, object]
@@ -284,3 +307,7 @@ def _require_size(expected: tuple[int, int], actual: tuple[int, int], field: str
             f"is {actual[0]} x {actual[1]}, but the transform was made for {expected[0]} x {expected[1]}",
             field=f"{field}.pixels",
         )
+
+
+def _is_progress(event: object) -> bool:
+    return isinstance(event, RegistrationProgress)

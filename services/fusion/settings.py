@@ -17,6 +17,7 @@ class FusionSettings(ServiceSettings):
         decoder: Address of the decoder.
         segmentation_timeout_s: Deadline of one call to them.
         max_volume_bytes: Largest volume projected; it is held in memory.
+        max_held_bytes: Bytes of requests held at once, volumes that are still arriving counted in full.
     """
 
     port: Port = 50053
@@ -25,3 +26,4 @@ class FusionSettings(ServiceSettings):
     decoder: str = "127.0.0.1:50052"
     segmentation_timeout_s: float = Field(default=30.0, gt=0)
     max_volume_bytes: int = Field(default=1024 * 2**20, ge=1)
+    max_held_bytes: int = Field(default=2048 * 2**20, ge=2**20)

@@ -119,7 +119,8 @@ class Rig:
         )
         settings = EncoderSettings(port=0, redis_url=None, metrics_port=None, drain_s=0)
         self.server = Server(settings, telemetry)
-        servicer = EncoderServicer(encoding, max_image_pixels=10**6, max_message_bytes=2**26, max_concurrent_images=1)
+        limits = {"max_image_pixels": 10**6, "max_message_bytes": 2**26, "max_concurrent_images": 1}
+        servicer = EncoderServicer(encoding, held=self.server.held, **limits)
         self.server.add("hilum.v1.EncoderService", add_EncoderServiceServicer_to_server, servicer)
         self.server.resources.push_async_callback(self.pool.close)
 

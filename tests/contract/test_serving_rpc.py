@@ -13,7 +13,9 @@ import pytest
 
 from hilum import errors
 from hilum.serving.admission import TrustedNetwork
+from hilum.serving.byte_budget import ByteBudget
 from hilum.serving.interceptors import RpcInterceptor
+from hilum.serving.received import Receiving
 from hilum.serving.telemetry import Telemetry, rpc_facts
 from hilum.serving.tenant import DefaultTenant, MetadataTenant, TenantResolver, current_tenant, tenant_tag
 from hilum.v1 import encoder_service_pb2, encoder_service_pb2_grpc, fusion_service_pb2, fusion_service_pb2_grpc
@@ -111,11 +113,15 @@ class Log(io.StringIO):
 class Rig:
     """A server on loopback, a channel to it, and everything it says."""
 
-    def __init__(self, tenants: TenantResolver) -> None:
+    def __init__(self, tenants: TenantResolver, *, max_held_bytes: int = 2**30, stall_s: float = 30) -> None:
         self.behaviour = Behaviour()
         self.stream = Log()
         self.telemetry = Telemetry("test", stream=self.stream)
-        self._server = grpc.aio.server(interceptors=[RpcInterceptor(self.telemetry, TrustedNetwork(tenants))])
+        self.held = ByteBudget(max_held_bytes, telemetry=self.telemetry)
+        receiving = Receiving(self.held, stall_s)
+        self._server = grpc.aio.server(
+            interceptors=[RpcInterceptor(self.telemetry, TrustedNetwork(tenants), receiving)]
+        )
         encoder_service_pb2_grpc.add_EncoderServiceServicer_to_server(Encoder(self.behaviour), self._server)
         fusion_service_pb2_grpc.add_FusionServiceServicer_to_server(Fusion(self.behaviour), self._server)
         self._port = self._server.add_insecure_port("127.0.0.1:0")

@@ -103,10 +103,10 @@ def test_an_encoded_image() -> None:
 )
 def test_answers_fit_into_a_message(prompts: int, fields: dict[str, Any], fits: bool) -> None:
     """Requests whose packed bits or logits cannot fit into the answer are refused; run lengths always go."""
-    request = pb.PredictMasksRequest(prompts=[image_pb2.Prompt()] * prompts, **fields)
+    request = pb.PredictMasksRequest(**fields)
 
     def check() -> None:
-        check_answer_size(request, (1500, 1200), 256, max_bytes=64 * 2**20)
+        check_answer_size(request, prompts, (1500, 1200), 256, max_bytes=64 * 2**20)
 
     if fits:
         check()

@@ -10,10 +10,12 @@ import pytest
 from hilum.codec.images import EncodingOptions, options_to_message
 from hilum.codec.tensors import tensor_to_message
 from hilum.digest import image_digest
+from hilum.serving.byte_budget import ByteBudget
 from hilum.serving.tenant import acting_for
 from hilum.types import Window
 from hilum.v1 import encoder_service_pb2 as pb
-from services.encoder.servicer import ITEMS_IN_FLIGHT, EncoderServicer
+from services.encoder.series import ITEMS_IN_FLIGHT
+from services.encoder.servicer import EncoderServicer
 from tests.unit.encoder.wiring import Backend, encoding
 
 PATIENCE_S = 20
@@ -43,7 +45,8 @@ class Series:
 
 def servicer(core: Any) -> EncoderServicer:
     """Returns a servicer of this core."""
-    return EncoderServicer(core, max_image_pixels=10**6, max_message_bytes=2**26, max_concurrent_images=4)
+    limits = {"max_image_pixels": 10**6, "max_message_bytes": 2**26, "max_concurrent_images": 4}
+    return EncoderServicer(core, held=ByteBudget(2**30), **limits)
 
 
 async def test_a_series_is_read_as_fast_as_it_is_encoded() -> None:
