@@ -42,5 +42,5 @@ def open_upstream(address: str, audience: str, settings: SecuritySettings, telem
         token = partial(on_behalf.token, audience)
     try:
         return open_channel(address, tls=tls, token=token, allow_insecure=settings.allow_insecure)
-    except (OSError, ValueError) as error:
+    except (OSError, ConfigurationError) as error:
         raise ConfigurationError(f"the channel to {audience} cannot be opened: {error}") from None
