@@ -91,7 +91,7 @@ class ServiceTokens:
 def _verified(token: SignedToken, keys: KeySet, *, audience: str, issuer: str | None) -> Mapping[str, Any]:
     key = keys.key(token.key_id)
     try:
-        return _DECODER.decode(
+        claims: Mapping[str, Any] = _DECODER.decode(
             token.text,
             key,
             # The key's own algorithm, which is one of the list: never the one that the token asks for.
@@ -110,6 +110,7 @@ def _verified(token: SignedToken, keys: KeySet, *, audience: str, issuer: str | 
         raise Unauthenticated(f"the token lacks the claim {error.claim}") from None
     except jwt.PyJWTError:
         raise Unauthenticated("the token is not valid; get a new one") from None
+    return claims
 
 
 def _identity(claims: Mapping[str, Any], *, service: str = "") -> Identity:
