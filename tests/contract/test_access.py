@@ -34,6 +34,8 @@ from services.encoder.__main__ import encoder_server
 from services.encoder.settings import EncoderSettings
 from services.fusion.__main__ import fusion_server
 from services.fusion.settings import FusionSettings
+from tests.contract.fusing import pair, registering
+from tests.contract.messages import box, predict_masks
 from tests.contract.securing import SecuredCaller, credentials, secured_services, settings_of, signing_key
 from tests.contract.wiring import in_thread, running
 
@@ -192,6 +194,18 @@ def test_a_service_acts_on_behalf_of_its_caller(bearer: SecuredCaller, folder: P
     reasons = {method: bearer.reason(method, b"", token) for method in METHODS}
     assert {method for method, reason in reasons.items() if reason != "UNAUTHENTICATED"} == set(at_encoder)
     assert not {reasons[method] for method in at_encoder} & REFUSED
+
+
+def test_a_service_that_is_not_trusted_is_not_its_caller_s_fault(sam_bundle: Bundle, folder: Path) -> None:
+    """Where encoder and decoder take no services' tokens, callers of the others hear that something is down."""
+    token = caller_token(signing_key(folder), "annotator")
+    with in_thread(secured_services(sam_bundle, folder, service_jwks=None)) as endpoints:
+        caller = SecuredCaller(endpoints, credentials(folder))
+        predicting = predict_masks(b"x" * 32, box(1, 1, 9, 9))
+        assert caller.reason("/hilum.v1.DecoderService/PredictMasks", predicting, token) == "BACKEND_UNAVAILABLE"
+        request = registering(targets=[pair(box(20, 22, 38, 44), box(26, 18, 44, 40))])
+        assert caller.reason("/hilum.v1.FusionService/RegisterImages", request, token) == "BACKEND_UNAVAILABLE"
+        caller.close()
 
 
 @pytest.mark.parametrize("role", list(Role))
