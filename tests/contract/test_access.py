@@ -252,3 +252,10 @@ def test_a_server_does_not_start_with_less_than_it_was_told(
     with pytest.raises(ConfigurationError, match=told) as caught:
         fusion_server(FusionSettings.load(), Telemetry("fusion", stream=io.StringIO()))
     assert "\n" not in str(caught.value)
+
+
+def test_tenants_do_not_share_the_published_key(folder: Path, sam_bundle: Bundle) -> None:
+    """An encoder that others reach and that tells tenants apart does not start without a secret key of its own."""
+    settings = EncoderSettings(**settings_of(folder, "encoder", host="::", embedding_key_file=None))
+    with pytest.raises(ConfigurationError, match="HILUM_EMBEDDING_KEY_FILE"):
+        encoder_server(settings, [sam_bundle], Telemetry("encoder", stream=io.StringIO()))
