@@ -68,7 +68,7 @@ class AsyncClient(GenerationCalls, FusionCalls):
 
     Raises:
         OSError: A file cannot be read.
-        ValueError: A file does not hold what it should, or a token would travel without encryption.
+        ConfigurationError: A file does not hold what it should, or a token would travel without encryption.
 
     Example:
         async with AsyncClient() as client:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 import grpc
 import grpc.aio
 
-from hilum.errors import from_rpc_error
+from hilum.errors import ConfigurationError, from_rpc_error
 from hilum.secured_channel import SecuredChannel, TokenProvider
 from hilum.tls import Tls
 from hilum.watched_files import WatchedFiles
@@ -94,7 +94,7 @@ def open_channel(
 
     Raises:
         OSError: A file cannot be read.
-        ValueError: A file does not hold what it should, or a token would travel in the clear.
+        ConfigurationError: A file does not hold what it should, or a token would travel in the clear.
     """
     interceptors = call_interceptors(tracer)
 
@@ -106,9 +106,13 @@ def open_channel(
     if tls is None and token is None:
         return opened(None)
     if tls is None and not allow_insecure and not _is_loopback(address):
-        raise ValueError(f"a token would travel to {address} without encryption: give tls as well")
-    provider = WatchedFiles([token], _token_text).current if isinstance(token, Path) else token
-    return SecuredChannel(opened, credentials=None if tls is None else tls.credentials(), token=provider)
+        raise ConfigurationError(f"a token would travel to {address} without encryption: use TLS")
+    try:
+        provider = WatchedFiles([token], _token_text).current if isinstance(token, Path) else token
+        credentials = None if tls is None else tls.credentials()
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+    return SecuredChannel(opened, credentials=credentials, token=provider)
 
 
 def call_interceptors(tracer: Tracer | None) -> list[grpc.aio.ClientInterceptor]:

@@ -29,7 +29,7 @@ The tree::
     ├── InternalError
     ├── UnreadableImage            a file could not be read (client side only)
     ├── BundleError                a model bundle is missing or damaged (server side only)
-    └── ConfigurationError         a server's keys or policy cannot be used (server side only)
+    └── ConfigurationError         a certificate, key, token file or policy cannot be used (never sent)
 
 Every class but the last three stands for one `hilum.v1.ErrorReason` and one gRPC status code. Messages say what to do
 next and never hold pixels or patient data.
@@ -229,7 +229,7 @@ class BundleError(HilumError):
 
 
 class ConfigurationError(HilumError):
-    """A certificate, key or policy that a server was given cannot be used."""
+    """A certificate, key, token file or policy that a server or a client was given cannot be used."""
 
 
 BY_REASON: dict[str, type[HilumError]] = {

@@ -64,6 +64,7 @@ class SecuredChannel(grpc.aio.Channel):
         """Closes what is open; calls still running may go on for `grace` seconds."""
         for opened in (self._open, *self._retired):
             await opened.channel.close(grace)
+        await asyncio.gather(*self._closing)
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
         """See grpc.aio.Channel."""

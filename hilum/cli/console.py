@@ -19,8 +19,10 @@ from hilum.errors import (
     InternalError,
     ModelNotFound,
     Overloaded,
+    PermissionDenied,
     PromptNotSupported,
     TransformFlagged,
+    Unauthenticated,
 )
 from hilum.types import RegistrationProgress
 
@@ -30,6 +32,8 @@ _WIDTH = 120
 
 _NEXT_STEPS: dict[type[HilumError], str] = {
     BackendUnavailable: "`hilum doctor` says which service is down; --encoder, --decoder and --fusion name addresses.",
+    Unauthenticated: "Say who you are: --token-file, or --certificate and --key, before the command's name.",
+    PermissionDenied: "Ask the operator for the role.",
     DeadlineExceeded: "Allow more time with --timeout SECONDS, before the command's name.",
     ModelNotFound: "`hilum doctor` lists the models.",
     PromptNotSupported: "`hilum doctor` lists the prompts that each model understands.",

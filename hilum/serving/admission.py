@@ -13,7 +13,7 @@ from hilum.serving.policy import Policy
 from hilum.serving.security_settings import SecuritySettings
 from hilum.serving.telemetry import Telemetry
 from hilum.serving.tenant import DefaultTenant, MetadataTenant, TenantResolver
-from hilum.serving.tokens import SERVICE_PREFIX, CallerTokens, ServiceTokens, is_service_token
+from hilum.serving.tokens import SERVICE_PREFIX, CallerTokens, ServiceTokens, SignedToken
 
 Metadata: TypeAlias = Iterable[tuple[str, str | bytes]]
 # As grpc's ServicerContext.auth_context gives it.
@@ -31,7 +31,7 @@ _IS_CERTIFIED = "x509_common_name"
 class Admission(Protocol):
     """Lets calls in."""
 
-    def admit(self, method: str, metadata: Metadata, peer: Peer) -> Identity | None:
+    def identify(self, method: str, metadata: Metadata, peer: Peer) -> Identity | None:
         """Returns who is calling; None for methods that need nobody.
 
         Args:
@@ -42,7 +42,14 @@ class Admission(Protocol):
         Raises:
             InvalidField: A header that names the caller's tenant is missing or malformed.
             Unauthenticated: It is not known who is calling.
-            PermissionDenied: The caller may not call this method.
+        """
+        ...
+
+    def authorise(self, method: str, identity: Identity) -> None:
+        """Returns if the caller may call the method.
+
+        Raises:
+            PermissionDenied: It may not.
         """
         ...
 
@@ -57,10 +64,13 @@ class TrustedNetwork:
     def __init__(self, tenants: TenantResolver) -> None:
         self._tenants = tenants
 
-    def admit(self, method: str, metadata: Metadata, peer: Peer) -> Identity | None:
+    def identify(self, method: str, metadata: Metadata, peer: Peer) -> Identity | None:
         """Returns an identity without subject and roles; see Admission."""
         del peer
         return None if method.startswith(INFRASTRUCTURE) else Identity("", self._tenants.resolve(metadata))
+
+    def authorise(self, method: str, identity: Identity) -> None:
+        """Allows everything."""
 
 
 class AccessControl:
@@ -82,18 +92,10 @@ class AccessControl:
         self._services = services
         self._certificates = ClientCertificates(policy.certificates)
 
-    def admit(self, method: str, metadata: Metadata, peer: Peer) -> Identity | None:
+    def identify(self, method: str, metadata: Metadata, peer: Peer) -> Identity | None:
         """Returns who is calling; see Admission."""
         if method in self._policy.open_methods:
             return None
-        identity = self._identify(metadata, peer)
-        allowed = self._policy.roles.get(method, frozenset())
-        if not identity.roles & allowed:
-            needed, has = (", ".join(sorted(role.value for role in roles)) for roles in (allowed, identity.roles))
-            raise PermissionDenied(f"this needs one of the roles: {needed or 'none'}; the caller has: {has or 'none'}")
-        return identity
-
-    def _identify(self, metadata: Metadata, peer: Peer) -> Identity:
         headers = [value for key, value in metadata if key == _AUTHORIZATION]
         if len(headers) > 1:
             raise Unauthenticated("there must be one authorization header, not several")
@@ -104,11 +106,18 @@ class AccessControl:
             return self._certificates.identify(names)
         raise Unauthenticated("send a token (authorization: Bearer ...), or call with a client certificate")
 
+    def authorise(self, method: str, identity: Identity) -> None:
+        """Asks the policy; see Admission."""
+        allowed = self._policy.roles.get(method, frozenset())
+        if not identity.roles & allowed:
+            needed, has = (", ".join(sorted(role.value for role in roles)) for roles in (allowed, identity.roles))
+            raise PermissionDenied(f"this needs one of the roles: {needed or 'none'}; the caller has: {has or 'none'}")
+
     def _of_token(self, header: str | bytes) -> Identity:
         if not isinstance(header, str) or not header.lower().startswith(_SCHEME):
             raise Unauthenticated("the authorization must be a bearer token")
-        token = header[len(_SCHEME) :].strip()
-        verifier = self._services if is_service_token(token) else self._callers
+        token = SignedToken.parse(header[len(_SCHEME) :].strip())
+        verifier = self._services if token.is_of_service else self._callers
         if verifier is None:
             raise Unauthenticated("tokens of this kind are not taken here")
         return verifier.identify(token)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from hilum.serving.tenant import acting_for
@@ -31,7 +31,7 @@ class Identity:
         service: The Hilum service that calls on the subject's behalf, such as "hilum/fusion"; "" for a direct call.
     """
 
-    subject: str
+    subject: str = field(repr=False)
     tenant: str
     roles: frozenset[Role] = frozenset()
     service: str = ""

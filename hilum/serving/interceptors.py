@@ -174,12 +174,13 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
 
     @contextlib.contextmanager
     def _admitted(self, method: str, context: _Context, metadata: _Metadata, facts: RpcFacts) -> Iterator[None]:
-        identity = self._admission.admit(method, metadata, context.auth_context())
+        identity = self._admission.identify(method, metadata, context.auth_context())
         if identity is None:
             yield
             return
         facts.add(tenant=tenant_tag(identity.tenant))
         with acting_as(identity):
+            self._admission.authorise(method, identity)
             yield
 
     def _as_answer(self, error: Exception, method: str, request_id: str) -> errors.HilumError:

@@ -15,7 +15,7 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from hilum.serving.admission import Admission, admission_from
+from hilum.serving.admission import admission_from
 from hilum.serving.byte_budget import ByteBudget
 from hilum.serving.certificates import ServerCertificates
 from hilum.serving.health import Dependency, Health
@@ -45,7 +45,6 @@ class Server:
         settings: Address, limits, drain time.
         telemetry: The server's log and metrics.
         dependencies: What health pings.
-        admission: Says who is calling, and refuses who may not; default: what the settings say.
 
     Raises:
         ConfigurationError: A certificate, key set or policy cannot be used.
@@ -62,7 +61,6 @@ class Server:
         telemetry: Telemetry,
         *,
         dependencies: Sequence[Dependency] = (),
-        admission: Admission | None = None,
     ) -> None:
         self._settings = settings
         self._telemetry = telemetry
@@ -72,9 +70,8 @@ class Server:
             files = (settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
             self._certificates = ServerCertificates(*files, telemetry)
         self.held = ByteBudget(settings.max_held_bytes, telemetry=telemetry)
-        self._interceptor = RpcInterceptor(
-            telemetry, admission or admission_from(settings, telemetry), Receiving(self.held, settings.stall_s)
-        )
+        receiving = Receiving(self.held, settings.stall_s)
+        self._interceptor = RpcInterceptor(telemetry, admission_from(settings, telemetry), receiving)
         self._services: list[tuple[str, Adder, Any]] = []
         self.resources = contextlib.AsyncExitStack()
         self.warm_ups: list[Callable[[], Awaitable[None]]] = []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import jwt
@@ -17,7 +18,31 @@ LEEWAY_S = 30
 SERVICE_TOKEN_TYPE = "hilum-service+jwt"  # noqa: S105  # a name
 SERVICE_PREFIX = "hilum/"
 
-_REQUIRED = ["exp", "iss", "aud", "sub"]
+_DECODER: Any = jwt.PyJWT(options={"require": ["exp", "iss", "aud", "sub"], "enforce_minimum_key_length": True})
+
+
+@dataclass(frozen=True)
+class SignedToken:
+    """A token of which nothing is verified yet.
+
+    Attributes:
+        text: As it was sent.
+        is_of_service: Whether it says that a service of Hilum made it; it is then verified with the services' keys.
+        key_id: Of the key that it says it is signed with.
+    """
+
+    text: str = field(repr=False)
+    is_of_service: bool
+    key_id: str | None
+
+    @classmethod
+    def parse(cls, text: str) -> SignedToken:
+        """Reads the header; Unauthenticated where it is no signed token."""
+        try:
+            header: Mapping[str, Any] = jwt.get_unverified_header(text)
+        except jwt.PyJWTError:
+            raise Unauthenticated("the authorization is no signed token") from None
+        return cls(text, header.get("typ") == SERVICE_TOKEN_TYPE, header.get("kid"))
 
 
 class CallerTokens:
@@ -36,7 +61,7 @@ class CallerTokens:
         self._issuer = issuer
         self._audience = audience
 
-    def identify(self, token: str) -> Identity:
+    def identify(self, token: SignedToken) -> Identity:
         """Returns who the token speaks of; Unauthenticated unless all of it verifies."""
         claims = _verified(token, self._keys, audience=self._audience, issuer=self._issuer)
         return _identity(claims)
@@ -54,7 +79,7 @@ class ServiceTokens:
         self._keys = keys
         self._audience = audience
 
-    def identify(self, token: str) -> Identity:
+    def identify(self, token: SignedToken) -> Identity:
         """Returns on whose behalf the service calls, with the role of a service added; or Unauthenticated."""
         claims = _verified(token, self._keys, audience=self._audience, issuer=None)
         issuer = str(claims["iss"])
@@ -63,25 +88,17 @@ class ServiceTokens:
         return _identity(claims, service=issuer)
 
 
-def is_service_token(token: str) -> bool:
-    """Says which of the two a token claims to be; each is then verified with keys of its own."""
-    return _header(token).get("typ") == SERVICE_TOKEN_TYPE
-
-
-def _verified(token: str, keys: KeySet, *, audience: str, issuer: str | None) -> Mapping[str, Any]:
-    key_id = _header(token).get("kid")
-    key = keys.key(key_id if isinstance(key_id, str) else None)
-    decode: Callable[..., Mapping[str, Any]] = jwt.PyJWT(options={"enforce_minimum_key_length": True}).decode
+def _verified(token: SignedToken, keys: KeySet, *, audience: str, issuer: str | None) -> Mapping[str, Any]:
+    key = keys.key(token.key_id)
     try:
-        return decode(
-            token,
+        claims: Mapping[str, Any] = _DECODER.decode(
+            token.text,
             key,
             # The key's own algorithm, which is one of the list: never the one that the token asks for.
             algorithms=[key.algorithm_name],
             audience=audience,
             issuer=issuer,
             leeway=LEEWAY_S,
-            options={"require": _REQUIRED},
         )
     except jwt.ExpiredSignatureError:
         raise Unauthenticated("the token has expired; get a new one") from None
@@ -93,14 +110,7 @@ def _verified(token: str, keys: KeySet, *, audience: str, issuer: str | None) ->
         raise Unauthenticated(f"the token lacks the claim {error.claim}") from None
     except jwt.PyJWTError:
         raise Unauthenticated("the token is not valid; get a new one") from None
-
-
-def _header(token: str) -> Mapping[str, Any]:
-    try:
-        header: Mapping[str, Any] = jwt.get_unverified_header(token)
-    except jwt.PyJWTError:
-        raise Unauthenticated("the authorization is no signed token") from None
-    return header
+    return claims
 
 
 def _identity(claims: Mapping[str, Any], *, service: str = "") -> Identity:

@@ -48,5 +48,5 @@ def open_upstream(address: str, audience: str, settings: SecuritySettings, telem
             allow_insecure=settings.allow_insecure,
             tracer=telemetry.spans.tracer,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ConfigurationError) as error:
         raise ConfigurationError(f"the channel to {audience} cannot be opened: {error}") from None

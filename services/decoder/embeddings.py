@@ -24,7 +24,7 @@ from hilum.serving.embedding import EmbeddingStore, StoredEmbedding
 from hilum.serving.memory_cache import ByteBoundedLru
 from hilum.serving.overload import ComputePool
 from hilum.serving.single_flight import SingleFlight
-from hilum.serving.telemetry import Telemetry
+from hilum.serving.telemetry import Telemetry, rpc_facts
 from hilum.serving.tenant import TENANT_METADATA_KEY, tenant_tag
 from hilum.v1 import encoder_service_pb2, encoder_service_pb2_grpc
 from services.decoder.mask_decoder import OnnxMaskDecoder, PreparedImage
@@ -100,6 +100,7 @@ class EncoderSource:
                 response = await stub.GetEmbedding(request, timeout=self._timeout_s, metadata=metadata)
             except grpc.aio.AioRpcError as error:
                 answers += isinstance(from_rpc_error(error), EmbeddingNotFound)
+                rpc_facts().add(encoder_code=error.code().name)
                 continue
             message = response.embedding
             return StoredEmbedding(

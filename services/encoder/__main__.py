@@ -55,7 +55,15 @@ def _triton_credentials(settings: EncoderSettings) -> grpc.ChannelCredentials | 
 
 
 def encoder_server(settings: EncoderSettings, bundles: list[Bundle], telemetry: Telemetry) -> Server:
-    """Returns the server of these bundles, not started."""
+    """Returns the server of these bundles, not started.
+
+    Raises:
+        ConfigurationError: A certificate, key or policy cannot be used, or tenants would share the published key.
+    """
+    if settings.tenant_source == "identity" and settings.uses_development_key and not settings.is_loopback:
+        raise ConfigurationError(
+            "HILUM_TENANT_SOURCE=identity needs HILUM_EMBEDDING_KEY_FILE: with the published key anyone can compute ids"
+        )
     waiting = settings.running_permits + settings.waiting_permits
     pool = ComputePool(settings.compute_threads, waiting, telemetry=telemetry)
     models = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import grpc.aio
 
 from hilum.connection import TENANT_KEY
-from hilum.errors import BackendUnavailable, NoContent
+from hilum.errors import BackendUnavailable, NoContent, Unauthenticated
 from hilum.segmentation import SegmentationCalls
 from hilum.types import BoolMask, Image, IntensityMapping, Prompt
 
@@ -56,8 +56,8 @@ class TargetSegmenter:
         calls = SegmentationCalls(self._encoder, self._decoder, timeout_s=timeout_s, metadata=((TENANT_KEY, tenant),))
         try:
             prediction = await calls.predict(image, [prompt], mapping=mapping, model=model)
-        except BackendUnavailable as error:
-            # gRPC's own words would name addresses inside.
+        except (BackendUnavailable, Unauthenticated) as error:
+            # gRPC's own words would name addresses inside; and it is not the caller's token that was refused, but ours.
             raise BackendUnavailable(
                 "the encoder or the decoder does not answer; try again, or send masks instead of prompts",
                 retry_after_s=error.retry_after_s or _RETRY_S,

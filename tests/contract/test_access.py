@@ -1,5 +1,6 @@
 """Every method with every kind of caller: let in and refused exactly as the policy says."""
 
+import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,13 +15,29 @@ from grpc_reflection.v1alpha import reflection_pb2
 from jwt.utils import base64url_decode
 
 from hilum.connection import Endpoints
+from hilum.errors import ConfigurationError
 from hilum.serving.bundle import Bundle
 from hilum.serving.identity import Identity, Role, acting_as
 from hilum.serving.on_behalf import OnBehalf
 from hilum.serving.policy import Policy, contract_methods
-from services.development_ca import caller_token, create, issue_client, new_authority, private_pem
-from tests.contract.securing import SecuredCaller, credentials, secured_services, signing_key
-from tests.contract.wiring import in_thread
+from hilum.serving.telemetry import Telemetry
+from hilum.serving.tenant import tenant_tag
+from services.development_ca import (
+    caller_token,
+    create,
+    issue_client,
+    new_authority,
+    private_pem,
+    service_environment,
+)
+from services.encoder.__main__ import encoder_server
+from services.encoder.settings import EncoderSettings
+from services.fusion.__main__ import fusion_server
+from services.fusion.settings import FusionSettings
+from tests.contract.fusing import pair, registering
+from tests.contract.messages import box, predict_masks
+from tests.contract.securing import SecuredCaller, credentials, secured_services, settings_of, signing_key
+from tests.contract.wiring import in_thread, running
 
 METHODS = sorted(contract_methods())
 POLICY = Policy.load()
@@ -179,8 +196,66 @@ def test_a_service_acts_on_behalf_of_its_caller(bearer: SecuredCaller, folder: P
     assert not {reasons[method] for method in at_encoder} & REFUSED
 
 
+def test_a_service_that_is_not_trusted_is_not_its_caller_s_fault(sam_bundle: Bundle, folder: Path) -> None:
+    """Where encoder and decoder take no services' tokens, callers of the others hear that something is down."""
+    token = caller_token(signing_key(folder), "annotator")
+    with in_thread(secured_services(sam_bundle, folder, service_jwks=None)) as endpoints:
+        caller = SecuredCaller(endpoints, credentials(folder))
+        predicting = predict_masks(b"x" * 32, box(1, 1, 9, 9))
+        assert caller.reason("/hilum.v1.DecoderService/PredictMasks", predicting, token) == "BACKEND_UNAVAILABLE"
+        request = registering(targets=[pair(box(20, 22, 38, 44), box(26, 18, 44, 40))])
+        assert caller.reason("/hilum.v1.FusionService/RegisterImages", request, token) == "BACKEND_UNAVAILABLE"
+        caller.close()
+
+
 @pytest.mark.parametrize("role", list(Role))
 def test_reflection_needs_an_identity(bearer: SecuredCaller, folder: Path, role: Role) -> None:
     """Reflection answers whoever the policy lists."""
     request = reflection_pb2.ServerReflectionRequest(list_services="")
     assert bearer.reason(REFLECTION, request, caller_token(signing_key(folder), role.value)) == ""
+
+
+def test_what_is_logged_of_callers(folder: Path, sam_bundle: Bundle) -> None:
+    """A line has the tenant's tag where it is known, and the reason of a refusal; never a subject or a token."""
+    stream = io.StringIO()
+    settings = EncoderSettings(**settings_of(folder, "encoder"))
+    server = encoder_server(settings, [sam_bundle], Telemetry("encoder", stream=stream))
+    tokens = [caller_token(signing_key(folder), role, sub="Nurse Joy") for role in ("annotator", "admin")]
+    with in_thread(running(server)) as address:
+        caller = SecuredCaller(Endpoints(address, address, address), credentials(folder))
+        for token in (*tokens, "nonsense"):
+            caller.reason("/hilum.v1.EncoderService/GetEmbedding", b"", token)
+        caller.close()
+    lines = [line for line in map(json.loads, stream.getvalue().splitlines()) if line["event"] == "rpc"]
+    tag = tenant_tag("development")
+    seen = [(line["reason"], line.get("tenant")) for line in lines]
+    assert seen == [("INVALID_FIELD", tag), ("PERMISSION_DENIED", tag), ("UNAUTHENTICATED", None)]
+    assert not [word for word in ("Joy", "nonsense", *tokens) if word in stream.getvalue()]
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"HILUM_POLICY": "/nowhere"}, "policy"),
+        ({"HILUM_JWKS": "/nowhere"}, "key set"),
+        ({"HILUM_TLS_KEY": "/nowhere"}, "/nowhere"),
+        ({"HILUM_SERVICE_KEY": ""}, "HILUM_SERVICE_KEY"),
+        ({"HILUM_UPSTREAM_CA": "/nowhere"}, "encoder"),
+    ],
+)
+def test_a_server_does_not_start_with_less_than_it_was_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], told: str
+) -> None:
+    """A file that is missing keeps the server from starting, with one line that says which and nothing on the wire."""
+    for name, value in {**service_environment(folder, "fusion"), **variables}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=told) as caught:
+        fusion_server(FusionSettings.load(), Telemetry("fusion", stream=io.StringIO()))
+    assert "\n" not in str(caught.value)
+
+
+def test_tenants_do_not_share_the_published_key(folder: Path, sam_bundle: Bundle) -> None:
+    """An encoder that others reach and that tells tenants apart does not start without a secret key of its own."""
+    settings = EncoderSettings(**settings_of(folder, "encoder", host="::", embedding_key_file=None))
+    with pytest.raises(ConfigurationError, match="HILUM_EMBEDDING_KEY_FILE"):
+        encoder_server(settings, [sam_bundle], Telemetry("encoder", stream=io.StringIO()))

@@ -94,7 +94,7 @@ BY_ID: dict[str, Callable[[bytes, pb.TransformReference], Any]] = {
     "GetEmbedding": lambda it, _: encoder_pb.GetEmbeddingRequest(embedding_id=it),
     "EncodeImage": lambda *_: encode_image(PIXELS, with_pixels=False),
     "PredictMasks": lambda it, _: predict_masks(it, TARGET),
-    "GenerateMasks": lambda it, _: decoder_pb.GenerateMasksRequest(embedding_id=it),
+    "GenerateMasks": lambda it, _: decoder_pb.GenerateMasksRequest(embedding_id=it, points_per_side=2),
     "FuseImages": lambda _, it: fusing(transform=it),
     "ResampleImage": lambda _, it: resampling(transform=it),
     "TransformPoints": lambda _, it: moving_points([FIXED_CENTRE], transform=it),

@@ -9,6 +9,7 @@ import io
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -37,7 +38,7 @@ def server() -> Iterator[ValkeyServer]:
         yield server
 
 
-def _admin(server: ValkeyServer, password: str | None = None) -> "redis.Redis":
+def _admin(server: ValkeyServer, password: str | None = None) -> Any:
     return redis.Redis(port=server.port, password=password)
 
 

@@ -21,8 +21,11 @@ from hilum.serving.overload import ComputePool
 from hilum.serving.telemetry import Telemetry
 from modeling.model_repository import Execution, default_destination, generate_model_repository
 from modeling.models import load_model
+from services.development_ca import create
+from services.encoder.__main__ import image_encoder
 from services.encoder.onnx import OnnxImageEncoder
 from services.encoder.preprocess import ModelInput
+from services.encoder.settings import EncoderSettings
 from services.encoder.triton import TritonImageEncoder
 from tests.integration.processes import service
 from tests.integration.tritonserver import START_TIMEOUT_S, TritonServer, small_bundle
@@ -297,6 +300,32 @@ async def test_a_dead_model_process_is_noticed(small: Bundle, tmp_path: Path) ->
                 await encoder.encode(image)
             assert not await encoder.ready()
         server.kill()  # asked to stop, it would wait for the dead
+
+
+async def test_a_triton_that_speaks_mutual_tls(small: Bundle, tmp_path: Path) -> None:
+    """With the authority and the service's certificate encodes work; without, Triton is not answering."""
+    folder = tmp_path / "secure"
+    create(folder)
+    (image,) = images(small.manifest, 1)
+    secure = {
+        "grpc-use-ssl": "1",
+        "grpc-use-ssl-mutual": "1",
+        "grpc-server-cert": folder / "encoder.pem",
+        "grpc-server-key": folder / "encoder-key.pem",
+        "grpc-root-cert": folder / "ca.pem",
+    }
+    files = {"tls_certificate": folder / "encoder.pem", "tls_key": folder / "encoder-key.pem"}
+    with TritonServer(tmp_path / "server.log", *(f"--{name}={value}" for name, value in secure.items())) as server:
+        server.start(generate_model_repository(small, tmp_path))
+        common: dict[str, Any] = {"backend": "triton", "triton_url": server.address, **files}
+        pool = ComputePool(1, 1)
+        trusting = image_encoder(small, EncoderSettings(**common, triton_ca=folder / "ca.pem"), pool)
+        assert (await trusting.encode(image)).shape == small.manifest.embedding_shape
+        in_the_clear = image_encoder(small, EncoderSettings(**common), pool)
+        with pytest.raises(BackendUnavailable, match="does not answer"):
+            await in_the_clear.encode(image)
+        for closing in (trusting, in_the_clear, pool):
+            await closing.close()
 
 
 async def test_the_torch_engine_agrees_with_torch(lite_medsam_bundle: Bundle, tmp_path: Path) -> None:

@@ -39,10 +39,12 @@ class TritonServer:
 
     Args:
         log: File for what the server prints.
+        options: More of its command line.
     """
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, *options: str) -> None:
         self._log = log
+        self._options = options
         self._grpc_port, self._http_port, self._metrics_port = free_port(), free_port(), free_port()
         self._popen: subprocess.Popen[str] | None = None
 
@@ -53,13 +55,16 @@ class TritonServer:
 
     def start(self, *repositories: Path) -> None:
         """Starts the server and returns when its models are loaded; AssertionError when it ends before that."""
-        command = server_command(
-            installation(),
-            repositories,
-            grpc_port=self._grpc_port,
-            http_port=self._http_port,
-            metrics_port=self._metrics_port,
-        )
+        command = [
+            *server_command(
+                installation(),
+                repositories,
+                grpc_port=self._grpc_port,
+                http_port=self._http_port,
+                metrics_port=self._metrics_port,
+            ),
+            *self._options,
+        ]
         environment = server_environment() | {"OMP_NUM_THREADS": "1"}
         popen = subprocess.Popen(
             command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True, errors="replace"

@@ -11,6 +11,7 @@ import grpc.aio
 import pytest
 
 from hilum.connection import open_channel
+from hilum.errors import ConfigurationError
 from hilum.tls import Tls
 from services.development_ca import create, issue_client, issue_server, new_authority
 
@@ -110,7 +111,7 @@ async def test_new_certificates_make_a_new_connection_and_cut_nothing_off(tmp_pa
         configuration, lambda: served[0], require_client_authentication=True
     )
     async with serving(seen, credentials) as address, open_channel(address, tls=tls) as channel:
-        ask = channel.unary_unary("/s/unary_unary")
+        ask: Any = channel.unary_unary("/s/unary_unary")
         running = asyncio.ensure_future(_awaited(ask(b"wait")))
         await seen.waiting.wait()
         assert await ask(b"ask") == b"answer"
@@ -132,7 +133,7 @@ async def _awaited(call: Any) -> Any:
 @pytest.mark.parametrize("address", ["encoder:50051", "10.1.2.3:50051", "dns:///encoder:50051", "[fe80::1]:50051"])
 async def test_a_token_does_not_leave_the_machine_in_the_clear(address: str) -> None:
     """Without TLS a token goes to loopback only, unless somebody says that something else encrypts."""
-    with pytest.raises(ValueError, match="without encryption"):
+    with pytest.raises(ConfigurationError, match="without encryption"):
         open_channel(address, token=lambda: "token")
     await open_channel(address, token=lambda: "token", allow_insecure=True).close()
 
@@ -147,5 +148,5 @@ async def test_loopback_may_see_it(address: str) -> None:
 async def test_a_token_file_holds_one_token(tmp_path: Path, text: str) -> None:
     """What cannot be a token is told when the channel is opened."""
     (tmp_path / "token").write_text(text)
-    with pytest.raises(ValueError, match="one token"):
+    with pytest.raises(ConfigurationError, match="one token"):
         open_channel("127.0.0.1:1", token=tmp_path / "token")

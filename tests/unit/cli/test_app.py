@@ -22,8 +22,10 @@ from hilum.errors import (
     InvalidField,
     ModelNotFound,
     Overloaded,
+    PermissionDenied,
     PromptNotSupported,
     TransformFlagged,
+    Unauthenticated,
     UnreadableImage,
 )
 from hilum.testing import FakeEncoder
@@ -46,7 +48,17 @@ def test_every_command_explains_itself(command: Command, name: str) -> None:
     assert "Usage:" in outcome.out
 
 
-@pytest.mark.parametrize("arguments", [["unknown"], ["segment"], ["--timeout", "0", "doctor"], ["doctor", "--unknown"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["unknown"],
+        ["segment"],
+        ["--timeout", "0", "doctor"],
+        ["doctor", "--unknown"],
+        ["--certificate", "c.pem", "--key", "k.pem", "doctor"],
+        ["--ca", "ca.pem", "--key", "k.pem", "doctor"],
+    ],
+)
 def test_usage_errors_end_with_2(command: Command, arguments: list[str]) -> None:
     """A command line that cannot be understood ends with 2 and says how it is used."""
     outcome = command(*arguments)
@@ -60,6 +72,8 @@ def test_usage_errors_end_with_2(command: Command, arguments: list[str]) -> None
     [
         (InvalidField("is wrong", field="prompts[1].box"), ["prompts[1].box: is wrong (INVALID_FIELD)"]),
         (BackendUnavailable("refused"), ["refused", "hilum doctor", "--encoder"]),
+        (Unauthenticated("expired"), ["--token-file", "--certificate"]),
+        (PermissionDenied("no"), ["Ask the operator"]),
         (DeadlineExceeded("too late"), ["--timeout"]),
         (Overloaded("busy", retry_after_s=2.5), ["(OVERLOADED)", "in 2.5 s"]),
         (Overloaded("busy"), ["later"]),
@@ -88,6 +102,37 @@ def test_an_error_is_one_line_and_exit_code_1(hilum: Command, encoder: FakeEncod
     assert outcome.out == ""
     assert outcome.err.startswith("error: something broke (INTERNAL).")
     assert outcome.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("--ca", None, "file: No such file or directory"),
+        ("--ca", "nonsense", "holds no certificates"),
+        ("--token-file", "", "must hold one token"),
+    ],
+)
+def test_a_file_that_is_of_no_use_is_one_line(
+    hilum: Command, tmp_path: Path, picture: Path, case: tuple[str, str | None, str]
+) -> None:
+    """What is wrong with a certificate or a token is told before any call, and is not called a fault of the program."""
+    option, content, told = case
+    if content is not None:
+        (tmp_path / "file").write_text(content)
+    outcome = hilum(option, tmp_path / "file", "segment", picture, "--click", "1,1")
+    assert outcome.code == 1
+    assert told in outcome.err
+    assert "fault of the program" not in outcome.err
+
+
+def test_a_token_is_not_sent_in_the_clear(command: Command, tmp_path: Path, picture: Path) -> None:
+    """Without --ca a token stays on this machine."""
+    (tmp_path / "token").write_text("token")
+    outcome = command(
+        "--encoder", "10.0.0.1:50051", "--token-file", tmp_path / "token", "segment", picture, "--click", "1,1"
+    )
+    assert outcome.code == 1
+    assert "without encryption" in outcome.err
 
 
 def test_a_traceback_is_shown_when_asked_for(command: Command, picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:

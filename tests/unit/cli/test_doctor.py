@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import grpc
 import numpy as np
+import pytest
 
 from hilum.cli.checks import synthetic_picture
 from hilum.errors import InternalError
 from hilum.fusion_capabilities import VerifiedPair
+from hilum.serving.server import Server
+from hilum.serving.settings import ServiceSettings
+from hilum.serving.telemetry import Telemetry
 from hilum.testing import FakeDecoder, FakeEncoder, FakeFusion, FakeModel, serve_in_thread
 from hilum.types import ViewRelation
+from hilum.v1.decoder_service_pb2_grpc import add_DecoderServiceServicer_to_server
+from hilum.v1.encoder_service_pb2_grpc import add_EncoderServiceServicer_to_server
+from services.development_ca import client_environment, create, service_environment
+from tests.contract.wiring import in_thread, running
 from tests.unit.cli.conftest import Command
 
 
@@ -94,3 +105,64 @@ def test_synthetic_pictures_are_never_alike() -> None:
     assert (one.pixels != other.pixels).any()
     assert (disc == same_disc).all()
     assert one.pixels[disc].mean() > one.pixels[~disc].mean() + 50
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Certificates and tokens of a development authority."""
+    create(tmp_path / "made")
+    return tmp_path / "made"
+
+
+@pytest.fixture
+def secured(command: Command, encoder: FakeEncoder, folder: Path) -> Iterator[Command]:
+    """Runs `hilum` with the addresses of fakes behind mutual TLS and the policy."""
+    environment = service_environment(folder, "encoder").items()
+    secure = {name.removeprefix("HILUM_").lower(): value for name, value in environment}
+    server = Server(ServiceSettings(**secure), Telemetry("encoder", stream=io.StringIO()))  # type: ignore[arg-type]  # pydantic parses text
+    server.add("hilum.v1.EncoderService", add_EncoderServiceServicer_to_server, encoder)
+    server.add("hilum.v1.DecoderService", add_DecoderServiceServicer_to_server, FakeDecoder(encoder))
+    with in_thread(running(server)) as address:
+        yield lambda *arguments: command("--encoder", address, "--decoder", address, *arguments)
+
+
+def _variables(monkeypatch: pytest.MonkeyPatch, folder: Path, role: str, *left_out: str) -> None:
+    for name, value in client_environment(folder, role).items():
+        if name not in left_out:
+            monkeypatch.setenv(name, value)
+
+
+def test_it_says_how_it_is_connected(secured: Command, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With certificates and a token from the environment everything passes, and the report says what was used."""
+    _variables(monkeypatch, folder, "annotator")
+    outcome = secured("doctor", "--without-fusion")
+    assert outcome.code == 0, outcome.out
+    words = " ".join(outcome.out.split())
+    assert f"ok connection TLS, servers trusted by {folder}/ca.pem" in words.replace("- ", "-")
+    assert "token from" in words
+
+
+def test_a_role_that_is_missing_is_not_a_fault(secured: Command, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A viewer's self-tests are denied, with the role that is needed and whom to ask."""
+    _variables(monkeypatch, folder, "viewer")
+    outcome = secured("doctor", "--without-fusion")
+    assert outcome.code == 1
+    assert "needs one of the roles: annotator, service" in " ".join(outcome.out.split())
+    assert "Ask the operator for the role" in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("left_out", "step"),
+    [
+        (("HILUM_CERTIFICATE", "HILUM_KEY"), "does it take your --certificate?"),
+        (("HILUM_CA", "HILUM_CERTIFICATE", "HILUM_KEY"), "Does it speak TLS? Then give --ca."),
+    ],
+)
+def test_a_refused_handshake_is_told_from_nothing(
+    secured: Command, folder: Path, monkeypatch: pytest.MonkeyPatch, left_out: tuple[str, ...], step: str
+) -> None:
+    """A refused handshake and nothing at all sound the same to gRPC; the report says what to look at."""
+    _variables(monkeypatch, folder, "annotator", *left_out)
+    outcome = secured("--timeout", "20", "doctor", "--without-fusion")
+    assert outcome.code == 1
+    assert step in " ".join(outcome.out.split())

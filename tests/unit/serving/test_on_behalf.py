@@ -9,7 +9,7 @@ from hilum.errors import ConfigurationError, Unauthenticated
 from hilum.serving.identity import Identity, Role, acting_as
 from hilum.serving.key_set import KeySet
 from hilum.serving.on_behalf import LIFETIME_S, OnBehalf
-from hilum.serving.tokens import LEEWAY_S, ServiceTokens
+from hilum.serving.tokens import LEEWAY_S, ServiceTokens, SignedToken
 from services.development_ca import key_set, private_pem
 
 NURSE = Identity("nurse", "st-mary", frozenset({Role.VIEWER}))
@@ -27,7 +27,7 @@ def test_the_caller_arrives_as_who_it_is(tmp_path: Path, key: Ed25519PrivateKey)
     """Subject, tenant and roles pass unchanged, with the role of a service and the service's name added."""
     with acting_as(NURSE):
         token = OnBehalf(tmp_path / "key.pem", "fusion").token("decoder")
-    found = ServiceTokens(KeySet(tmp_path / "jwks"), audience="hilum/decoder").identify(token)
+    found = ServiceTokens(KeySet(tmp_path / "jwks"), audience="hilum/decoder").identify(SignedToken.parse(token))
     assert found == Identity("nurse", "st-mary", frozenset({Role.VIEWER, Role.SERVICE}), "hilum/fusion")
 
 
@@ -36,13 +36,13 @@ def test_it_is_for_one_service_and_one_minute(tmp_path: Path, key: Ed25519Privat
     with acting_as(NURSE):
         token = OnBehalf(tmp_path / "key.pem", "fusion").token("decoder")
     with pytest.raises(Unauthenticated, match="somebody else"):
-        ServiceTokens(KeySet(tmp_path / "jwks"), audience="hilum/encoder").identify(token)
+        ServiceTokens(KeySet(tmp_path / "jwks"), audience="hilum/encoder").identify(SignedToken.parse(token))
     claims = jwt.decode(token, options={"verify_signature": False})
     assert claims["exp"] - claims["iat"] == LIFETIME_S == 60
     past = {**claims, "exp": int(time.time()) - LEEWAY_S - 1}
     with pytest.raises(Unauthenticated, match="expired"):
         ServiceTokens(KeySet(tmp_path / "jwks"), audience="hilum/decoder").identify(
-            jwt.encode(past, key, algorithm="EdDSA")
+            SignedToken.parse(jwt.encode(past, key, algorithm="EdDSA"))
         )
 
 
@@ -58,7 +58,7 @@ def test_other_issuers_are_refused(tmp_path: Path, key: Ed25519PrivateKey, issue
     claims = {"iss": issuer, "aud": "hilum/decoder", "sub": "x", "tenant": "a", "exp": int(time.time()) + 9}
     with pytest.raises(Unauthenticated):
         ServiceTokens(KeySet(tmp_path / "jwks"), audience="hilum/decoder").identify(
-            jwt.encode(claims, key, algorithm="EdDSA")
+            SignedToken.parse(jwt.encode(claims, key, algorithm="EdDSA"))
         )
 
 

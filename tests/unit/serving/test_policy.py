@@ -74,6 +74,13 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         Policy.load(tmp_path / "policy.toml")
 
 
+def test_reflection_may_be_opened(tmp_path: Path) -> None:
+    """An operator may let anyone see what is served."""
+    line = 'ServerReflectionInfo = ["viewer", "annotator", "service", "admin"]'
+    policy = Policy.load(_changed(tmp_path, line, 'ServerReflectionInfo = ["anyone"]'))
+    assert "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo" in policy.open_methods
+
+
 def test_certificates_may_be_listed(tmp_path: Path) -> None:
     """A name of a certificate stands for a tenant and roles."""
     entry = '[certificates."gateway.example"]\ntenant = "st-mary"\nroles = ["service"]\n# [certificates'
