@@ -1,10 +1,11 @@
 """Whether pairs that cannot be registered are flagged, and pairs that can are not.
 
-    python -m benchmarks.impossible [--purpose development|report] [--types radiograph pseudo diffusion] [--good N]
-        [--impossible N] [--data FOLDER]
+    python -m benchmarks.impossible [--purpose development|report] [--types radiograph pseudo diffusion]
+        [--model NAME] [--measure NAME] [--good N] [--impossible N] [--data FOLDER]
 
 Pairs: `benchmarks/impossible_pairs.py`. Each is registered with a deformable model, no masks, by what serves its type
-best on development pairs: ADC and high-b-value MR by mutual information, all else by structure. A pair counts as
+best on development pairs: ADC and high-b-value MR by mutual information, all else by structure. (--model and --measure
+take others, to which the limits do not belong.) A pair counts as
 flagged where the service raises NO_IMPROVEMENT or LOW_OVERLAP. The service does not know which contrasts it gets and
 holds `distinctness` against one limit. A caller who knows can be stricter or milder: the last column holds it against a
 limit of the type, which was set on development pairs, half way between the least distinct pair that was registered and
@@ -21,7 +22,7 @@ far as any image shows.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +50,16 @@ LIMITS = {PairType.RADIOGRAPH: 0.158, PairType.PSEUDO: 0.128, PairType.DIFFUSION
 kind."""
 FLAGS = frozenset({"NO_IMPROVEMENT", "LOW_OVERLAP"})
 _CONFIDENCE = 0.95
+
+
+def options_for(
+    pair_type: PairType, model: TransformModel | None = None, measure: SimilarityMeasure | None = None
+) -> RegistrationOptions:
+    """How pairs of a type are registered, unless another model or measure is named."""
+    return RegistrationOptions(model or TransformModel.DEFORMABLE, measure or MEASURES[pair_type])
+
+
+OPTIONS = {pair_type: options_for(pair_type) for pair_type in PairType}
 
 
 @dataclass(frozen=True)
@@ -102,13 +113,13 @@ class Share:
         return f"{self.hits}/{self.of} ({low:.0%} to {high:.0%})"
 
 
-def judge(trial: Trial) -> Verdict:
+def judge(trial: Trial, options: RegistrationOptions) -> Verdict:
     """Register a trial and look at what is said about it."""
     run = Registration().run(
         trial.fixed,
         trial.moving,
         ViewRelation.COMPARABLE,
-        RegistrationOptions(model=TransformModel.DEFORMABLE, measure=MEASURES[trial.type]),
+        options,
     )
     outcome = outcome_of(run)
     flags = set(outcome.flags)
@@ -147,9 +158,9 @@ def flagged(verdicts: Sequence[Verdict]) -> tuple[Share, Share]:
     return Share(counts[0], len(verdicts)), Share(counts[1], len(verdicts))
 
 
-def show_type(pair_type: PairType, verdicts: Sequence[Verdict]) -> dict[str, float]:
+def show_type(pair_type: PairType, options: RegistrationOptions, verdicts: Sequence[Verdict]) -> dict[str, float]:
     """Print a row a kind; figures."""
-    title = f"{pair_type.value}, by {MEASURES[pair_type].name} ({machine()})"
+    title = f"{pair_type.value}, {options.model.name}, by {options.measure.name} ({machine()})"
     table = Table("", "distinctness", "flagged", "by the limit of the type", title=title)
     figures = {}
     for name, of_row in rows_of(verdicts).items():
@@ -187,17 +198,17 @@ def measure(
     purpose: Purpose = Purpose.REPORT,
     counts: Counts = COUNTS,
     data: Path = SAMPLE_DATA,
-    types: Sequence[PairType] = tuple(PairType),
+    options: Mapping[PairType, RegistrationOptions] = OPTIONS,
 ) -> dict[str, float]:
-    """Judge all trials; without the sample data, say so and measure nothing."""
+    """Judge all trials of the types that have options; without the sample data, say so and measure nothing."""
     if not data.is_dir():
         print(f"skipped: there is no sample data in {data}; name its folder with --data")
         return {}
-    verdicts = [judge(trial) for trial in trials(purpose, data, counts, types)]
+    verdicts = [judge(trial, options[trial.type]) for trial in trials(purpose, data, counts, options)]
     figures: dict[str, float] = {}
-    for pair_type in types:
+    for pair_type in options:
         of_type = [verdict for verdict in verdicts if verdict.type is pair_type]
-        figures |= show_type(pair_type, of_type)
+        figures |= show_type(pair_type, options[pair_type], of_type)
         if purpose is Purpose.DEVELOPMENT:
             print(f"limit of {pair_type.name}: {limit(of_type):.3f}")
     for name, of_name in {
@@ -219,14 +230,18 @@ def main() -> None:
     parser.add_argument("--purpose", choices=[purpose.value for purpose in Purpose], default=Purpose.REPORT.value)
     names = {pair_type.name.lower(): pair_type for pair_type in PairType}
     parser.add_argument("--types", nargs="+", choices=list(names), default=list(names))
+    parser.add_argument("--model", choices=[model.name for model in TransformModel])
+    parser.add_argument("--measure", choices=[measure.name for measure in SimilarityMeasure])
     parser.add_argument("--good", type=int, default=COUNTS.good, help="good pairs of each type")
     parser.add_argument("--impossible", type=int, default=COUNTS.impossible, help="of each kind and type")
     parser.add_argument("--data", type=Path, default=SAMPLE_DATA, help="the sample data")
     options = parser.parse_args()
     purpose = Purpose(options.purpose)
-    types = [names[name] for name in options.types]
-    figures = measure(purpose, Counts(options.good, options.impossible), options.data, types)
-    if purpose is Purpose.REPORT and figures:
+    model = options.model and TransformModel[options.model]
+    measured = options.measure and SimilarityMeasure[options.measure]
+    asked = {names[name]: options_for(names[name], model, measured) for name in options.types}
+    figures = measure(purpose, Counts(options.good, options.impossible), options.data, asked)
+    if purpose is Purpose.REPORT and figures and not (options.model or options.measure):
         show("impossible", figures)
         save(figures)
 
