@@ -131,11 +131,11 @@ async def placement(cluster: Cluster, replicas: Sequence[str]) -> list[str]:
     return places
 
 
-async def until_asked_again(cluster: Cluster, address: str) -> None:
-    """Prompts for all images until a replica that was started anew gets some of them."""
-    async with asyncio.timeout(60), client(cluster.ring_hash) as over:
+async def until_asked_again(cluster: Cluster, address: str, seed: int) -> None:
+    """Prompts for an image of a replica that was started anew until the replica gets its prompts again."""
+    async with asyncio.timeout(120), client(cluster.ring_hash) as over:
         while cluster.answered([address])[address] == 0:
-            await asyncio.gather(*(prompt(over, seed) for seed in range(IMAGES)))
+            await prompt(over, seed)
 
 
 async def prompt_until(stop: asyncio.Event, over: AsyncClient, seed: int) -> tuple[int, list[str]]:
@@ -175,15 +175,16 @@ async def test_prompts_meet_the_replica_that_has_the_image(cluster: Cluster) -> 
     assert sum(moved) <= IMAGES * (1 / 3 + 0.1)
 
     cluster.restart(lost)
-    await until_asked_again(cluster, lost)
+    seeds = {address: before.index(address) for address in cluster.decoders}
+    await until_asked_again(cluster, lost, seeds[lost])
     stop = asyncio.Event()
     async with client(cluster.ring_hash) as over:
-        load = asyncio.gather(*(prompt_until(stop, over, seed) for seed in range(0, IMAGES, 5)))
-        for address in cluster.decoders:
+        load = asyncio.gather(*(prompt_until(stop, over, seed) for seed in seeds.values()))
+        for address, seed in seeds.items():
             os.kill(cluster.replicas[address].pid, signal.SIGTERM)
-            await asyncio.to_thread(cluster.replicas[address].stop)
+            assert await asyncio.to_thread(cluster.replicas[address].stop) == 0
             await asyncio.to_thread(cluster.restart, address)
-            await until_asked_again(cluster, address)
+            await until_asked_again(cluster, address, seed)
         stop.set()
         results = await load
     failures = [failure for _, failed in results for failure in failed]

@@ -80,9 +80,7 @@ def test_everything_is_in_one_namespace(overlay: Overlay) -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_settings_exist_and_are_accepted(
-    overlay: Overlay, service: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_settings_exist_and_are_accepted(overlay: Overlay, service: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every HILUM_ variable is a setting of the service that gets it, with a value that it accepts."""
     variables = {name: value for name, value in overlay.environment(service).items() if name.startswith("HILUM_")}
     known = {f"HILUM_{field.upper()}" for field in SETTINGS[service].model_fields} | {BUNDLES}
@@ -200,7 +198,7 @@ def test_envoy_takes_its_configuration(overlay: Overlay, tmp_path: Path) -> None
     """Envoy itself accepts what the overlay mounts, and finds nothing in it that will go."""
     for name, text in overlay.files("envoy", "config").items():
         (tmp_path / name).write_text(text.replace("/etc/envoy", str(tmp_path)).replace("/etc/hilum/tls", str(tmp_path)))
-    command = [ENVOY, "--mode", "validate", "--log-level", "warning", "-c", tmp_path / "envoy.yaml"]
+    command = [str(ENVOY), "--mode", "validate", "--log-level", "warning", "-c", str(tmp_path / "envoy.yaml")]
     run = subprocess.run(command, check=False, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert "eprecated" not in run.stderr
