@@ -87,17 +87,23 @@ def envoy_configuration(overlay: Overlay, address: str, pods: Mapping[str, Seque
 
 
 @contextmanager
+def running(*command: str | Path) -> Iterator[None]:
+    """Runs a program that ends with this process, however that dies."""
+    guard = ["/bin/sh", "-c", '"$@" & cat > /dev/null; kill $!; wait $!', "sh"]
+    process = subprocess.Popen([*guard, *map(str, command)], stdin=subprocess.PIPE)
+    try:
+        yield
+    finally:
+        process.communicate(timeout=30)
+
+
+@contextmanager
 def envoy(configuration: Mapping[str, Any], folder: Path) -> Iterator[str]:
-    """Runs Envoy, started as the manifest does it; yields host:port. It ends with this process, however that dies."""
+    """Runs Envoy, started as the manifest does it; yields host:port."""
     path = folder / "envoy.yaml"
     path.write_text(json.dumps(configuration))
-    command = [ENVOY, "--config-path", path, "--log-level", "warning", "--disable-hot-restart", "--concurrency", "2"]
-    guard = ["/bin/sh", "-c", '"$@" & cat > /dev/null; kill $!; wait $!', "sh"]
-    running = subprocess.Popen([*guard, *map(str, command)], stdin=subprocess.PIPE)
-    try:
+    with running(ENVOY, "-c", path, "--log-level", "error", "--disable-hot-restart", "--concurrency", "2"):
         yield f"{configuration['admin']['address']['socket_address']['address']}:{GRPC_PORT}"
-    finally:
-        running.communicate(timeout=30)
 
 
 async def until_open(address: str) -> None:

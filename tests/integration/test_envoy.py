@@ -6,9 +6,10 @@ import asyncio
 import copy
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from tests.integration.processes import Process, free_port, valkey
 IMAGES = 20
 PROMPTS = 4
 REPLICAS = 3
+CALLERS = 2
 PREDICTED = {"method": "/hilum.v1.DecoderService/PredictMasks", "code": "OK"}
 
 
@@ -138,10 +140,12 @@ async def until_asked_again(cluster: Cluster, address: str, seed: int) -> None:
             await prompt(over, seed)
 
 
-async def prompt_until(stop: asyncio.Event, over: AsyncClient, seed: int) -> tuple[int, list[str]]:
-    """Prompts without a pause; returns how often, and what failed."""
+async def prompt_until(stop: asyncio.Event, over: AsyncClient, seeds: Iterable[int]) -> tuple[int, list[str]]:
+    """Prompts for one image after the other without a pause; returns how often, and what failed."""
     calls, failures = 0, []
-    while not stop.is_set():
+    for seed in cycle(seeds):
+        if stop.is_set():
+            break
         calls += 1
         try:
             await prompt(over, seed)
@@ -179,7 +183,7 @@ async def test_prompts_meet_the_replica_that_has_the_image(cluster: Cluster) -> 
     await until_asked_again(cluster, lost, seeds[lost])
     stop = asyncio.Event()
     async with client(cluster.ring_hash) as over:
-        load = asyncio.gather(*(prompt_until(stop, over, seed) for seed in seeds.values()))
+        load = asyncio.gather(*(prompt_until(stop, over, seeds.values()) for _ in range(CALLERS)))
         for address, seed in seeds.items():
             os.kill(cluster.replicas[address].pid, signal.SIGTERM)
             assert await asyncio.to_thread(cluster.replicas[address].stop) == 0
