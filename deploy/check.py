@@ -53,7 +53,7 @@ class Tools:
         self._folders = (BIN, folder / "bin", folder / "usr" / "bin")
 
     def run(self, program: str, *arguments: str | Path) -> str:
-        """Returns what a program printed.
+        """Returns what a program printed, errors after the rest.
 
         Raises:
             Failed: It is missing, or ended with an error.
@@ -64,19 +64,21 @@ class Tools:
         done = subprocess.run([found, *arguments], check=False, capture_output=True, text=True)
         if done.returncode:
             raise Failed("\n".join((done.stdout + done.stderr).strip().splitlines()[-40:]))
-        return done.stdout
+        return done.stdout + done.stderr
 
 
 def schemas(overlay: Overlay, version: str, tools: Tools) -> str:
-    """Holds the objects against the schemas of one version of Kubernetes."""
-    unknown = {manifest["kind"] for manifest in overlay.manifests if "." in manifest["apiVersion"].split("/")[0]}
-    ours = {kind for kind in unknown if kind in CUSTOM}
+    """Holds the objects against the schemas of one version of Kubernetes; every kind without one is named in CUSTOM."""
     known = [manifest for manifest in overlay.manifests if manifest["kind"] not in CUSTOM]
+    custom = sorted({manifest["kind"] for manifest in overlay.manifests} & CUSTOM)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch, f"{overlay.name}.yaml")
         path.write_text(yaml.safe_dump_all(known))
-        tools.run("kubernetes-validate", "--strict", "--kubernetes-version", version, path)
-    return f"{len(known)} objects; no schema for {', '.join(sorted(ours)) or 'nothing else'}"
+        printed = tools.run("kubernetes-validate", "--strict", "--kubernetes-version", version, path)
+    unknown = [line for line in printed.splitlines() if line.startswith("WARN")]
+    if unknown:
+        raise Failed("\n".join(unknown))
+    return f"{len(known)} objects" + (f"; no schema for {', '.join(custom)}" if custom else "")
 
 
 def policies(overlay: Overlay, tools: Tools) -> str:
@@ -97,7 +99,9 @@ def envoy(overlay: Overlay, tools: Tools) -> str:
         files = overlay.files("envoy", "config")
         for name, text in files.items():
             Path(scratch, name).write_text(text.replace("/etc/envoy", scratch).replace("/etc/hilum/tls", scratch))
-        tools.run("envoy", "--mode", "validate", "--log-level", "error", "-c", Path(scratch, "envoy.yaml"))
+        printed = tools.run("envoy", "--mode", "validate", "--log-level", "warning", "-c", Path(scratch, "envoy.yaml"))
+    if "eprecated" in printed:
+        raise Failed(printed)
     return ", ".join(sorted(files))
 
 
@@ -118,8 +122,9 @@ def dockerfile(path: Path, tools: Tools) -> str:
 
 
 def rule_file(path: Path, tools: Tools) -> str:
-    """Lets Prometheus read a file of alerts."""
-    tools.run("promtool", "check", "rules", path)
+    """Lets Prometheus read a file of rules, or run a file of their tests."""
+    action = ("test", "rules") if path.stem.endswith("_test") else ("check", "rules")
+    tools.run("promtool", *action, path)
     return f"{path.stat().st_size} bytes"
 
 

@@ -4,10 +4,12 @@ import json
 
 import grpc
 import grpc.aio
+import numpy as np
 import pytest
 
+from hilum import AsyncClient, Image
 from hilum.connection import Endpoints, answered, channel_options, open_channel, streamed
-from hilum.errors import BackendUnavailable, Overloaded
+from hilum.errors import BackendUnavailable, Overloaded, PixelsRequired
 from hilum.testing import FakeEncoder, FakeFusion, serve_in_process
 from hilum.v1 import encoder_service_pb2, encoder_service_pb2_grpc, fusion_service_pb2, fusion_service_pb2_grpc
 
@@ -46,6 +48,16 @@ async def test_a_service_that_comes_back_is_not_noticed() -> None:
         with pytest.raises(Overloaded) as caught:
             await answered(stub.GetCapabilities(CAPABILITIES))
         assert caught.value.retry_after_s == 2
+
+
+async def test_large_requests_are_tried_again_too() -> None:
+    """Pixels of several MB that meet a service on its way out are sent again; gRPC by itself keeps 256 KiB for that."""
+    encoder = FakeEncoder()
+    pixels = np.random.default_rng(0).integers(0, 2**12, (2048, 1024), dtype=np.int16)
+    async with serve_in_process(encoder) as endpoints, AsyncClient(endpoints) as client:
+        away = BackendUnavailable("away", retry_after_s=0.01)
+        encoder.fail_next(PixelsRequired("send pixels"), away, away)
+        assert (await client.encode(Image(pixels))).embedding_id
 
 
 async def test_streams_raise_our_errors() -> None:
