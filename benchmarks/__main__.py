@@ -22,6 +22,9 @@ NAMES = (
     "pose",
     "points",
     "cache",
+    "load",
+    "replicas",
+    "replicas_simulation",
 )
 
 
