@@ -8,17 +8,18 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import wait
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import grpc.aio
 from numpy.typing import ArrayLike
 
 from hilum.automatic import GenerationCallback, GenerationCalls
-from hilum.connection import TENANT_KEY, Endpoints, Metadata, open_channel
+from hilum.connection import PRIORITY_KEY, TENANT_KEY, Endpoints, Metadata, open_channel
 from hilum.fusion_style import FusionStyle
 from hilum.generation import Generation, GenerationParameters
 from hilum.geometry import Float
 from hilum.multimodal import FusionCalls, PointUnit
+from hilum.patience import DEFAULT_ATTEMPTS, Patience
 from hilum.point_stream import PointStream
 from hilum.pose import EstimatedPose, Radiograph
 from hilum.region import Region
@@ -56,6 +57,9 @@ class AsyncClient(GenerationCalls, FusionCalls):
         endpoints: Addresses; those of the environment, else loopback, where None.
         timeout_s: Deadline of every call.
         tenant: Sent as `x-hilum-tenant`; only services behind a trusted proxy read it.
+        priority: Class of every call: "interactive" goes before "batch". None for what is usual for each.
+        attempts: How often an overloaded service is asked, at the times it names and within the deadline; 1 to be told
+            at once.
         channel: Opens a channel to an address; for TLS, interceptors and tests.
 
     Example:
@@ -69,14 +73,18 @@ class AsyncClient(GenerationCalls, FusionCalls):
         *,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         tenant: str = "",
+        priority: Literal["interactive", "batch"] | None = None,
+        attempts: int = DEFAULT_ATTEMPTS,
         channel: Callable[[str], grpc.aio.Channel] = open_channel,
     ) -> None:
         where = endpoints or Endpoints.from_environment()
-        metadata: Metadata = ((TENANT_KEY, tenant),) if tenant else ()
+        named = ((TENANT_KEY, tenant), (PRIORITY_KEY, priority))
+        metadata: Metadata = tuple((key, value) for key, value in named if value)
         self._channels = [channel(where.encoder), channel(where.decoder), channel(where.fusion)]
         encoder, decoder, fusion = self._channels
-        GenerationCalls.__init__(self, encoder, decoder, timeout_s=timeout_s, metadata=metadata)
-        FusionCalls.__init__(self, fusion, timeout_s=timeout_s, metadata=metadata)
+        patience = Patience(timeout_s, attempts)
+        GenerationCalls.__init__(self, encoder, decoder, patience=patience, metadata=metadata)
+        FusionCalls.__init__(self, fusion, patience=patience, metadata=metadata)
 
     async def __aenter__(self) -> Self:
         return self
@@ -99,6 +107,8 @@ class Client:
         endpoints: As AsyncClient.
         timeout_s: As AsyncClient.
         tenant: As AsyncClient.
+        priority: As AsyncClient.
+        attempts: As AsyncClient.
         channel: As AsyncClient.
 
     Example:
@@ -112,6 +122,8 @@ class Client:
         *,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         tenant: str = "",
+        priority: Literal["interactive", "batch"] | None = None,
+        attempts: int = DEFAULT_ATTEMPTS,
         channel: Callable[[str], grpc.aio.Channel] = open_channel,
     ) -> None:
         self._loop = asyncio.new_event_loop()
@@ -119,7 +131,9 @@ class Client:
         self._thread.start()
 
         async def connect() -> AsyncClient:
-            return AsyncClient(endpoints, timeout_s=timeout_s, tenant=tenant, channel=channel)
+            return AsyncClient(
+                endpoints, timeout_s=timeout_s, tenant=tenant, priority=priority, attempts=attempts, channel=channel
+            )
 
         self._client = self._wait(connect())
 

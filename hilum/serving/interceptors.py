@@ -15,6 +15,7 @@ import grpc
 import grpc.aio
 
 from hilum import errors
+from hilum.serving.deadline import ending_in
 from hilum.serving.priority import prioritised, priority_of
 from hilum.serving.received import Receiving
 from hilum.serving.telemetry import RpcFacts, Telemetry, recording_facts
@@ -25,6 +26,8 @@ REQUEST_ID_METADATA_KEY = "x-request-id"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # Called by probes every few seconds, whose lines would bury the others, and by nobody's tenant.
 _INFRASTRUCTURE = ("/grpc.health.", "/grpc.reflection.")
+# A caller's deadline began before ours: it hangs up that much earlier.
+_EARLY_S = 0.1
 # For a caller to take the answer that ends its call.
 _ABORT_S = 5.0
 
@@ -148,7 +151,11 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
         outcome = _Outcome()
         with recording_facts() as facts, self._accounting(method, request_id, outcome, facts):
             try:
-                with self._tenant_of(method, metadata, facts), prioritised(priority_of(method, metadata)):
+                with (
+                    ending_in(context.time_remaining()),
+                    prioritised(priority_of(method, metadata)),
+                    self._tenant_of(method, metadata, facts),
+                ):
                     yield facts
             except grpc.aio.AbortError:
                 outcome.code = context.code()
@@ -228,7 +235,7 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
 def _note_cancelled(context: _Context, outcome: _Outcome) -> None:
     """GRPC cancels the handler when the caller cancels or goes away, and when the deadline passes."""
     remaining = context.time_remaining()
-    if remaining is not None and remaining <= 0:
+    if remaining is not None and remaining <= _EARLY_S:
         outcome.code, outcome.reason = grpc.StatusCode.DEADLINE_EXCEEDED, errors.DeadlineExceeded.reason
     else:
         outcome.code = grpc.StatusCode.CANCELLED

@@ -86,7 +86,7 @@ class DecoderServicer(decoder_service_pb2_grpc.DecoderServiceServicer):
         count = 0
         async with (
             # A reader that is slow does not keep the search, and its permit, waiting.
-            aclosing(unhindered(self._generation.generate(crops, parameters, timings), _is_progress)) as events,
+            aclosing(unhindered(self._generation.generate(crops, parameters, timings), GenerationProgress)) as events,
             aclosing(messages(events, size, packed=packed, pool=self._pool)) as answers,
         ):
             async for answer in answers:
@@ -107,7 +107,3 @@ class DecoderServicer(decoder_service_pb2_grpc.DecoderServiceServicer):
         field = f"crops[{index}]"
         hot, _ = await self._prompting.found(crop, f"{field}.")
         return placed(crop, field, hot, image, max_image_pixels=self._max_image_pixels)
-
-
-def _is_progress(event: object) -> bool:
-    return isinstance(event, GenerationProgress)

@@ -42,7 +42,6 @@ class RegistrationTask:
         options: What is asked for and known.
         model: For outlines given as prompts, "" for the encoder's default.
         tenant: For whom.
-        remaining_s: Time until the caller's deadline, None without one.
     """
 
     fixed: MappedImage
@@ -52,7 +51,6 @@ class RegistrationTask:
     options: RegistrationOptions
     model: str
     tenant: str
-    remaining_s: float | None
 
 
 class Registering:
@@ -114,7 +112,6 @@ class Registering:
                 model=task.model,
                 tenant=task.tenant,
                 field=outline.field,
-                remaining_s=task.remaining_s,
             )
         if not given.any():
             raise NoContent(

@@ -32,7 +32,6 @@ from hilum.errors import (
     InvalidField,
     ModelMismatch,
     ModelNotFound,
-    Overloaded,
     PromptNotSupported,
     TransformFlagged,
     TransformNotFound,
@@ -221,14 +220,6 @@ async def test_tenants_do_not_share(rig: Rig) -> None:
     assert rig.encoder.encoder_runs == 2
 
 
-async def test_overload_is_the_callers_to_see(rig: Rig) -> None:
-    """Overload arrives with its delay and is not tried again behind the caller's back."""
-    rig.encoder.fail_next(Overloaded("busy", retry_after_s=1.5))
-    with pytest.raises(Overloaded) as caught:
-        await rig.client.encode(image())
-    assert caught.value.retry_after_s == 1.5
-
-
 async def test_fusion(rig: Rig) -> None:
     """A registration gives progress and a transform, which fuses, resamples and moves points, by value and by id."""
     fixed, moving = np.zeros((40, 50), np.int16), np.zeros((44, 54), np.int16)
@@ -323,7 +314,7 @@ def test_errors_without_asyncio() -> None:
     """Client raises the same exceptions, and works on after them."""
     encoder = FakeEncoder()
     with serve_in_thread(encoder) as endpoints, Client(endpoints, channel=open_channel) as client:
-        encoder.fail_next(Overloaded("busy", retry_after_s=1.5))
-        with pytest.raises(Overloaded):
+        encoder.fail_next(ModelNotFound("gone"))
+        with pytest.raises(ModelNotFound):
             client.encode(image())
         assert client.encode(image()).model == "fake"
