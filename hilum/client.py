@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from hilum.automatic import GenerationCallback, GenerationCalls
 from hilum.connection import PRIORITY_KEY, TENANT_KEY, Endpoints, Metadata, open_channel
+from hilum.dragging import Drag
 from hilum.fusion_style import FusionStyle
 from hilum.generation import Generation, GenerationParameters
 from hilum.geometry import Float
@@ -228,21 +229,21 @@ class Client:
             )
         )
 
-    def generate_masks(
+    @contextmanager
+    def dragging(
         self,
         image: Image,
         *,
-        parameters: GenerationParameters | None = None,
         mapping: IntensityMapping | None = None,
         model: str = "",
-        on_progress: GenerationCallback | None = None,
-    ) -> Generation:
-        """See AsyncClient.generate_masks; `on_progress` is called in the client's thread."""
-        return self._wait(
-            self._client.generate_masks(
-                image, parameters=parameters, mapping=mapping, model=model, on_progress=on_progress
-            )
+        region: Region | None = None,
+        multimask_output: bool = False,
+    ) -> Iterator[Drag]:
+        """Yields a stream for prompts that replace each other; see AsyncClient.dragging."""
+        work = self._client.dragging(
+            image, mapping=mapping, model=model, region=region, multimask_output=multimask_output
         )
+        stream = self._wait(work)
 
     def project(
         self,

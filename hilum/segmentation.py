@@ -9,8 +9,9 @@ from typing import Literal, TypeAlias
 import grpc.aio
 
 from hilum.codec.images import EncodingOptions, options_to_message, placement_to_message
-from hilum.codec.predictions import encoded_from_message
+from hilum.codec.predictions import encoded_from_message, modality_to_message
 from hilum.connection import EMBEDDING_ID_KEY, IMAGE_DIGEST_KEY, Metadata, streamed
+from hilum.dragging import Dragging
 from hilum.errors import (
     EmbeddingNotFound,
     HilumError,
@@ -253,6 +254,44 @@ class SegmentationCalls:
         else:
             await looks.at(region)
         return looks.prediction()
+
+    async def dragging(
+        self,
+        image: Image,
+        *,
+        mapping: IntensityMapping | None = None,
+        model: str = "",
+        region: Region | None = None,
+        multimask_output: bool = False,
+    ) -> Dragging:
+        """Returns a stream for prompts that replace each other, as while a box is dragged; an async context manager.
+
+        The image is encoded before it returns, when no service knows it yet.
+
+        Args:
+            image: The image.
+            mapping: As `predict`.
+            model: As `predict`.
+            region: What is looked at for as long as the stream lasts; the whole image where None. `choose_region` names
+                one for a small target.
+            multimask_output: Three masks per prompt instead of the model's single one.
+
+        Raises:
+            HilumError: What the encoder answered; see hilum.errors.
+        """
+        view = View.of(image, mapping, model, region)
+        # The embedding travels once, with the opening: no cache can lose it while the prompt is dragged.
+        encoded = await self._encode(view, return_embedding=True)
+        opening = decoder_pb.PredictMasksRequest(
+            embedding=encoded.embedding,
+            placement=None if view.placement is None else placement_to_message(view.placement),
+            multimask_output=multimask_output,
+            modality=modality_to_message(image.source),
+            simulated=image.source.simulated,
+        )
+        metadata = (*self._segmentation_metadata, (EMBEDDING_ID_KEY, encoded.embedding_id.hex()))
+        call = self._decoder.StreamPredictMasks(metadata=metadata)
+        return Dragging(call, opening, source=image.source, region=region)
 
     async def _predict(self, view: View, request: decoder_pb.PredictMasksRequest) -> decoder_pb.PredictMasksResponse:
         if view.placement is not None:

@@ -318,3 +318,39 @@ def test_errors_without_asyncio() -> None:
         with pytest.raises(ModelNotFound):
             client.encode(image())
         assert client.encode(image()).model == "fake"
+
+
+async def test_dragging(rig: Rig) -> None:
+    """Prompts that are moved are answered as `predict` answers them; a faulty one does not end the stream."""
+    prompts = [Prompt(box=Box(10, 10, 30 + step, 30)) for step in range(3)]
+    async with await rig.client.dragging(image()) as dragging:
+        for number, prompt in enumerate(prompts, 1):
+            assert await dragging.move([prompt]) == number
+            answer = await dragging.answer()
+            assert (answer.sequence_number, answer.superseded, answer.error) == (number, 0, None)
+            assert answer.prediction is not None
+            expected = await rig.client.predict(image(), [prompt], region=None)
+            assert np.array_equal(answer.prediction.best().mask, expected.best().mask)
+        await dragging.move([Prompt(box=Box(30, 10, 10, 30))])
+        answer = await anext(aiter(dragging))
+        assert isinstance(answer.error, InvalidField)
+        assert answer.prediction is None
+        await dragging.move(prompts[:1])
+        assert (await dragging.answer()).prediction is not None
+
+
+async def test_dragging_stays_in_its_region(rig: Rig) -> None:
+    """With a region that is what is encoded; masks are in pixels of the image."""
+    async with await rig.client.dragging(image(), region=Region(8, 8, 16, 16)) as dragging:
+        await dragging.move([Prompt(box=Box(10, 10, 20, 20))])
+        answer = await dragging.answer()
+    assert answer.prediction is not None
+    assert answer.prediction.regions == (Region(8, 8, 16, 16),)
+    assert answer.prediction.best().mask.shape == image().size
+
+
+def test_dragging_without_asyncio() -> None:
+    """Client drags too."""
+    with serve_in_thread() as endpoints, Client(endpoints) as client, client.dragging(image()) as drag:
+        number = drag.move([Prompt(box=Box(10, 10, 30, 30))])
+        assert drag.answer().sequence_number == number
