@@ -244,6 +244,26 @@ class Client:
             image, mapping=mapping, model=model, region=region, multimask_output=multimask_output
         )
         stream = self._wait(work)
+        try:
+            yield Drag(lambda prompts: self._wait(stream.move(prompts)), lambda: self._wait(stream.answer()))
+        finally:
+            self._wait(stream.__aexit__(None, None, None))
+
+    def generate_masks(
+        self,
+        image: Image,
+        *,
+        parameters: GenerationParameters | None = None,
+        mapping: IntensityMapping | None = None,
+        model: str = "",
+        on_progress: GenerationCallback | None = None,
+    ) -> Generation:
+        """See AsyncClient.generate_masks; `on_progress` is called in the client's thread."""
+        return self._wait(
+            self._client.generate_masks(
+                image, parameters=parameters, mapping=mapping, model=model, on_progress=on_progress
+            )
+        )
 
     def project(
         self,
