@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/hilum
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo stones test bench bench-fusion bench-load check-alerts check-deploy evaluate lint setup serve triton protos clean
+.PHONY: demo stones test bench bench-fusion bench-load check-deploy evaluate lint setup serve triton protos clean
 
 demo: setup
 	$(BIN)/python -m modeling install lite-medsam-click
@@ -50,9 +50,6 @@ evaluate: setup
 	$(BIN)/python -m modeling evaluate lite-medsam lite-medsam-click --data $(CACHE)/collections/click $(STONES) \
 		--regions --protocols box,click,refined --out build/evaluation/stones
 
-# promtool is in Debian's package prometheus; tests run this as well, where it is installed.
-check-alerts:
-	cd deploy/observability && promtool check rules alerts.yaml && promtool test rules alerts_test.yaml
 # Everything under deploy/, one line per check. Tools that nothing else needs lie in an environment of their own; promtool,
 # which PyPI does not have, comes out of Debian's package unless it is on the path.
 DEPLOY_TOOLS := $(CACHE)/deploy-tools

@@ -97,7 +97,8 @@ class GenerationCalls(SegmentationCalls):
     ) -> tuple[list[GeneratedMask], pb.GenerationSummary]:
         metadata = (*self._segmentation_metadata, (EMBEDDING_ID_KEY, identity.hex()))
         # One call for the image and all its crops: its deadline grows with them.
-        call = self._decoder.GenerateMasks(request, timeout=self._segmentation_timeout_s * crops, metadata=metadata)
+        limit_s = self._segmentation_patience.limit_s(crops)
+        call = self._decoder.GenerateMasks(request, timeout=limit_s, metadata=metadata)
         found: list[GeneratedMask] = []
         async for answer in streamed(call):
             match answer.WhichOneof("event"):

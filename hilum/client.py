@@ -10,18 +10,20 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import grpc.aio
 from numpy.typing import ArrayLike
 
 from hilum.automatic import GenerationCallback, GenerationCalls
-from hilum.connection import TENANT_KEY, Endpoints, Metadata, open_channel
+from hilum.connection import PRIORITY_KEY, TENANT_KEY, Endpoints, Metadata, open_channel
+from hilum.dragging import Drag
 from hilum.fusion_capabilities import FusionCapabilities
 from hilum.fusion_style import FusionStyle
 from hilum.generation import Generation, GenerationParameters
 from hilum.geometry import Float
 from hilum.multimodal import FusionCalls, PointUnit
+from hilum.patience import DEFAULT_ATTEMPTS, Patience
 from hilum.point_stream import PointStream
 from hilum.pose import EstimatedPose, Radiograph
 from hilum.region import Region
@@ -61,6 +63,9 @@ class AsyncClient(GenerationCalls, FusionCalls):
         endpoints: Addresses; those of the environment, else loopback, where None.
         timeout_s: Deadline of every call.
         tenant: Sent as `x-hilum-tenant`; only services behind a trusted proxy read it.
+        priority: Class of every call: "interactive" goes before "batch". None for what is usual for each.
+        attempts: How often an overloaded service is asked, at the times it names and within the deadline; 1 to be told
+            at once.
         tls: Certificates, for encrypted connections; None for plain ones. Files are read again when they change.
         token: Returns the caller's bearer token, called for every call; or a file that holds it, read again when it
             changes. None for none.
@@ -81,17 +86,21 @@ class AsyncClient(GenerationCalls, FusionCalls):
         *,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         tenant: str = "",
+        priority: Literal["interactive", "batch"] | None = None,
+        attempts: int = DEFAULT_ATTEMPTS,
         tls: Tls | None = None,
         token: TokenProvider | Path | None = None,
         channel: Callable[[str], grpc.aio.Channel] | None = None,
     ) -> None:
         channel = channel or partial(open_channel, tls=tls, token=token)
         where = endpoints or Endpoints.from_environment()
-        metadata: Metadata = ((TENANT_KEY, tenant),) if tenant else ()
+        named = ((TENANT_KEY, tenant), (PRIORITY_KEY, priority))
+        metadata: Metadata = tuple((key, value) for key, value in named if value)
         self._channels = [channel(where.encoder), channel(where.decoder), channel(where.fusion)]
         encoder, decoder, fusion = self._channels
-        GenerationCalls.__init__(self, encoder, decoder, timeout_s=timeout_s, metadata=metadata)
-        FusionCalls.__init__(self, fusion, timeout_s=timeout_s, metadata=metadata)
+        patience = Patience(timeout_s, attempts)
+        GenerationCalls.__init__(self, encoder, decoder, patience=patience, metadata=metadata)
+        FusionCalls.__init__(self, fusion, patience=patience, metadata=metadata)
 
     async def __aenter__(self) -> Self:
         return self
@@ -114,6 +123,8 @@ class Client:
         endpoints: As AsyncClient.
         timeout_s: As AsyncClient.
         tenant: As AsyncClient.
+        priority: As AsyncClient.
+        attempts: As AsyncClient.
         tls: As AsyncClient.
         token: As AsyncClient.
         channel: As AsyncClient.
@@ -129,6 +140,8 @@ class Client:
         *,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         tenant: str = "",
+        priority: Literal["interactive", "batch"] | None = None,
+        attempts: int = DEFAULT_ATTEMPTS,
         tls: Tls | None = None,
         token: TokenProvider | Path | None = None,
         channel: Callable[[str], grpc.aio.Channel] | None = None,
@@ -138,7 +151,16 @@ class Client:
         self._thread.start()
 
         async def connect() -> AsyncClient:
-            return AsyncClient(endpoints, timeout_s=timeout_s, tenant=tenant, tls=tls, token=token, channel=channel)
+            return AsyncClient(
+                endpoints,
+                timeout_s=timeout_s,
+                tenant=tenant,
+                priority=priority,
+                attempts=attempts,
+                tls=tls,
+                token=token,
+                channel=channel,
+            )
 
         try:
             self._client = self._wait(connect())
@@ -239,6 +261,26 @@ class Client:
                 return_low_res_masks=return_low_res_masks,
             )
         )
+
+    @contextmanager
+    def dragging(
+        self,
+        image: Image,
+        *,
+        mapping: IntensityMapping | None = None,
+        model: str = "",
+        region: Region | None = None,
+        multimask_output: bool = False,
+    ) -> Iterator[Drag]:
+        """Yields a stream for prompts that replace each other; see AsyncClient.dragging."""
+        work = self._client.dragging(
+            image, mapping=mapping, model=model, region=region, multimask_output=multimask_output
+        )
+        stream = self._wait(work)
+        try:
+            yield Drag(lambda prompts: self._wait(stream.move(prompts)), lambda: self._wait(stream.answer()))
+        finally:
+            self._wait(stream.__aexit__(None, None, None))
 
     def generate_masks(
         self,

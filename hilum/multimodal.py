@@ -20,12 +20,13 @@ from hilum.codec.registration_options import options_to_request
 from hilum.codec.registrations import registration_from_message
 from hilum.codec.tensors import tensor_from_message, tensor_to_message
 from hilum.codec.transforms import flag_name, flags_to_message, reference_to_message
-from hilum.connection import Metadata, answered, streamed
+from hilum.connection import Metadata, streamed
 from hilum.digest import DATA_TYPE_CODES, little_endian
 from hilum.errors import InternalError
 from hilum.fusion_capabilities import FusionCapabilities
 from hilum.fusion_style import FusionStyle, PyramidFusion
 from hilum.geometry import Float
+from hilum.patience import Patience
 from hilum.point_stream import PointStream
 from hilum.pose import EstimatedPose, Radiograph
 from hilum.registration_options import RegistrationOptions
@@ -65,13 +66,13 @@ class FusionCalls:
 
     Args:
         fusion: Channel to the service.
-        timeout_s: For every call.
+        patience: For every call.
         metadata: Sent with every call.
     """
 
-    def __init__(self, fusion: grpc.aio.Channel, *, timeout_s: float, metadata: Metadata) -> None:
+    def __init__(self, fusion: grpc.aio.Channel, *, patience: Patience, metadata: Metadata) -> None:
         self._fusion = fusion_service_pb2_grpc.FusionServiceStub(fusion)
-        self._fusion_timeout_s = timeout_s
+        self._fusion_patience = patience
         self._fusion_metadata = metadata
 
     async def fusion_capabilities(self) -> FusionCapabilities:
@@ -114,8 +115,9 @@ class FusionCalls:
             for piece in _voxel_pieces(volume):
                 yield pb.ProjectVolumeRequest(voxels=piece)
 
-        call = self._fusion.ProjectVolume(requests(), timeout=self._fusion_timeout_s, metadata=self._fusion_metadata)
-        response = await answered(call)
+        response = await self._fusion_patience.answered(
+            lambda timeout_s: self._fusion.ProjectVolume(requests(), timeout=timeout_s, metadata=self._fusion_metadata)
+        )
         pixels = tensor_from_message(response.image, "image", types=("float32",))
         source = ImageSource(modality=volume.source.modality, simulated=volume.source.simulated)
         return Image(pixels, geometry_from_message(response.geometry, "geometry"), source=source)
@@ -147,7 +149,8 @@ class FusionCalls:
             for piece in _voxel_pieces(volume):
                 yield pb.EstimatePoseRequest(voxels=piece)
 
-        call = self._fusion.EstimatePose(requests(), timeout=self._fusion_timeout_s, metadata=self._fusion_metadata)
+        limit_s = self._fusion_patience.limit_s()
+        call = self._fusion.EstimatePose(requests(), timeout=limit_s, metadata=self._fusion_metadata)
         async for event in streamed(call):
             if event.WhichOneof("event") == "pose":
                 return pose_from_message(event.pose)
@@ -201,7 +204,8 @@ class FusionCalls:
                 model=model,
             )
         )
-        call = self._fusion.RegisterImages(request, timeout=self._fusion_timeout_s, metadata=self._fusion_metadata)
+        limit_s = self._fusion_patience.limit_s()
+        call = self._fusion.RegisterImages(request, timeout=limit_s, metadata=self._fusion_metadata)
         async for event in streamed(call):
             if event.WhichOneof("event") == "result":
                 return registration_from_message(event.result)
@@ -245,8 +249,9 @@ class FusionCalls:
                 target=None if target is None else mask_to_message(target),
             )
         )
-        call = self._fusion.FuseImages(request, timeout=self._fusion_timeout_s, metadata=self._fusion_metadata)
-        response = await answered(call)
+        response = await self._fusion_patience.answered(
+            lambda timeout_s: self._fusion.FuseImages(request, timeout=timeout_s, metadata=self._fusion_metadata)
+        )
         fused, grey, resampled = (
             tensor_from_message(tensor, name, types=("uint8",), axes=(2, 3))
             for name, tensor in (("fused", response.fused), ("fixed", response.fixed), ("moving", response.moving))
@@ -280,8 +285,10 @@ class FusionCalls:
             interpolation=pb.INTERPOLATION_NEAREST if nearest else pb.INTERPOLATION_LINEAR,
             background_value=background_value,
         )
-        call = self._fusion.ResampleImage(request, timeout=self._fusion_timeout_s, metadata=self._fusion_metadata)
-        return tensor_from_message((await answered(call)).image, "image")
+        response = await self._fusion_patience.answered(
+            lambda timeout_s: self._fusion.ResampleImage(request, timeout=timeout_s, metadata=self._fusion_metadata)
+        )
+        return tensor_from_message(response.image, "image")
 
     async def transform_points(
         self, transform: Transform | bytes, points: ArrayLike, *, unit: PointUnit = "px", inverse: bool = False
@@ -302,8 +309,10 @@ class FusionCalls:
             direction=direction,
             unit=_UNITS[unit],
         )
-        call = self._fusion.TransformPoints(request, timeout=self._fusion_timeout_s, metadata=self._fusion_metadata)
-        return np.array([list(point.values) for point in (await answered(call)).points])
+        response = await self._fusion_patience.answered(
+            lambda timeout_s: self._fusion.TransformPoints(request, timeout=timeout_s, metadata=self._fusion_metadata)
+        )
+        return np.array([list(point.values) for point in response.points])
 
     def point_stream(
         self, transform: Transform | bytes, *, unit: PointUnit = "px", inverse: bool = False

@@ -9,8 +9,9 @@ from typing import Literal, TypeAlias
 import grpc.aio
 
 from hilum.codec.images import EncodingOptions, options_to_message, placement_to_message
-from hilum.codec.predictions import encoded_from_message
-from hilum.connection import EMBEDDING_ID_KEY, IMAGE_DIGEST_KEY, Metadata, answered, streamed
+from hilum.codec.predictions import encoded_from_message, modality_to_message
+from hilum.connection import EMBEDDING_ID_KEY, IMAGE_DIGEST_KEY, Metadata, streamed
+from hilum.dragging import Dragging
 from hilum.errors import (
     EmbeddingNotFound,
     HilumError,
@@ -22,6 +23,7 @@ from hilum.errors import (
     from_status,
 )
 from hilum.looks import Looks, Question
+from hilum.patience import Patience
 from hilum.region import Region
 from hilum.types import (
     EncodedImage,
@@ -90,16 +92,16 @@ class SegmentationCalls:
     Args:
         encoder: Channel to the encoder.
         decoder: Channel to the decoder.
-        timeout_s: For every call.
+        patience: For every call.
         metadata: Sent with every call.
     """
 
     def __init__(
-        self, encoder: grpc.aio.Channel, decoder: grpc.aio.Channel, *, timeout_s: float, metadata: Metadata
+        self, encoder: grpc.aio.Channel, decoder: grpc.aio.Channel, *, patience: Patience, metadata: Metadata
     ) -> None:
         self._encoder = encoder_service_pb2_grpc.EncoderServiceStub(encoder)
         self._decoder = decoder_service_pb2_grpc.DecoderServiceStub(decoder)
-        self._segmentation_timeout_s = timeout_s
+        self._segmentation_patience = patience
         self._segmentation_metadata = metadata
         self._models: list[Model] = []
         self._known_ids: dict[tuple[bytes, EncodingOptions], bytes] = {}
@@ -107,12 +109,12 @@ class SegmentationCalls:
     async def models(self) -> list[Model]:
         """Returns the models that are served, the default first; asked once and kept."""
         if not self._models:
-            call = self._encoder.GetCapabilities(
-                encoder_pb.GetCapabilitiesRequest(),
-                timeout=self._segmentation_timeout_s,
-                metadata=self._segmentation_metadata,
+            response = await self._segmentation_patience.answered(
+                lambda timeout_s: self._encoder.GetCapabilities(
+                    encoder_pb.GetCapabilitiesRequest(), timeout=timeout_s, metadata=self._segmentation_metadata
+                )
             )
-            self._models = [_model(info) for info in (await answered(call)).models]
+            self._models = [_model(info) for info in response.models]
         return self._models
 
     async def encode(
@@ -160,10 +162,7 @@ class SegmentationCalls:
                 request = encoder_pb.FindMissingEmbeddingsRequest(
                     image_digests=asked[start : start + _DIGESTS_PER_CALL], options=options_to_message(options)
                 )
-                call = self._encoder.FindMissingEmbeddings(
-                    request, timeout=self._segmentation_timeout_s, metadata=self._segmentation_metadata
-                )
-                for digest in (await answered(call)).missing_image_digests:
+                for digest in (await self._find_missing(request)).missing_image_digests:
                     missing += indices[digest]
         return sorted(missing)
 
@@ -194,7 +193,7 @@ class SegmentationCalls:
             return
         # One call for the whole series: its deadline grows with it.
         call = self._encoder.EncodeImages(
-            requests(), timeout=self._segmentation_timeout_s * len(pending), metadata=self._segmentation_metadata
+            requests(), timeout=self._segmentation_patience.limit_s(len(pending)), metadata=self._segmentation_metadata
         )
         async for answer in streamed(call):
             index = int(answer.item_id)
@@ -256,6 +255,44 @@ class SegmentationCalls:
             await looks.at(region)
         return looks.prediction()
 
+    async def dragging(
+        self,
+        image: Image,
+        *,
+        mapping: IntensityMapping | None = None,
+        model: str = "",
+        region: Region | None = None,
+        multimask_output: bool = False,
+    ) -> Dragging:
+        """Returns a stream for prompts that replace each other, as while a box is dragged; an async context manager.
+
+        The image is encoded before it returns, when no service knows it yet.
+
+        Args:
+            image: The image.
+            mapping: As `predict`.
+            model: As `predict`.
+            region: What is looked at for as long as the stream lasts; the whole image where None. `choose_region` names
+                one for a small target.
+            multimask_output: Three masks per prompt instead of the model's single one.
+
+        Raises:
+            HilumError: What the encoder answered; see hilum.errors.
+        """
+        view = View.of(image, mapping, model, region)
+        # The embedding travels once, with the opening: no cache can lose it while the prompt is dragged.
+        encoded = await self._encode(view, return_embedding=True)
+        opening = decoder_pb.PredictMasksRequest(
+            embedding=encoded.embedding,
+            placement=None if view.placement is None else placement_to_message(view.placement),
+            multimask_output=multimask_output,
+            modality=modality_to_message(image.source),
+            simulated=image.source.simulated,
+        )
+        metadata = (*self._segmentation_metadata, (EMBEDDING_ID_KEY, encoded.embedding_id.hex()))
+        call = self._decoder.StreamPredictMasks(metadata=metadata)
+        return Dragging(call, opening, source=image.source, region=region)
+
     async def _predict(self, view: View, request: decoder_pb.PredictMasksRequest) -> decoder_pb.PredictMasksResponse:
         if view.placement is not None:
             request.placement.CopyFrom(placement_to_message(view.placement))
@@ -286,16 +323,25 @@ class SegmentationCalls:
 
     async def _ask_encoder(self, request: encoder_pb.EncodeImageRequest) -> encoder_pb.EncodeImageResponse:
         metadata = (*self._segmentation_metadata, (IMAGE_DIGEST_KEY, request.image_digest.hex()))
-        return await answered(
-            self._encoder.EncodeImage(request, timeout=self._segmentation_timeout_s, metadata=metadata)
+        return await self._segmentation_patience.answered(
+            lambda timeout_s: self._encoder.EncodeImage(request, timeout=timeout_s, metadata=metadata)
+        )
+
+    async def _find_missing(
+        self, request: encoder_pb.FindMissingEmbeddingsRequest
+    ) -> encoder_pb.FindMissingEmbeddingsResponse:
+        return await self._segmentation_patience.answered(
+            lambda timeout_s: self._encoder.FindMissingEmbeddings(
+                request, timeout=timeout_s, metadata=self._segmentation_metadata
+            )
         )
 
     async def _ask_decoder(
         self, request: decoder_pb.PredictMasksRequest, embedding_id: bytes
     ) -> decoder_pb.PredictMasksResponse:
         metadata = (*self._segmentation_metadata, (EMBEDDING_ID_KEY, embedding_id.hex()))
-        return await answered(
-            self._decoder.PredictMasks(request, timeout=self._segmentation_timeout_s, metadata=metadata)
+        return await self._segmentation_patience.answered(
+            lambda timeout_s: self._decoder.PredictMasks(request, timeout=timeout_s, metadata=metadata)
         )
 
     async def _served(self, model: str) -> Model:

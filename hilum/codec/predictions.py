@@ -42,6 +42,43 @@ def check_answer_size(
     check_answer_bytes(answer_bytes, "prompts", max_bytes=max_bytes)
 
 
+def opening_from_message(
+    message: decoder_service_pb2.StreamPredictMasksRequest | None,
+) -> decoder_service_pb2.PredictMasksRequest:
+    """Returns what the first message of a stream of prompts says.
+
+    Args:
+        message: The message, None for a stream without any.
+
+    Raises:
+        InvalidField: It says nothing, or brings prompts.
+    """
+    if message is None or message.WhichOneof("content") != "opening":
+        raise InvalidField("the first message must say of which image masks are wanted", field="opening")
+    if message.opening.prompts:
+        raise InvalidField("must be empty: prompts come in messages of their own", field="opening.prompts")
+    return message.opening
+
+
+def update_from_message(
+    message: decoder_service_pb2.StreamPredictMasksRequest, last: int | None
+) -> decoder_service_pb2.PromptUpdate:
+    """Returns what a later message of a stream of prompts says; its prompts are not looked at.
+
+    Args:
+        message: The message.
+        last: Sequence number of the message before, None for the first update.
+
+    Raises:
+        InvalidField: It is no update, or its number is not larger than the last.
+    """
+    if message.WhichOneof("content") != "update":
+        raise InvalidField("must be prompts in every message but the first", field="update")
+    if last is not None and message.update.sequence_number <= last:
+        raise InvalidField(f"must be larger than {last}, the one before", field="update.sequence_number")
+    return message.update
+
+
 def timings_from_message(message: Message) -> dict[str, float]:
     """Returns the fields of a timings message that end in _ms."""
     return {

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -42,12 +42,12 @@ class Newest(Generic[T]):
         return value, superseded
 
 
-async def unhindered(events: AsyncGenerator[T, None], replaceable: Callable[[T], bool]) -> AsyncGenerator[T, None]:
+async def unhindered(events: AsyncGenerator[T, None], replaceable: type[Any]) -> AsyncGenerator[T, None]:
     """Yields events of work that goes on while the reader is slow, so that nothing it holds is held for the reader.
 
     Args:
         events: The work; it goes on in a task of its own, which ends when this generator is closed.
-        replaceable: Says of an event, such as progress, that the next may take its place.
+        replaceable: Of events such as progress, whose place the next one takes.
     """
     waiting: list[T] = []
     changed = asyncio.Event()
@@ -58,7 +58,7 @@ async def unhindered(events: AsyncGenerator[T, None], replaceable: Callable[[T],
         try:
             async with aclosing(events):
                 async for event in events:
-                    if waiting and replaceable(waiting[-1]):
+                    if waiting and isinstance(waiting[-1], replaceable):
                         waiting.pop()
                     waiting.append(event)
                     changed.set()

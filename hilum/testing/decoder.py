@@ -11,17 +11,19 @@ from hilum.codec.generation import crop_layer_from_message, parameters_from_mess
 from hilum.codec.images import placement_from_message, size_from_message
 from hilum.codec.masks import mask_to_message
 from hilum.codec.modality import modality_from_message
-from hilum.codec.predictions import check_answer_size
+from hilum.codec.predictions import check_answer_size, opening_from_message, update_from_message
 from hilum.codec.prompts import box_to_message, prompt_from_message
 from hilum.codec.tensors import check_image_size, image_pixels_from_message, tensor_to_message
 from hilum.connection import MAX_MESSAGE_BYTES
 from hilum.digest import DIGEST_BYTES
 from hilum.errors import (
     EmbeddingNotFound,
+    HilumError,
     InvalidField,
     LimitExceeded,
     ModelMismatch,
     ModelNotFound,
+    to_status,
 )
 from hilum.masks import bounding_box
 from hilum.testing.drawing import SCALES, View, logits, mask
@@ -64,18 +66,36 @@ class FakeDecoder(Fake, decoder_service_pb2_grpc.DecoderServiceServicer):
     @answering
     async def PredictMasks(self, request: pb.PredictMasksRequest, context: Context) -> pb.PredictMasksResponse:  # noqa: N802 - the contract's name
         """Draws masks for many prompts of one image."""
+        return self._predict(request, tenant_of(context))
+
+    @streaming
+    async def StreamPredictMasks(  # noqa: N802
+        self, request_iterator: AsyncIterator[pb.StreamPredictMasksRequest], context: Context
+    ) -> AsyncIterator[pb.StreamPredictMasksResponse]:
+        """Draws masks for every update, faster than any can be superseded."""
+        opening = opening_from_message(await anext(aiter(request_iterator), None))
+        probe = pb.PredictMasksRequest()
+        probe.CopyFrom(opening)
+        self._prompted(probe, tenant_of(context))
+        last: int | None = None
+        async for message in request_iterator:
+            update = update_from_message(message, last)
+            last = update.sequence_number
+            answer = pb.StreamPredictMasksResponse(sequence_number=last)
+            del probe.prompts[:]
+            probe.prompts.extend(update.prompts)
+            try:
+                answer.predicted.CopyFrom(self._predict(probe, tenant_of(context)))
+            except HilumError as error:
+                answer.error.CopyFrom(to_status(error))
+            yield answer
+
+    def _predict(self, request: pb.PredictMasksRequest, tenant: str) -> pb.PredictMasksResponse:
         if not request.prompts:
             raise InvalidField("is empty: give at least one prompt", field="prompts")
         if len(request.prompts) > MAX_PROMPTS:
             raise LimitExceeded(f"{len(request.prompts)} prompts; at most {MAX_PROMPTS}", field="prompts")
-        if request.mask_encoding not in image_pb2.MaskEncoding.values():
-            raise InvalidField(f"{request.mask_encoding} is not known here", field="mask_encoding")
-        modality = modality_from_message(request.modality, "modality")
-        patch = self._patch(request)
-        embedding, origin = self._embedding(request, tenant_of(context))
-        model = self._model(embedding)
-        _check_revision(request.decoder_revision, model)
-        view, full_size = self._view(request, embedding, model)
+        modality, patch, origin, model, view, full_size = self._prompted(request, tenant)
         check_answer_size(request, len(request.prompts), full_size, LOW_RES_SIZE, max_bytes=MAX_MESSAGE_BYTES)
         prompts = [
             prompt_from_message(prompt, f"prompts[{index}]", full_size, LOW_RES_SIZE)
@@ -93,6 +113,27 @@ class FakeDecoder(Fake, decoder_service_pb2_grpc.DecoderServiceServicer):
             decoder_revision=model.decoder_revision,
             timings=pb.PredictTimings(embedding_origin=origin),
         )
+
+    def _prompted(
+        self, request: pb.PredictMasksRequest, tenant: str
+    ) -> tuple[
+        str,
+        Pixels | None,
+        pb.EmbeddingOrigin.ValueType,
+        FakeModel,
+        View,
+        tuple[int, int],
+    ]:
+        """Returns what holds for all prompts of a call."""
+        if request.mask_encoding not in image_pb2.MaskEncoding.values():
+            raise InvalidField(f"{request.mask_encoding} is not known here", field="mask_encoding")
+        modality = modality_from_message(request.modality, "modality")
+        patch = self._patch(request)
+        embedding, origin = self._embedding(request, tenant)
+        model = self._model(embedding)
+        _check_revision(request.decoder_revision, model)
+        view, full_size = self._view(request, embedding, model)
+        return modality, patch, origin, model, view, full_size
 
     @streaming
     async def GenerateMasks(  # noqa: N802

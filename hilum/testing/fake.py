@@ -9,8 +9,8 @@ from typing import Any, TypeAlias, TypeVar
 
 import grpc
 
-from hilum.connection import TENANT_KEY
-from hilum.errors import HilumError, details_metadata
+from hilum.connection import PRIORITY_KEY, TENANT_KEY
+from hilum.errors import HilumError, InvalidField, details_metadata
 
 DEFAULT_TENANT = "default"
 
@@ -46,6 +46,7 @@ def answering(
     async def call(self: Self_, request: Request, context: Context) -> Response:
         try:
             self.raise_failure()
+            _check_priority(context)
             return await method(self, request, context)
         except HilumError as error:
             await _abort(context, error)
@@ -63,6 +64,7 @@ def streaming(
     async def call(self: Self_, request: Request, context: Context) -> AsyncIterator[Response]:
         try:
             self.raise_failure()
+            _check_priority(context)
             async for response in method(self, request, context):
                 yield response
         except HilumError as error:
@@ -77,6 +79,12 @@ def tenant_of(context: Context) -> str:
         if key == TENANT_KEY:
             return str(value)
     return DEFAULT_TENANT
+
+
+def _check_priority(context: Context) -> None:
+    named = {value for key, value in context.invocation_metadata() or () if key == PRIORITY_KEY}
+    if named and named not in ({"interactive"}, {"batch"}):
+        raise InvalidField("must be interactive or batch", field=PRIORITY_KEY)
 
 
 async def _abort(context: Context, error: HilumError) -> None:

@@ -22,52 +22,59 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from hilum.v1 import image_pb2 as hilum_dot_v1_dot_image__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ehilum/v1/decoder_service.proto\x12\x08hilum.v1\x1a\x14hilum/v1/image.proto\"\xb2\x03\n\x13PredictMasksRequest\x12\x16\n\x0c\x65mbedding_id\x18\x01 \x01(\x0cH\x00\x12(\n\tembedding\x18\x02 \x01(\x0b\x32\x13.hilum.v1.EmbeddingH\x00\x12!\n\x07prompts\x18\x03 \x03(\x0b\x32\x10.hilum.v1.Prompt\x12\x30\n\tplacement\x18\x04 \x01(\x0b\x32\x18.hilum.v1.ImagePlacementH\x01\x88\x01\x01\x12\x18\n\x10multimask_output\x18\x05 \x01(\x08\x12-\n\rmask_encoding\x18\x06 \x01(\x0e\x32\x16.hilum.v1.MaskEncoding\x12\x1c\n\x14return_low_res_masks\x18\x07 \x01(\x08\x12-\n\nrefinement\x18\x08 \x01(\x0b\x32\x14.hilum.v1.RefinementH\x02\x88\x01\x01\x12\x18\n\x10\x64\x65\x63oder_revision\x18\t \x01(\t\x12\x10\n\x08modality\x18\n \x01(\t\x12\x11\n\tsimulated\x18\x0b \x01(\x08\x42\x12\n\x10\x65mbedding_sourceB\x0c\n\n_placementB\r\n\x0b_refinement\"\x83\x01\n\nRefinement\x12\x1f\n\x05patch\x18\x01 \x01(\x0b\x32\x10.hilum.v1.Tensor\x12\x13\n\x0boffset_x_px\x18\x02 \x01(\r\x12\x13\n\x0boffset_y_px\x18\x03 \x01(\r\x12*\n\x06method\x18\x04 \x01(\x0e\x32\x1a.hilum.v1.RefinementMethod\"\xad\x01\n\x14PredictMasksResponse\x12\'\n\x07results\x18\x01 \x03(\x0b\x32\x16.hilum.v1.PromptResult\x12\r\n\x05model\x18\x02 \x01(\t\x12\x18\n\x10\x65ncoder_revision\x18\x03 \x01(\t\x12\x18\n\x10\x64\x65\x63oder_revision\x18\x04 \x01(\t\x12)\n\x07timings\x18\x05 \x01(\x0b\x32\x18.hilum.v1.PredictTimings\"6\n\x0cPromptResult\x12&\n\x05masks\x18\x01 \x03(\x0b\x32\x17.hilum.v1.PredictedMask\"\x93\x04\n\rPredictedMask\x12\x1c\n\x04mask\x18\x01 \x01(\x0b\x32\x0e.hilum.v1.Mask\x12\x16\n\x0eiou_prediction\x18\x02 \x01(\x01\x12\x17\n\x0fstability_score\x18\x03 \x01(\x01\x12\x0f\n\x07\x61rea_px\x18\x04 \x01(\x04\x12(\n\x0c\x62ounding_box\x18\x05 \x01(\x0b\x32\r.hilum.v1.BoxH\x00\x88\x01\x01\x12+\n\x0clow_res_mask\x18\x06 \x01(\x0b\x32\x10.hilum.v1.TensorH\x01\x88\x01\x01\x12/\n\x0c\x65mpty_reason\x18\x07 \x01(\x0e\x32\x19.hilum.v1.EmptyMaskReason\x12)\n\x0crefined_mask\x18\x08 \x01(\x0b\x32\x0e.hilum.v1.MaskH\x02\x88\x01\x01\x12\x37\n\x12refinement_outcome\x18\t \x01(\x0e\x32\x1b.hilum.v1.RefinementOutcome\x12\x19\n\x0c\x65xpected_iou\x18\n \x01(\x01H\x03\x88\x01\x01\x12\x14\n\x07\x61\x62stain\x18\x0b \x01(\x08H\x04\x88\x01\x01\x12\x35\n\x11score_calibration\x18\x0c \x01(\x0e\x32\x1a.hilum.v1.ScoreCalibrationB\x0f\n\r_bounding_boxB\x0f\n\r_low_res_maskB\x0f\n\r_refined_maskB\x0f\n\r_expected_iouB\n\n\x08_abstain\"\x98\x01\n\x0ePredictTimings\x12\x14\n\x0c\x65mbedding_ms\x18\x01 \x01(\x01\x12\x11\n\tdecode_ms\x18\x02 \x01(\x01\x12\x16\n\x0epostprocess_ms\x18\x03 \x01(\x01\x12\x10\n\x08total_ms\x18\x04 \x01(\x01\x12\x33\n\x10\x65mbedding_origin\x18\x05 \x01(\x0e\x32\x19.hilum.v1.EmbeddingOrigin\"\xe4\x05\n\x14GenerateMasksRequest\x12\x16\n\x0c\x65mbedding_id\x18\x01 \x01(\x0cH\x00\x12(\n\tembedding\x18\x02 \x01(\x0b\x32\x13.hilum.v1.EmbeddingH\x00\x12\'\n\x05\x63rops\x18\x03 \x03(\x0b\x32\x18.hilum.v1.GenerationCrop\x12\x1c\n\x0fpoints_per_side\x18\x04 \x01(\rH\x01\x88\x01\x01\x12\x1d\n\x10points_per_batch\x18\x05 \x01(\rH\x02\x88\x01\x01\x12\x1c\n\x0fpred_iou_thresh\x18\x06 \x01(\x01H\x03\x88\x01\x01\x12#\n\x16stability_score_thresh\x18\x07 \x01(\x01H\x04\x88\x01\x01\x12#\n\x16stability_score_offset\x18\x08 \x01(\x01H\x05\x88\x01\x01\x12\x1b\n\x0e\x62ox_nms_thresh\x18\t \x01(\x01H\x06\x88\x01\x01\x12\x1c\n\x0f\x63rop_nms_thresh\x18\n \x01(\x01H\x07\x88\x01\x01\x12+\n\x1e\x63rop_n_points_downscale_factor\x18\x0b \x01(\rH\x08\x88\x01\x01\x12!\n\x14min_mask_region_area\x18\x0c \x01(\rH\t\x88\x01\x01\x12-\n\rmask_encoding\x18\r \x01(\x0e\x32\x16.hilum.v1.MaskEncoding\x12\x18\n\x10\x64\x65\x63oder_revision\x18\x0e \x01(\tB\x12\n\x10\x65mbedding_sourceB\x12\n\x10_points_per_sideB\x13\n\x11_points_per_batchB\x12\n\x10_pred_iou_threshB\x19\n\x17_stability_score_threshB\x19\n\x17_stability_score_offsetB\x11\n\x0f_box_nms_threshB\x12\n\x10_crop_nms_threshB!\n\x1f_crop_n_points_downscale_factorB\x17\n\x15_min_mask_region_area\"\xa2\x01\n\x0eGenerationCrop\x12\x16\n\x0c\x65mbedding_id\x18\x01 \x01(\x0cH\x00\x12(\n\tembedding\x18\x02 \x01(\x0b\x32\x13.hilum.v1.EmbeddingH\x00\x12+\n\tplacement\x18\x03 \x01(\x0b\x32\x18.hilum.v1.ImagePlacement\x12\r\n\x05layer\x18\x04 \x01(\rB\x12\n\x10\x65mbedding_source\"S\n\x12GenerationProgress\x12\x13\n\x0bpoints_done\x18\x01 \x01(\r\x12\x14\n\x0cpoints_total\x18\x02 \x01(\r\x12\x12\n\ncandidates\x18\x03 \x01(\r\"w\n\rGeneratedMask\x12%\n\x04mask\x18\x01 \x01(\x0b\x32\x17.hilum.v1.PredictedMask\x12\x1e\n\x05point\x18\x02 \x01(\x0b\x32\x0f.hilum.v1.Point\x12\x1f\n\x08\x63rop_box\x18\x03 \x01(\x0b\x32\r.hilum.v1.Box\"8\n\x0eGeneratedMasks\x12&\n\x05masks\x18\x01 \x03(\x0b\x32\x17.hilum.v1.GeneratedMask\"\x95\x01\n\x11GenerationSummary\x12\x12\n\nmask_count\x18\x01 \x01(\r\x12\r\n\x05model\x18\x02 \x01(\t\x12\x18\n\x10\x65ncoder_revision\x18\x03 \x01(\t\x12\x18\n\x10\x64\x65\x63oder_revision\x18\x04 \x01(\t\x12)\n\x07timings\x18\x05 \x01(\x0b\x32\x18.hilum.v1.PredictTimings\"\xad\x01\n\x15GenerateMasksResponse\x12\x30\n\x08progress\x18\x01 \x01(\x0b\x32\x1c.hilum.v1.GenerationProgressH\x00\x12)\n\x05masks\x18\x02 \x01(\x0b\x32\x18.hilum.v1.GeneratedMasksH\x00\x12.\n\x07summary\x18\x03 \x01(\x0b\x32\x1b.hilum.v1.GenerationSummaryH\x00\x42\x07\n\x05\x65vent*X\n\x10RefinementMethod\x12!\n\x1dREFINEMENT_METHOD_UNSPECIFIED\x10\x00\x12!\n\x1dREFINEMENT_METHOD_OTSU_BRIGHT\x10\x01*\x89\x01\n\x0f\x45mptyMaskReason\x12!\n\x1d\x45MPTY_MASK_REASON_UNSPECIFIED\x10\x00\x12.\n*EMPTY_MASK_REASON_NO_LOGIT_ABOVE_THRESHOLD\x10\x01\x12#\n\x1f\x45MPTY_MASK_REASON_OUTSIDE_IMAGE\x10\x02*\xf4\x01\n\x11RefinementOutcome\x12\"\n\x1eREFINEMENT_OUTCOME_UNSPECIFIED\x10\x00\x12\x1e\n\x1aREFINEMENT_OUTCOME_APPLIED\x10\x01\x12!\n\x1dREFINEMENT_OUTCOME_KEPT_EMPTY\x10\x02\x12\'\n#REFINEMENT_OUTCOME_KEPT_NOT_COVERED\x10\x03\x12(\n$REFINEMENT_OUTCOME_KEPT_LOW_CONTRAST\x10\x04\x12%\n!REFINEMENT_OUTCOME_KEPT_DISAGREES\x10\x05*}\n\x10ScoreCalibration\x12!\n\x1dSCORE_CALIBRATION_UNSPECIFIED\x10\x00\x12 \n\x1cSCORE_CALIBRATION_CALIBRATED\x10\x01\x12$\n SCORE_CALIBRATION_NOT_CALIBRATED\x10\x02*\xa7\x01\n\x0f\x45mbeddingOrigin\x12 \n\x1c\x45MBEDDING_ORIGIN_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x45MBEDDING_ORIGIN_MEMORY\x10\x01\x12\x1a\n\x16\x45MBEDDING_ORIGIN_CACHE\x10\x02\x12\x1c\n\x18\x45MBEDDING_ORIGIN_ENCODER\x10\x03\x12\x1b\n\x17\x45MBEDDING_ORIGIN_INLINE\x10\x04\x32\xb3\x01\n\x0e\x44\x65\x63oderService\x12M\n\x0cPredictMasks\x12\x1d.hilum.v1.PredictMasksRequest\x1a\x1e.hilum.v1.PredictMasksResponse\x12R\n\rGenerateMasks\x12\x1e.hilum.v1.GenerateMasksRequest\x1a\x1f.hilum.v1.GenerateMasksResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ehilum/v1/decoder_service.proto\x12\x08hilum.v1\x1a\x17google/rpc/status.proto\x1a\x14hilum/v1/image.proto\"\xb2\x03\n\x13PredictMasksRequest\x12\x16\n\x0c\x65mbedding_id\x18\x01 \x01(\x0cH\x00\x12(\n\tembedding\x18\x02 \x01(\x0b\x32\x13.hilum.v1.EmbeddingH\x00\x12!\n\x07prompts\x18\x03 \x03(\x0b\x32\x10.hilum.v1.Prompt\x12\x30\n\tplacement\x18\x04 \x01(\x0b\x32\x18.hilum.v1.ImagePlacementH\x01\x88\x01\x01\x12\x18\n\x10multimask_output\x18\x05 \x01(\x08\x12-\n\rmask_encoding\x18\x06 \x01(\x0e\x32\x16.hilum.v1.MaskEncoding\x12\x1c\n\x14return_low_res_masks\x18\x07 \x01(\x08\x12-\n\nrefinement\x18\x08 \x01(\x0b\x32\x14.hilum.v1.RefinementH\x02\x88\x01\x01\x12\x18\n\x10\x64\x65\x63oder_revision\x18\t \x01(\t\x12\x10\n\x08modality\x18\n \x01(\t\x12\x11\n\tsimulated\x18\x0b \x01(\x08\x42\x12\n\x10\x65mbedding_sourceB\x0c\n\n_placementB\r\n\x0b_refinement\"\x82\x01\n\x19StreamPredictMasksRequest\x12\x30\n\x07opening\x18\x01 \x01(\x0b\x32\x1d.hilum.v1.PredictMasksRequestH\x00\x12(\n\x06update\x18\x02 \x01(\x0b\x32\x16.hilum.v1.PromptUpdateH\x00\x42\t\n\x07\x63ontent\"J\n\x0cPromptUpdate\x12\x17\n\x0fsequence_number\x18\x01 \x01(\x04\x12!\n\x07prompts\x18\x02 \x03(\x0b\x32\x10.hilum.v1.Prompt\"\xad\x01\n\x1aStreamPredictMasksResponse\x12\x17\n\x0fsequence_number\x18\x01 \x01(\x04\x12\x12\n\nsuperseded\x18\x02 \x01(\r\x12\x33\n\tpredicted\x18\x03 \x01(\x0b\x32\x1e.hilum.v1.PredictMasksResponseH\x00\x12#\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"\x83\x01\n\nRefinement\x12\x1f\n\x05patch\x18\x01 \x01(\x0b\x32\x10.hilum.v1.Tensor\x12\x13\n\x0boffset_x_px\x18\x02 \x01(\r\x12\x13\n\x0boffset_y_px\x18\x03 \x01(\r\x12*\n\x06method\x18\x04 \x01(\x0e\x32\x1a.hilum.v1.RefinementMethod\"\xad\x01\n\x14PredictMasksResponse\x12\'\n\x07results\x18\x01 \x03(\x0b\x32\x16.hilum.v1.PromptResult\x12\r\n\x05model\x18\x02 \x01(\t\x12\x18\n\x10\x65ncoder_revision\x18\x03 \x01(\t\x12\x18\n\x10\x64\x65\x63oder_revision\x18\x04 \x01(\t\x12)\n\x07timings\x18\x05 \x01(\x0b\x32\x18.hilum.v1.PredictTimings\"6\n\x0cPromptResult\x12&\n\x05masks\x18\x01 \x03(\x0b\x32\x17.hilum.v1.PredictedMask\"\x93\x04\n\rPredictedMask\x12\x1c\n\x04mask\x18\x01 \x01(\x0b\x32\x0e.hilum.v1.Mask\x12\x16\n\x0eiou_prediction\x18\x02 \x01(\x01\x12\x17\n\x0fstability_score\x18\x03 \x01(\x01\x12\x0f\n\x07\x61rea_px\x18\x04 \x01(\x04\x12(\n\x0c\x62ounding_box\x18\x05 \x01(\x0b\x32\r.hilum.v1.BoxH\x00\x88\x01\x01\x12+\n\x0clow_res_mask\x18\x06 \x01(\x0b\x32\x10.hilum.v1.TensorH\x01\x88\x01\x01\x12/\n\x0c\x65mpty_reason\x18\x07 \x01(\x0e\x32\x19.hilum.v1.EmptyMaskReason\x12)\n\x0crefined_mask\x18\x08 \x01(\x0b\x32\x0e.hilum.v1.MaskH\x02\x88\x01\x01\x12\x37\n\x12refinement_outcome\x18\t \x01(\x0e\x32\x1b.hilum.v1.RefinementOutcome\x12\x19\n\x0c\x65xpected_iou\x18\n \x01(\x01H\x03\x88\x01\x01\x12\x14\n\x07\x61\x62stain\x18\x0b \x01(\x08H\x04\x88\x01\x01\x12\x35\n\x11score_calibration\x18\x0c \x01(\x0e\x32\x1a.hilum.v1.ScoreCalibrationB\x0f\n\r_bounding_boxB\x0f\n\r_low_res_maskB\x0f\n\r_refined_maskB\x0f\n\r_expected_iouB\n\n\x08_abstain\"\x98\x01\n\x0ePredictTimings\x12\x14\n\x0c\x65mbedding_ms\x18\x01 \x01(\x01\x12\x11\n\tdecode_ms\x18\x02 \x01(\x01\x12\x16\n\x0epostprocess_ms\x18\x03 \x01(\x01\x12\x10\n\x08total_ms\x18\x04 \x01(\x01\x12\x33\n\x10\x65mbedding_origin\x18\x05 \x01(\x0e\x32\x19.hilum.v1.EmbeddingOrigin\"\xe4\x05\n\x14GenerateMasksRequest\x12\x16\n\x0c\x65mbedding_id\x18\x01 \x01(\x0cH\x00\x12(\n\tembedding\x18\x02 \x01(\x0b\x32\x13.hilum.v1.EmbeddingH\x00\x12\'\n\x05\x63rops\x18\x03 \x03(\x0b\x32\x18.hilum.v1.GenerationCrop\x12\x1c\n\x0fpoints_per_side\x18\x04 \x01(\rH\x01\x88\x01\x01\x12\x1d\n\x10points_per_batch\x18\x05 \x01(\rH\x02\x88\x01\x01\x12\x1c\n\x0fpred_iou_thresh\x18\x06 \x01(\x01H\x03\x88\x01\x01\x12#\n\x16stability_score_thresh\x18\x07 \x01(\x01H\x04\x88\x01\x01\x12#\n\x16stability_score_offset\x18\x08 \x01(\x01H\x05\x88\x01\x01\x12\x1b\n\x0e\x62ox_nms_thresh\x18\t \x01(\x01H\x06\x88\x01\x01\x12\x1c\n\x0f\x63rop_nms_thresh\x18\n \x01(\x01H\x07\x88\x01\x01\x12+\n\x1e\x63rop_n_points_downscale_factor\x18\x0b \x01(\rH\x08\x88\x01\x01\x12!\n\x14min_mask_region_area\x18\x0c \x01(\rH\t\x88\x01\x01\x12-\n\rmask_encoding\x18\r \x01(\x0e\x32\x16.hilum.v1.MaskEncoding\x12\x18\n\x10\x64\x65\x63oder_revision\x18\x0e \x01(\tB\x12\n\x10\x65mbedding_sourceB\x12\n\x10_points_per_sideB\x13\n\x11_points_per_batchB\x12\n\x10_pred_iou_threshB\x19\n\x17_stability_score_threshB\x19\n\x17_stability_score_offsetB\x11\n\x0f_box_nms_threshB\x12\n\x10_crop_nms_threshB!\n\x1f_crop_n_points_downscale_factorB\x17\n\x15_min_mask_region_area\"\xa2\x01\n\x0eGenerationCrop\x12\x16\n\x0c\x65mbedding_id\x18\x01 \x01(\x0cH\x00\x12(\n\tembedding\x18\x02 \x01(\x0b\x32\x13.hilum.v1.EmbeddingH\x00\x12+\n\tplacement\x18\x03 \x01(\x0b\x32\x18.hilum.v1.ImagePlacement\x12\r\n\x05layer\x18\x04 \x01(\rB\x12\n\x10\x65mbedding_source\"S\n\x12GenerationProgress\x12\x13\n\x0bpoints_done\x18\x01 \x01(\r\x12\x14\n\x0cpoints_total\x18\x02 \x01(\r\x12\x12\n\ncandidates\x18\x03 \x01(\r\"w\n\rGeneratedMask\x12%\n\x04mask\x18\x01 \x01(\x0b\x32\x17.hilum.v1.PredictedMask\x12\x1e\n\x05point\x18\x02 \x01(\x0b\x32\x0f.hilum.v1.Point\x12\x1f\n\x08\x63rop_box\x18\x03 \x01(\x0b\x32\r.hilum.v1.Box\"8\n\x0eGeneratedMasks\x12&\n\x05masks\x18\x01 \x03(\x0b\x32\x17.hilum.v1.GeneratedMask\"\x95\x01\n\x11GenerationSummary\x12\x12\n\nmask_count\x18\x01 \x01(\r\x12\r\n\x05model\x18\x02 \x01(\t\x12\x18\n\x10\x65ncoder_revision\x18\x03 \x01(\t\x12\x18\n\x10\x64\x65\x63oder_revision\x18\x04 \x01(\t\x12)\n\x07timings\x18\x05 \x01(\x0b\x32\x18.hilum.v1.PredictTimings\"\xad\x01\n\x15GenerateMasksResponse\x12\x30\n\x08progress\x18\x01 \x01(\x0b\x32\x1c.hilum.v1.GenerationProgressH\x00\x12)\n\x05masks\x18\x02 \x01(\x0b\x32\x18.hilum.v1.GeneratedMasksH\x00\x12.\n\x07summary\x18\x03 \x01(\x0b\x32\x1b.hilum.v1.GenerationSummaryH\x00\x42\x07\n\x05\x65vent*X\n\x10RefinementMethod\x12!\n\x1dREFINEMENT_METHOD_UNSPECIFIED\x10\x00\x12!\n\x1dREFINEMENT_METHOD_OTSU_BRIGHT\x10\x01*\x89\x01\n\x0f\x45mptyMaskReason\x12!\n\x1d\x45MPTY_MASK_REASON_UNSPECIFIED\x10\x00\x12.\n*EMPTY_MASK_REASON_NO_LOGIT_ABOVE_THRESHOLD\x10\x01\x12#\n\x1f\x45MPTY_MASK_REASON_OUTSIDE_IMAGE\x10\x02*\xf4\x01\n\x11RefinementOutcome\x12\"\n\x1eREFINEMENT_OUTCOME_UNSPECIFIED\x10\x00\x12\x1e\n\x1aREFINEMENT_OUTCOME_APPLIED\x10\x01\x12!\n\x1dREFINEMENT_OUTCOME_KEPT_EMPTY\x10\x02\x12\'\n#REFINEMENT_OUTCOME_KEPT_NOT_COVERED\x10\x03\x12(\n$REFINEMENT_OUTCOME_KEPT_LOW_CONTRAST\x10\x04\x12%\n!REFINEMENT_OUTCOME_KEPT_DISAGREES\x10\x05*}\n\x10ScoreCalibration\x12!\n\x1dSCORE_CALIBRATION_UNSPECIFIED\x10\x00\x12 \n\x1cSCORE_CALIBRATION_CALIBRATED\x10\x01\x12$\n SCORE_CALIBRATION_NOT_CALIBRATED\x10\x02*\xa7\x01\n\x0f\x45mbeddingOrigin\x12 \n\x1c\x45MBEDDING_ORIGIN_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x45MBEDDING_ORIGIN_MEMORY\x10\x01\x12\x1a\n\x16\x45MBEDDING_ORIGIN_CACHE\x10\x02\x12\x1c\n\x18\x45MBEDDING_ORIGIN_ENCODER\x10\x03\x12\x1b\n\x17\x45MBEDDING_ORIGIN_INLINE\x10\x04\x32\x98\x02\n\x0e\x44\x65\x63oderService\x12M\n\x0cPredictMasks\x12\x1d.hilum.v1.PredictMasksRequest\x1a\x1e.hilum.v1.PredictMasksResponse\x12\x63\n\x12StreamPredictMasks\x12#.hilum.v1.StreamPredictMasksRequest\x1a$.hilum.v1.StreamPredictMasksResponse(\x01\x30\x01\x12R\n\rGenerateMasks\x12\x1e.hilum.v1.GenerateMasksRequest\x1a\x1f.hilum.v1.GenerateMasksResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hilum.v1.decoder_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REFINEMENTMETHOD']._serialized_start=3058
-  _globals['_REFINEMENTMETHOD']._serialized_end=3146
-  _globals['_EMPTYMASKREASON']._serialized_start=3149
-  _globals['_EMPTYMASKREASON']._serialized_end=3286
-  _globals['_REFINEMENTOUTCOME']._serialized_start=3289
-  _globals['_REFINEMENTOUTCOME']._serialized_end=3533
-  _globals['_SCORECALIBRATION']._serialized_start=3535
-  _globals['_SCORECALIBRATION']._serialized_end=3660
-  _globals['_EMBEDDINGORIGIN']._serialized_start=3663
-  _globals['_EMBEDDINGORIGIN']._serialized_end=3830
-  _globals['_PREDICTMASKSREQUEST']._serialized_start=67
-  _globals['_PREDICTMASKSREQUEST']._serialized_end=501
-  _globals['_REFINEMENT']._serialized_start=504
-  _globals['_REFINEMENT']._serialized_end=635
-  _globals['_PREDICTMASKSRESPONSE']._serialized_start=638
-  _globals['_PREDICTMASKSRESPONSE']._serialized_end=811
-  _globals['_PROMPTRESULT']._serialized_start=813
-  _globals['_PROMPTRESULT']._serialized_end=867
-  _globals['_PREDICTEDMASK']._serialized_start=870
-  _globals['_PREDICTEDMASK']._serialized_end=1401
-  _globals['_PREDICTTIMINGS']._serialized_start=1404
-  _globals['_PREDICTTIMINGS']._serialized_end=1556
-  _globals['_GENERATEMASKSREQUEST']._serialized_start=1559
-  _globals['_GENERATEMASKSREQUEST']._serialized_end=2299
-  _globals['_GENERATIONCROP']._serialized_start=2302
-  _globals['_GENERATIONCROP']._serialized_end=2464
-  _globals['_GENERATIONPROGRESS']._serialized_start=2466
-  _globals['_GENERATIONPROGRESS']._serialized_end=2549
-  _globals['_GENERATEDMASK']._serialized_start=2551
-  _globals['_GENERATEDMASK']._serialized_end=2670
-  _globals['_GENERATEDMASKS']._serialized_start=2672
-  _globals['_GENERATEDMASKS']._serialized_end=2728
-  _globals['_GENERATIONSUMMARY']._serialized_start=2731
-  _globals['_GENERATIONSUMMARY']._serialized_end=2880
-  _globals['_GENERATEMASKSRESPONSE']._serialized_start=2883
-  _globals['_GENERATEMASKSRESPONSE']._serialized_end=3056
-  _globals['_DECODERSERVICE']._serialized_start=3833
-  _globals['_DECODERSERVICE']._serialized_end=4012
+  _globals['_REFINEMENTMETHOD']._serialized_start=3468
+  _globals['_REFINEMENTMETHOD']._serialized_end=3556
+  _globals['_EMPTYMASKREASON']._serialized_start=3559
+  _globals['_EMPTYMASKREASON']._serialized_end=3696
+  _globals['_REFINEMENTOUTCOME']._serialized_start=3699
+  _globals['_REFINEMENTOUTCOME']._serialized_end=3943
+  _globals['_SCORECALIBRATION']._serialized_start=3945
+  _globals['_SCORECALIBRATION']._serialized_end=4070
+  _globals['_EMBEDDINGORIGIN']._serialized_start=4073
+  _globals['_EMBEDDINGORIGIN']._serialized_end=4240
+  _globals['_PREDICTMASKSREQUEST']._serialized_start=92
+  _globals['_PREDICTMASKSREQUEST']._serialized_end=526
+  _globals['_STREAMPREDICTMASKSREQUEST']._serialized_start=529
+  _globals['_STREAMPREDICTMASKSREQUEST']._serialized_end=659
+  _globals['_PROMPTUPDATE']._serialized_start=661
+  _globals['_PROMPTUPDATE']._serialized_end=735
+  _globals['_STREAMPREDICTMASKSRESPONSE']._serialized_start=738
+  _globals['_STREAMPREDICTMASKSRESPONSE']._serialized_end=911
+  _globals['_REFINEMENT']._serialized_start=914
+  _globals['_REFINEMENT']._serialized_end=1045
+  _globals['_PREDICTMASKSRESPONSE']._serialized_start=1048
+  _globals['_PREDICTMASKSRESPONSE']._serialized_end=1221
+  _globals['_PROMPTRESULT']._serialized_start=1223
+  _globals['_PROMPTRESULT']._serialized_end=1277
+  _globals['_PREDICTEDMASK']._serialized_start=1280
+  _globals['_PREDICTEDMASK']._serialized_end=1811
+  _globals['_PREDICTTIMINGS']._serialized_start=1814
+  _globals['_PREDICTTIMINGS']._serialized_end=1966
+  _globals['_GENERATEMASKSREQUEST']._serialized_start=1969
+  _globals['_GENERATEMASKSREQUEST']._serialized_end=2709
+  _globals['_GENERATIONCROP']._serialized_start=2712
+  _globals['_GENERATIONCROP']._serialized_end=2874
+  _globals['_GENERATIONPROGRESS']._serialized_start=2876
+  _globals['_GENERATIONPROGRESS']._serialized_end=2959
+  _globals['_GENERATEDMASK']._serialized_start=2961
+  _globals['_GENERATEDMASK']._serialized_end=3080
+  _globals['_GENERATEDMASKS']._serialized_start=3082
+  _globals['_GENERATEDMASKS']._serialized_end=3138
+  _globals['_GENERATIONSUMMARY']._serialized_start=3141
+  _globals['_GENERATIONSUMMARY']._serialized_end=3290
+  _globals['_GENERATEMASKSRESPONSE']._serialized_start=3293
+  _globals['_GENERATEMASKSRESPONSE']._serialized_end=3466
+  _globals['_DECODERSERVICE']._serialized_start=4243
+  _globals['_DECODERSERVICE']._serialized_end=4523
 # @@protoc_insertion_point(module_scope)

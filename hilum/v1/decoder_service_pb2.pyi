@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.rpc import status_pb2 as _status_pb2
 from hilum.v1 import image_pb2 as _image_pb2
 import builtins as _builtins
 import sys
@@ -242,6 +243,106 @@ class PredictMasksRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_embedding_source) -> _WhichOneofReturnType_embedding_source | None: ...
 
 Global___PredictMasksRequest: _TypeAlias = PredictMasksRequest  # noqa: Y015
+
+@_typing.final
+class StreamPredictMasksRequest(_message.Message):
+    """A message of a stream of prompts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPENING_FIELD_NUMBER: _builtins.int
+    UPDATE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def opening(self) -> Global___PredictMasksRequest:
+        """The first message, and only the first: the image, and how masks are returned. Without prompts."""
+
+    @_builtins.property
+    def update(self) -> Global___PromptUpdate:
+        """Every other message."""
+
+    def __init__(
+        self,
+        *,
+        opening: Global___PredictMasksRequest | None = ...,
+        update: Global___PromptUpdate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "opening", b"opening", "update", b"update"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "opening", b"opening", "update", b"update"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["opening", "update"]  # noqa: Y015
+    _WhichOneofArgType_content: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_content) -> _WhichOneofReturnType_content | None: ...
+
+Global___StreamPredictMasksRequest: _TypeAlias = StreamPredictMasksRequest  # noqa: Y015
+
+@_typing.final
+class PromptUpdate(_message.Message):
+    """Prompts in place of all that came before."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_NUMBER_FIELD_NUMBER: _builtins.int
+    PROMPTS_FIELD_NUMBER: _builtins.int
+    sequence_number: _builtins.int
+    """The caller's number of these prompts, larger than all before in the stream."""
+    @_builtins.property
+    def prompts(self) -> _containers.RepeatedCompositeFieldContainer[_image_pb2.Prompt]:
+        """Prompts, one per target, at most 256. At least one."""
+
+    def __init__(
+        self,
+        *,
+        sequence_number: _builtins.int = ...,
+        prompts: _abc.Iterable[_image_pb2.Prompt] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["prompts", b"prompts", "sequence_number", b"sequence_number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PromptUpdate: _TypeAlias = PromptUpdate  # noqa: Y015
+
+@_typing.final
+class StreamPredictMasksResponse(_message.Message):
+    """The answer to the newest prompts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_NUMBER_FIELD_NUMBER: _builtins.int
+    SUPERSEDED_FIELD_NUMBER: _builtins.int
+    PREDICTED_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    sequence_number: _builtins.int
+    """The number of the prompts that are answered."""
+    superseded: _builtins.int
+    """How many updates were replaced, and left unanswered, since the answer before."""
+    @_builtins.property
+    def predicted(self) -> Global___PredictMasksResponse:
+        """The masks."""
+
+    @_builtins.property
+    def error(self) -> _status_pb2.Status:
+        """Why there are none: as the status of PredictMasks, with its details."""
+
+    def __init__(
+        self,
+        *,
+        sequence_number: _builtins.int = ...,
+        superseded: _builtins.int = ...,
+        predicted: Global___PredictMasksResponse | None = ...,
+        error: _status_pb2.Status | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "predicted", b"predicted", "result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "predicted", b"predicted", "result", b"result", "sequence_number", b"sequence_number", "superseded", b"superseded"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["predicted", "error"]  # noqa: Y015
+    _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
+
+Global___StreamPredictMasksResponse: _TypeAlias = StreamPredictMasksResponse  # noqa: Y015
 
 @_typing.final
 class Refinement(_message.Message):

@@ -43,6 +43,11 @@ class DecoderServiceStub:
                 request_serializer=hilum_dot_v1_dot_decoder__service__pb2.PredictMasksRequest.SerializeToString,
                 response_deserializer=hilum_dot_v1_dot_decoder__service__pb2.PredictMasksResponse.FromString,
                 _registered_method=True)
+        self.StreamPredictMasks = channel.stream_stream(
+                '/hilum.v1.DecoderService/StreamPredictMasks',
+                request_serializer=hilum_dot_v1_dot_decoder__service__pb2.StreamPredictMasksRequest.SerializeToString,
+                response_deserializer=hilum_dot_v1_dot_decoder__service__pb2.StreamPredictMasksResponse.FromString,
+                _registered_method=True)
         self.GenerateMasks = channel.unary_stream(
                 '/hilum.v1.DecoderService/GenerateMasks',
                 request_serializer=hilum_dot_v1_dot_decoder__service__pb2.GenerateMasksRequest.SerializeToString,
@@ -69,6 +74,19 @@ class DecoderServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StreamPredictMasks(self, request_iterator, context):
+        """Predicts masks for prompts that replace each other, as while a box is dragged. The newest counts: prompts that came
+        while older ones were worked on replace those that wait, which are never answered. Every answer names its prompts
+        by their sequence number; numbers of answers increase. The embedding is found once, when the stream begins. A fault
+        in prompts, and overload, are answered under their number and do not end the stream.
+
+        Errors per update: as PredictMasks, and RESOURCE_EXHAUSTED (OVERLOADED). Errors of the stream: those that
+        PredictMasks answers to everything but prompts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GenerateMasks(self, request, context):
         """Finds masks of everything in an image: prompts a grid of points, keeps what the model is sure of, and removes
         duplicates, as segment-anything's SamAutomaticMaskGenerator does. The stream reports progress, then returns the
@@ -89,6 +107,11 @@ def add_DecoderServiceServicer_to_server(servicer, server):
                     servicer.PredictMasks,
                     request_deserializer=hilum_dot_v1_dot_decoder__service__pb2.PredictMasksRequest.FromString,
                     response_serializer=hilum_dot_v1_dot_decoder__service__pb2.PredictMasksResponse.SerializeToString,
+            ),
+            'StreamPredictMasks': grpc.stream_stream_rpc_method_handler(
+                    servicer.StreamPredictMasks,
+                    request_deserializer=hilum_dot_v1_dot_decoder__service__pb2.StreamPredictMasksRequest.FromString,
+                    response_serializer=hilum_dot_v1_dot_decoder__service__pb2.StreamPredictMasksResponse.SerializeToString,
             ),
             'GenerateMasks': grpc.unary_stream_rpc_method_handler(
                     servicer.GenerateMasks,
@@ -127,6 +150,33 @@ class DecoderService:
             '/hilum.v1.DecoderService/PredictMasks',
             hilum_dot_v1_dot_decoder__service__pb2.PredictMasksRequest.SerializeToString,
             hilum_dot_v1_dot_decoder__service__pb2.PredictMasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamPredictMasks(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/hilum.v1.DecoderService/StreamPredictMasks',
+            hilum_dot_v1_dot_decoder__service__pb2.StreamPredictMasksRequest.SerializeToString,
+            hilum_dot_v1_dot_decoder__service__pb2.StreamPredictMasksResponse.FromString,
             options,
             channel_credentials,
             insecure,

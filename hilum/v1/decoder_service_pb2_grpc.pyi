@@ -45,6 +45,15 @@ class DecoderServiceStub:
     (EMBEDDING_NOT_FOUND, MODEL_NOT_FOUND), FAILED_PRECONDITION (PROMPT_NOT_SUPPORTED, MODEL_MISMATCH), UNAVAILABLE
     (BACKEND_UNAVAILABLE).
     """
+    StreamPredictMasks: _grpc.StreamStreamMultiCallable[_decoder_service_pb2.StreamPredictMasksRequest, _decoder_service_pb2.StreamPredictMasksResponse]
+    """Predicts masks for prompts that replace each other, as while a box is dragged. The newest counts: prompts that came
+    while older ones were worked on replace those that wait, which are never answered. Every answer names its prompts
+    by their sequence number; numbers of answers increase. The embedding is found once, when the stream begins. A fault
+    in prompts, and overload, are answered under their number and do not end the stream.
+
+    Errors per update: as PredictMasks, and RESOURCE_EXHAUSTED (OVERLOADED). Errors of the stream: those that
+    PredictMasks answers to everything but prompts.
+    """
     GenerateMasks: _grpc.UnaryStreamMultiCallable[_decoder_service_pb2.GenerateMasksRequest, _decoder_service_pb2.GenerateMasksResponse]
     """Finds masks of everything in an image: prompts a grid of points, keeps what the model is sure of, and removes
     duplicates, as segment-anything's SamAutomaticMaskGenerator does. The stream reports progress, then returns the
@@ -71,6 +80,15 @@ class DecoderServiceAsyncStub(DecoderServiceStub):
     Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TENSOR, LIMIT_EXCEEDED, OUTSIDE_IMAGE), NOT_FOUND
     (EMBEDDING_NOT_FOUND, MODEL_NOT_FOUND), FAILED_PRECONDITION (PROMPT_NOT_SUPPORTED, MODEL_MISMATCH), UNAVAILABLE
     (BACKEND_UNAVAILABLE).
+    """
+    StreamPredictMasks: _aio.StreamStreamMultiCallable[_decoder_service_pb2.StreamPredictMasksRequest, _decoder_service_pb2.StreamPredictMasksResponse]  # type: ignore[assignment]
+    """Predicts masks for prompts that replace each other, as while a box is dragged. The newest counts: prompts that came
+    while older ones were worked on replace those that wait, which are never answered. Every answer names its prompts
+    by their sequence number; numbers of answers increase. The embedding is found once, when the stream begins. A fault
+    in prompts, and overload, are answered under their number and do not end the stream.
+
+    Errors per update: as PredictMasks, and RESOURCE_EXHAUSTED (OVERLOADED). Errors of the stream: those that
+    PredictMasks answers to everything but prompts.
     """
     GenerateMasks: _aio.UnaryStreamMultiCallable[_decoder_service_pb2.GenerateMasksRequest, _decoder_service_pb2.GenerateMasksResponse]  # type: ignore[assignment]
     """Finds masks of everything in an image: prompts a grid of points, keeps what the model is sure of, and removes
@@ -101,6 +119,21 @@ class DecoderServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TENSOR, LIMIT_EXCEEDED, OUTSIDE_IMAGE), NOT_FOUND
         (EMBEDDING_NOT_FOUND, MODEL_NOT_FOUND), FAILED_PRECONDITION (PROMPT_NOT_SUPPORTED, MODEL_MISMATCH), UNAVAILABLE
         (BACKEND_UNAVAILABLE).
+        """
+
+    @_abc_1.abstractmethod
+    def StreamPredictMasks(
+        self,
+        request_iterator: _MaybeAsyncIterator[_decoder_service_pb2.StreamPredictMasksRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_decoder_service_pb2.StreamPredictMasksResponse], _abc.AsyncIterator[_decoder_service_pb2.StreamPredictMasksResponse]]:
+        """Predicts masks for prompts that replace each other, as while a box is dragged. The newest counts: prompts that came
+        while older ones were worked on replace those that wait, which are never answered. Every answer names its prompts
+        by their sequence number; numbers of answers increase. The embedding is found once, when the stream begins. A fault
+        in prompts, and overload, are answered under their number and do not end the stream.
+
+        Errors per update: as PredictMasks, and RESOURCE_EXHAUSTED (OVERLOADED). Errors of the stream: those that
+        PredictMasks answers to everything but prompts.
         """
 
     @_abc_1.abstractmethod

@@ -59,6 +59,7 @@ def decoder_server(settings: DecoderSettings, bundles: list[Bundle], telemetry: 
             images,
             decoding,
             MaskGeneration(permits=searches, pool=pool),
+            held=server.held,
             pool=pool,
             max_image_pixels=settings.max_image_pixels,
             max_message_bytes=settings.max_message_bytes,

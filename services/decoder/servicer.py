@@ -10,6 +10,7 @@ import grpc
 from hilum.codec.generation import parameters_from_message
 from hilum.codec.tensors import check_answer_bytes
 from hilum.generation import GenerationProgress
+from hilum.serving.byte_budget import ByteBudget
 from hilum.serving.newest import unhindered
 from hilum.serving.overload import ComputePool
 from hilum.serving.telemetry import rpc_facts
@@ -18,6 +19,7 @@ from hilum.v1 import decoder_service_pb2_grpc, image_pb2
 from services.decoder.answers import timings_to_message
 from services.decoder.automatic import MaskGeneration, SearchedCrop
 from services.decoder.decoding import DecodeTimings, Decoding
+from services.decoder.dragging import Dragging
 from services.decoder.embeddings import HotImage, HotImages
 from services.decoder.generation import messages, placed, whole
 from services.decoder.prompting import Prompting, check_encoding, check_number, check_revision
@@ -30,6 +32,7 @@ class DecoderServicer(decoder_service_pb2_grpc.DecoderServiceServicer):
         images: Where embeddings are found.
         decoding: The core for prompts.
         generation: The core that finds everything.
+        held: What streams take their bytes from.
         pool: Threads in which masks are encoded.
         max_image_pixels: Largest full image accepted.
         max_message_bytes: Largest answer.
@@ -41,6 +44,7 @@ class DecoderServicer(decoder_service_pb2_grpc.DecoderServiceServicer):
         decoding: Decoding,
         generation: MaskGeneration,
         *,
+        held: ByteBudget,
         pool: ComputePool,
         max_image_pixels: int,
         max_message_bytes: int,
@@ -48,6 +52,7 @@ class DecoderServicer(decoder_service_pb2_grpc.DecoderServiceServicer):
         self._prompting = Prompting(
             images, decoding, pool=pool, max_image_pixels=max_image_pixels, max_message_bytes=max_message_bytes
         )
+        self._dragging = Dragging(self._prompting, held)
         self._generation = generation
         self._pool = pool
         self._max_image_pixels = max_image_pixels
@@ -68,6 +73,16 @@ class DecoderServicer(decoder_service_pb2_grpc.DecoderServiceServicer):
         )
         return response
 
+    async def StreamPredictMasks(  # noqa: N802
+        self,
+        request_iterator: AsyncIterator[pb.StreamPredictMasksRequest],
+        context: grpc.aio.ServicerContext[object, object],
+    ) -> AsyncIterator[pb.StreamPredictMasksResponse]:
+        """Predicts masks for the newest of prompts that replace each other."""
+        async with aclosing(self._dragging.answers(request_iterator)) as answers:
+            async for answer in answers:
+                yield answer
+
     async def GenerateMasks(  # noqa: N802
         self, request: pb.GenerateMasksRequest, context: grpc.aio.ServicerContext[object, object]
     ) -> AsyncIterator[pb.GenerateMasksResponse]:
@@ -86,7 +101,7 @@ class DecoderServicer(decoder_service_pb2_grpc.DecoderServiceServicer):
         count = 0
         async with (
             # A reader that is slow does not keep the search, and its permit, waiting.
-            aclosing(unhindered(self._generation.generate(crops, parameters, timings), _is_progress)) as events,
+            aclosing(unhindered(self._generation.generate(crops, parameters, timings), GenerationProgress)) as events,
             aclosing(messages(events, size, packed=packed, pool=self._pool)) as answers,
         ):
             async for answer in answers:
@@ -107,7 +122,3 @@ class DecoderServicer(decoder_service_pb2_grpc.DecoderServiceServicer):
         field = f"crops[{index}]"
         hot, _ = await self._prompting.found(crop, f"{field}.")
         return placed(crop, field, hot, image, max_image_pixels=self._max_image_pixels)
-
-
-def _is_progress(event: object) -> bool:
-    return isinstance(event, GenerationProgress)

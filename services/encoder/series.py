@@ -61,7 +61,8 @@ class Series:
                     yield task.result()
         finally:
             # Awaited, so that nothing of the stream is left when its call has ended.
-            for task in (reading, *encoding):
+            reading.cancel()
+            for task in encoding:
                 task.cancel()
             await asyncio.gather(reading, *encoding, return_exceptions=True)
             unread = None if reading.cancelled() or reading.exception() else reading.result()

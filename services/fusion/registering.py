@@ -44,7 +44,6 @@ class RegistrationTask:
         options: What is asked for and known.
         model: For outlines given as prompts, "" for the encoder's default.
         tenant: For whom.
-        remaining_s: Time until the caller's deadline, None without one.
     """
 
     fixed: MappedImage
@@ -54,7 +53,6 @@ class RegistrationTask:
     options: RegistrationOptions
     model: str
     tenant: str
-    remaining_s: float | None
 
 
 class Registering:
@@ -128,7 +126,6 @@ class Registering:
                 model=task.model,
                 tenant=task.tenant,
                 field=outline.field,
-                remaining_s=task.remaining_s,
             )
         if not given.any():
             raise NoContent(

@@ -125,10 +125,10 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         self, request: pb.RegisterImagesRequest, context: grpc.aio.ServicerContext[object, object]
     ) -> AsyncIterator[pb.RegisterImagesResponse]:
         """Registers two images, with progress."""
-        task = self._task(request, context.time_remaining())
+        task = self._task(request)
         self._permits.refuse_if_full()
         work = self._permitted(self._registering.run(task))
-        async with aclosing(unhindered(work, _is_progress)) as events:
+        async with aclosing(unhindered(work, RegistrationProgress)) as events:
             async for event in events:
                 if isinstance(event, RegistrationProgress):
                     yield pb.RegisterImagesResponse(progress=progress_to_message(event))
@@ -155,7 +155,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         with self._held.held(request.volume.nbytes):
             voxels = await request.volume.receive(request_iterator, "estimation")
             work = self._permitted(self._posing.run(request, voxels))
-            async with aclosing(unhindered(work, _is_progress)) as events:
+            async with aclosing(unhindered(work, RegistrationProgress)) as events:
                 async for event in events:
                     if isinstance(event, RegistrationProgress):
                         yield pb.EstimatePoseResponse(progress=progress_to_message(event))
@@ -264,7 +264,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         """Lists what the service does, its limits and the verified pairs of modalities."""
         return capabilities_to_message(self._capabilities)
 
-    def _task(self, request: pb.RegisterImagesRequest, remaining_s: float | None) -> RegistrationTask:
+    def _task(self, request: pb.RegisterImagesRequest) -> RegistrationTask:
         limit = self._limits.max_image_pixels
         fixed = image_from_message(request.fixed, "fixed", max_pixels=limit)
         moving = image_from_message(request.moving, "moving", max_pixels=limit)
@@ -278,7 +278,6 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
             options=options_from_request(request, fixed.image.size, moving.image.size, max_pixels=limit),
             model=request.model,
             tenant=current_tenant(),
-            remaining_s=remaining_s,
         )
 
     async def _resolved(self, reference: Transform | bytes) -> Transform:
@@ -307,7 +306,3 @@ def _require_size(expected: tuple[int, int], actual: tuple[int, int], field: str
             f"is {actual[0]} x {actual[1]}, but the transform was made for {expected[0]} x {expected[1]}",
             field=f"{field}.pixels",
         )
-
-
-def _is_progress(event: object) -> bool:
-    return isinstance(event, RegistrationProgress)

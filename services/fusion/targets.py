@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import grpc.aio
 
-from hilum.connection import TENANT_KEY
+from hilum.connection import PRIORITY_KEY, TENANT_KEY
 from hilum.errors import BackendUnavailable, NoContent, Unauthenticated
+from hilum.patience import Patience
 from hilum.segmentation import SegmentationCalls
+from hilum.serving.deadline import remaining_s
+from hilum.serving.priority import current_priority
 from hilum.types import BoolMask, Image, IntensityMapping, Prompt
 
 _RETRY_S = 1.0
@@ -35,7 +38,6 @@ class TargetSegmenter:
         model: str,
         tenant: str,
         field: str,
-        remaining_s: float | None,
     ) -> BoolMask:
         """Returns the mask of a prompt, in the image's pixels.
 
@@ -46,14 +48,15 @@ class TargetSegmenter:
             model: Name of the model, "" for the encoder's default.
             tenant: For whom fusion asks.
             field: Path of the prompt in the request, for errors.
-            remaining_s: Time until the caller's deadline, None without one.
 
         Raises:
             NoContent: The mask is empty.
             HilumError: What encoder or decoder answered.
         """
-        timeout_s = self._timeout_s if remaining_s is None else min(self._timeout_s, remaining_s)
-        calls = SegmentationCalls(self._encoder, self._decoder, timeout_s=timeout_s, metadata=((TENANT_KEY, tenant),))
+        patience = Patience(self._timeout_s, remaining_s=remaining_s)
+        # Who waits for a registration waits for its outlines: encoder and decoder hear of the same class.
+        metadata = ((TENANT_KEY, tenant), (PRIORITY_KEY, current_priority().value))
+        calls = SegmentationCalls(self._encoder, self._decoder, patience=patience, metadata=metadata)
         try:
             prediction = await calls.predict(image, [prompt], mapping=mapping, model=model)
         except (BackendUnavailable, Unauthenticated) as error:

@@ -33,7 +33,6 @@ from hilum.errors import (
     InvalidField,
     ModelMismatch,
     ModelNotFound,
-    Overloaded,
     PromptNotSupported,
     TransformFlagged,
     TransformNotFound,
@@ -222,14 +221,6 @@ async def test_tenants_do_not_share(rig: Rig) -> None:
     assert rig.encoder.encoder_runs == 2
 
 
-async def test_overload_is_the_callers_to_see(rig: Rig) -> None:
-    """Overload arrives with its delay and is not tried again behind the caller's back."""
-    rig.encoder.fail_next(Overloaded("busy", retry_after_s=1.5))
-    with pytest.raises(Overloaded) as caught:
-        await rig.client.encode(image())
-    assert caught.value.retry_after_s == 1.5
-
-
 async def test_fusion(rig: Rig) -> None:
     """A registration gives progress and a transform, which fuses, resamples and moves points, by value and by id."""
     fixed, moving = np.zeros((40, 50), np.int16), np.zeros((44, 54), np.int16)
@@ -346,7 +337,43 @@ def test_errors_without_asyncio() -> None:
     """Client raises the same exceptions, and works on after them."""
     encoder = FakeEncoder()
     with serve_in_thread(encoder) as endpoints, Client(endpoints, channel=open_channel) as client:
-        encoder.fail_next(Overloaded("busy", retry_after_s=1.5))
-        with pytest.raises(Overloaded):
+        encoder.fail_next(ModelNotFound("gone"))
+        with pytest.raises(ModelNotFound):
             client.encode(image())
         assert client.encode(image()).model == "fake"
+
+
+async def test_dragging(rig: Rig) -> None:
+    """Prompts that are moved are answered as `predict` answers them; a faulty one does not end the stream."""
+    prompts = [Prompt(box=Box(10, 10, 30 + step, 30)) for step in range(3)]
+    async with await rig.client.dragging(image()) as dragging:
+        for number, prompt in enumerate(prompts, 1):
+            assert await dragging.move([prompt]) == number
+            answer = await dragging.answer()
+            assert (answer.sequence_number, answer.superseded, answer.error) == (number, 0, None)
+            assert answer.prediction is not None
+            expected = await rig.client.predict(image(), [prompt], region=None)
+            assert np.array_equal(answer.prediction.best().mask, expected.best().mask)
+        await dragging.move([Prompt(box=Box(30, 10, 10, 30))])
+        answer = await anext(aiter(dragging))
+        assert isinstance(answer.error, InvalidField)
+        assert answer.prediction is None
+        await dragging.move(prompts[:1])
+        assert (await dragging.answer()).prediction is not None
+
+
+async def test_dragging_stays_in_its_region(rig: Rig) -> None:
+    """With a region that is what is encoded; masks are in pixels of the image."""
+    async with await rig.client.dragging(image(), region=Region(8, 8, 16, 16)) as dragging:
+        await dragging.move([Prompt(box=Box(10, 10, 20, 20))])
+        answer = await dragging.answer()
+    assert answer.prediction is not None
+    assert answer.prediction.regions == (Region(8, 8, 16, 16),)
+    assert answer.prediction.best().mask.shape == image().size
+
+
+def test_dragging_without_asyncio() -> None:
+    """Client drags too."""
+    with serve_in_thread() as endpoints, Client(endpoints) as client, client.dragging(image()) as drag:
+        number = drag.move([Prompt(box=Box(10, 10, 30, 30))])
+        assert drag.answer().sequence_number == number

@@ -32,9 +32,7 @@ NOWHERE = "127.0.0.1:9"
 def task(options: RegistrationOptions | None = None) -> RegistrationTask:
     """Two images, one bent against the other."""
     fixed, moving = (MappedImage(Image(pixels), None) for pixels in (PICTURE, BENT))
-    return RegistrationTask(
-        fixed, moving, ViewRelation.COMPARABLE, [], options or RegistrationOptions(), "", "default", None
-    )
+    return RegistrationTask(fixed, moving, ViewRelation.COMPARABLE, [], options or RegistrationOptions(), "", "default")
 
 
 @dataclass

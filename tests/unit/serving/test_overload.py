@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from hilum.errors import Overloaded
 from hilum.serving.overload import ComputePool, Permit, Permits
+from hilum.serving.priority import Priority, prioritised
 from hilum.serving.telemetry import Telemetry
 
 # Long enough for any machine; nothing here waits for it unless it fails.
@@ -54,6 +55,58 @@ async def test_first_come_first_served() -> None:
     assert order == [0, 1, 2]
 
 
+async def test_interactive_goes_before_batch() -> None:
+    """However long batch callers have waited, an interactive one is served next; within a class the order stays."""
+    permits = Permits(running=1, waiting=4)
+    order: list[str] = []
+
+    async def work(name: str, priority: Priority) -> None:
+        with prioritised(priority):
+            async with permits.acquire():
+                order.append(name)
+
+    async with asyncio.timeout(PATIENCE_S), permits.acquire():
+        tasks = [asyncio.create_task(work(f"batch {number}", Priority.BATCH)) for number in range(2)]
+        await _settle()
+        tasks += [asyncio.create_task(work(f"click {number}", Priority.INTERACTIVE)) for number in range(2)]
+        await _settle()
+    await asyncio.gather(*tasks)
+    assert order == ["click 0", "click 1", "batch 0", "batch 1"]
+
+
+async def test_batch_leaves_permits_free() -> None:
+    """Batch callers wait, and are refused, while the reserved permit is free: a click takes it at once."""
+    permits = Permits(running=3, waiting=1, reserved=1)
+    with prioritised(Priority.BATCH):
+        held = [await permits.take() for _ in range(2)]
+        waiting = asyncio.create_task(permits.take())
+        await _settle()
+        with pytest.raises(Overloaded):
+            permits.refuse_if_full()
+    permits.refuse_if_full()
+    click = await permits.take()
+    click.release()
+    await _settle()
+    assert not waiting.done()
+    held[0].release()
+    (await waiting).release()
+    held[1].release()
+    assert (permits.running, permits.waiting) == (0, 0)
+
+
+async def test_waiting_places_are_apart() -> None:
+    """Batch callers that fill their places take none from interactive ones."""
+    permits = Permits(running=1, waiting=1)
+    async with permits.acquire():
+        with prioritised(Priority.BATCH):
+            batch = asyncio.create_task(permits.take())
+        click = asyncio.create_task(permits.take())
+        await _settle()
+        assert permits.waiting == 2
+    (await click).release()
+    (await batch).release()
+
+
 async def test_an_error_gives_the_permit_back() -> None:
     """Work that raises frees its permit."""
     permits = Permits(running=1, waiting=0)
@@ -93,11 +146,14 @@ async def test_cancellation_at_the_moment_of_handing_over(release_first: bool) -
 @given(
     st.integers(1, 3),
     st.integers(0, 3),
-    st.lists(st.tuples(st.sampled_from(["take", "release", "cancel", "run"]), st.integers(0, 9)), max_size=40),
+    st.integers(0, 2),
+    st.lists(st.tuples(st.sampled_from(["take", "batch", "release", "cancel", "run"]), st.integers(0, 9)), max_size=40),
 )
-def test_no_sequence_loses_or_invents_permits(running: int, waiting: int, steps: list[tuple[str, int]]) -> None:
+def test_no_sequence_loses_or_invents_permits(
+    running: int, waiting: int, reserved: int, steps: list[tuple[str, int]]
+) -> None:
     """Whatever the order of taking, releasing and cancelling, limits hold and in the end nothing is in use."""
-    asyncio.run(_play(Permits(running, waiting), steps))
+    asyncio.run(_play(Permits(running, waiting, reserved=min(reserved, running - 1)), steps))
 
 
 async def _play(permits: Permits, steps: list[tuple[str, int]]) -> None:
@@ -105,6 +161,9 @@ async def _play(permits: Permits, steps: list[tuple[str, int]]) -> None:
     for action, number in steps:
         if action == "take":
             tasks.append(asyncio.create_task(permits.take()))
+        elif action == "batch":
+            with prioritised(Priority.BATCH):
+                tasks.append(asyncio.create_task(permits.take()))
         elif action == "run":
             await _settle()
         elif tasks and action == "cancel":
@@ -112,7 +171,7 @@ async def _play(permits: Permits, steps: list[tuple[str, int]]) -> None:
         elif tasks:
             _release_if_given(tasks[number % len(tasks)])
         assert permits.running <= permits.limit_running
-        assert permits.waiting <= permits.limit_waiting
+        assert permits.waiting <= 2 * permits.limit_waiting
     while tasks:
         await _settle()
         for task in [task for task in tasks if task.done()]:
@@ -158,6 +217,8 @@ def test_permits_need_sensible_limits() -> None:
     """Limits under which nothing could run are refused."""
     with pytest.raises(ValueError, match="running"):
         Permits(0, 1)
+    with pytest.raises(ValueError, match="reserved"):
+        Permits(2, 1, reserved=2)
 
 
 @pytest.fixture
