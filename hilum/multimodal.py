@@ -77,12 +77,11 @@ class FusionCalls:
 
     async def fusion_capabilities(self) -> FusionCapabilities:
         """Returns what the service does, within which limits, and the pairs of modalities it was verified on."""
-        call = self._fusion.GetCapabilities(
-            pb.FusionServiceGetCapabilitiesRequest(),
-            timeout=self._fusion_timeout_s,
-            metadata=self._fusion_metadata,
+        request = pb.FusionServiceGetCapabilitiesRequest()
+        response = await self._fusion_patience.answered(
+            lambda timeout_s: self._fusion.GetCapabilities(request, timeout=timeout_s, metadata=self._fusion_metadata)
         )
-        return capabilities_from_message(await answered(call))
+        return capabilities_from_message(response)
 
     async def project(
         self,

@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 from hilum.codec.masks import mask_from_message
 from hilum.codec.prompts import box_from_message
 from hilum.codec.tensors import check_answer_bytes, tensor_from_message
+from hilum.errors import InvalidField
 from hilum.types import EncodedImage, PredictedMask
 from hilum.v1 import decoder_service_pb2, encoder_service_pb2, image_pb2
 
