@@ -94,11 +94,9 @@ def register(
     mappings = parse_mapping(fixed_mapping), parse_mapping(moving_mapping)
     fixed_image = read_input(fixed, frame=fixed_frame, plane=fixed_plane, index=fixed_index)
     moving_image = read_input(moving, frame=moving_frame, plane=moving_plane, index=moving_index)
-    fixed_image = with_modality(fixed_image, fixed_modality, "--fixed-modality")
-    moving_image = with_modality(moving_image, moving_modality, "--moving-modality")
-    sizes = fixed_image.size, moving_image.size
+    images = _named((fixed_image, moving_image), (fixed_modality, moving_modality))
     options = parse_options(
-        sizes,
+        (fixed_image.size, moving_image.size),
         model=transform_model,
         measure=measure,
         initial=initial,
@@ -109,8 +107,7 @@ def register(
     with Session.of(context).client() as client:
         with stage_progress("registering") as on_progress:
             registration = client.register(
-                fixed_image,
-                moving_image,
+                *images,
                 view_relation=_VIEWS[view],
                 targets=targets,
                 options=options,
@@ -119,24 +116,29 @@ def register(
                 model=model,
                 on_progress=on_progress,
             )
-        for path in outputs:
-            _write(path, client, (fixed_image, moving_image), registration.transform, mappings)
+        _write(outputs, client, images, registration.transform, mappings)
     output().print(registration_report(registration))
 
 
+def _named(images: tuple[Image, Image], modalities: tuple[str, str]) -> tuple[Image, Image]:
+    (fixed, moving), (of_fixed, of_moving) = images, modalities
+    return with_modality(fixed, of_fixed, "--fixed-modality"), with_modality(moving, of_moving, "--moving-modality")
+
+
 def _write(
-    path: Path,
+    paths: Sequence[Path],
     client: Client,
     images: tuple[Image, Image],
     transform: Transform,
     mappings: tuple[IntensityMapping | None, IntensityMapping | None],
 ) -> None:
-    if path.suffix.lower() != ".png":
-        write_transform(path, transform)
-        return
-    boards = before_and_after(client, *images, transform, mappings)
-    words = ["left: centres aligned; right: registered", *flag_lines(transform.flags)]
-    write_picture(path, boards, words, images[0].geometry)
+    for path in paths:
+        if path.suffix.lower() != ".png":
+            write_transform(path, transform)
+            continue
+        boards = before_and_after(client, *images, transform, mappings)
+        words = ["left: centres aligned; right: registered", *flag_lines(transform.flags)]
+        write_picture(path, boards, words, images[0].geometry)
 
 
 def target_pairs(in_fixed: Sequence[Box], in_moving: Sequence[Box]) -> list[TargetPair]:
