@@ -9,7 +9,8 @@ from typing import Literal, TypeAlias
 import grpc.aio
 
 from hilum.codec.images import EncodingOptions, options_to_message, placement_to_message
-from hilum.codec.predictions import encoded_from_message, modality_to_message
+from hilum.codec.modality import modality_to_message
+from hilum.codec.predictions import encoded_from_message
 from hilum.connection import EMBEDDING_ID_KEY, IMAGE_DIGEST_KEY, Metadata, streamed
 from hilum.dragging import Dragging
 from hilum.errors import (

@@ -319,9 +319,10 @@ async def test_a_triton_that_speaks_mutual_tls(small: Bundle, tmp_path: Path) ->
         server.start(generate_model_repository(small, tmp_path))
         common: dict[str, Any] = {"backend": "triton", "triton_url": server.address, **files}
         pool = ComputePool(1, 1)
-        trusting = image_encoder(small, EncoderSettings(**common, triton_ca=folder / "ca.pem"), pool)
+        telemetry = Telemetry("encoder", stream=io.StringIO())
+        trusting = image_encoder(small, EncoderSettings(**common, triton_ca=folder / "ca.pem"), pool, telemetry)
         assert (await trusting.encode(image)).shape == small.manifest.embedding_shape
-        in_the_clear = image_encoder(small, EncoderSettings(**common), pool)
+        in_the_clear = image_encoder(small, EncoderSettings(**common), pool, telemetry)
         with pytest.raises(BackendUnavailable, match="does not answer"):
             await in_the_clear.encode(image)
         for closing in (trusting, in_the_clear, pool):
