@@ -17,7 +17,7 @@ from hilum.v1 import encoder_service_pb2 as encoder_pb
 from hilum.v1 import fusion_service_pb2 as pb
 from hilum.v1 import image_pb2
 from services.development_ca import caller_token, create
-from tests.contract.fusing import FIXED, FIXED_CENTRE, fusing, moving_points, pair, registering, resampling
+from tests.contract.fusing import FIXED, FIXED_CENTRE, MOVING, fusing, image, moving_points, pair, registering, resampling
 from tests.contract.messages import box, digest_of, encode_image, options, picture, predict_masks, window
 from tests.contract.securing import SecuredCaller, credentials, secured_services, signing_key
 from tests.contract.wiring import in_thread
@@ -73,7 +73,8 @@ def embedding_id(hospitals: tuple[Hospital, Hospital]) -> bytes:
 def transform_id(hospitals: tuple[Hospital, Hospital]) -> bytes:
     """A transform that the first hospital registered."""
     mary, _ = hospitals
-    result: bytes = mary.call("RegisterImages", registering())[-1].result.transform.transform_id
+    request = registering(fixed=image(FIXED, modality="CT"), moving=image(MOVING, modality="CT"))
+    result: bytes = mary.call("RegisterImages", request)[-1].result.transform.transform_id
     return result
 
 
@@ -94,6 +95,7 @@ BY_ID: dict[str, Callable[[bytes, pb.TransformReference], Any]] = {
     "GetEmbedding": lambda it, _: encoder_pb.GetEmbeddingRequest(embedding_id=it),
     "EncodeImage": lambda *_: encode_image(PIXELS, with_pixels=False),
     "PredictMasks": lambda it, _: predict_masks(it, TARGET),
+    "StreamPredictMasks": lambda it, _: decoder_pb.StreamPredictMasksRequest(opening=predict_masks(it)),
     "GenerateMasks": lambda it, _: decoder_pb.GenerateMasksRequest(embedding_id=it, points_per_side=2),
     "FuseImages": lambda _, it: fusing(transform=it),
     "ResampleImage": lambda _, it: resampling(transform=it),
