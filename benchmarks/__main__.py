@@ -22,6 +22,7 @@ NAMES = (
     "pose",
     "points",
     "cache",
+    "memory",
 )
 
 
