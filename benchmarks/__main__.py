@@ -25,6 +25,7 @@ NAMES = (
     "load",
     "replicas",
     "replicas_simulation",
+    "memory",
 )
 
 

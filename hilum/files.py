@@ -18,7 +18,7 @@ _DICOM_PREFIX, _DICOM_PREFIX_AT = b"DICM", 128
 # A DICOM file without preamble starts with an element of group 0002 or 0008, in either byte order.
 _DICOM_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08")
 _NIFTI_MAGIC = ((344, b"n+1\0"), (4, b"n+2\0"))
-_GZIP_MAGIC = b"\x1f\x8b"
+GZIP_MAGIC = b"\x1f\x8b"
 _HEAD_BYTES = 352
 _LONGEST_REASON = 300
 
@@ -39,15 +39,20 @@ def file_kind(path: Path) -> FileKind:
     """
     if path.is_dir():
         raise UnreadableImage(f"{path.name} is a folder: read a series with read_volume")
-    with path.open("rb") as stream:
-        head = stream.read(_HEAD_BYTES)
+    head = file_head(path)
     if not head:
         raise UnreadableImage(f"{path.name}: it is empty")
     if head.startswith(_DICOM_PREFIX, _DICOM_PREFIX_AT):
         return FileKind.DICOM
-    if head.startswith(_GZIP_MAGIC) or any(head.startswith(magic, start) for start, magic in _NIFTI_MAGIC):
+    if head.startswith(GZIP_MAGIC) or any(head.startswith(magic, start) for start, magic in _NIFTI_MAGIC):
         return FileKind.NIFTI
     return FileKind.DICOM if head.startswith(_DICOM_GROUPS) else FileKind.PICTURE
+
+
+def file_head(path: Path) -> bytes:
+    """Returns the first bytes of a file."""
+    with path.open("rb") as stream:
+        return stream.read(_HEAD_BYTES)
 
 
 @contextmanager
@@ -60,9 +65,9 @@ def reading(path: Path) -> Iterator[None]:
     except ModuleNotFoundError as error:
         raise UnreadableImage(f'{path.name}: needs {error.name}: pip install "hilum[images]"') from error
     except OSError as error:
-        raise UnreadableImage(f"{path.name}: {error.strerror or _one_line(error)}") from error
+        raise UnreadableImage(f"{path.name}: {error.strerror or _one_line(error, path)}") from error
     except Exception as error:  # parsers of damaged files raise anything
-        raise UnreadableImage(f"{path.name}: {_one_line(error)}") from error
+        raise UnreadableImage(f"{path.name}: {_one_line(error, path)}") from error
 
 
 def require_pixels(path: Path, height: int, width: int) -> None:
@@ -85,6 +90,7 @@ def refuse_option(path: Path, field: str, value: object, reason: str) -> None:
         raise InvalidField(f"it does not apply to {path.name}: {reason}", field=field)
 
 
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+def _one_line(error: Exception, path: Path) -> str:
+    # Folders are named after patients often enough.
+    text = " ".join(str(error).replace(str(path), path.name).split()) or type(error).__name__
     return text if len(text) <= _LONGEST_REASON else text[: _LONGEST_REASON - 1] + "…"

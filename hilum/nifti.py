@@ -5,6 +5,7 @@ Source: the NIfTI-1 standard, 2004.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 from nibabel import arrayproxy
 
 from hilum.errors import InvalidField, UnreadableImage
-from hilum.files import refuse_option, require_pixels, require_voxels
+from hilum.files import GZIP_MAGIC, file_head, refuse_option, require_pixels, require_voxels
 from hilum.geometry import Float, ImageGeometry, PlaneFrame
 from hilum.planes import Grid, PlaneName, cut, slice_count
 from hilum.rescale import rescaled
@@ -23,6 +24,7 @@ from hilum.types import Image, Pixels, Volume
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 _MM_PER_UNIT = {"mm": 1.0, "meter": 1000.0, "micron": 0.001, "unknown": 1.0}
 _WHOLE = slice(None)
+_MAX_INFLATED_BYTES = 1 << 32
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def read_volume(path: Path, allow_uneven: bool) -> Volume:
         UnreadableImage: The file is no volume of numbers, or its grid is sheared and that is not allowed.
     """
     file = _opened(path)
-    require_voxels(path, int(np.prod(file.grid.shape)))
+    require_voxels(path, math.prod(file.grid.shape))
     found = cut(file.grid, "axial", 0)
     x, y, z = found.x_axis, found.y_axis, found.slice_axis
     voxels = file.values((_WHOLE,) * 3).transpose(z, y[0], x[0])
@@ -118,6 +120,7 @@ def _opened(path: Path) -> _File:
         )
     if image.get_data_dtype().kind not in "iuf":
         raise UnreadableImage(f"{path.name}: its voxels are {image.get_data_dtype()}, not grey values")
+    _require_end(path, image)
     unit = _MM_PER_UNIT.get(image.header.get_xyzt_units()[0], 1.0)
     affine: Float = np.asarray(image.affine, dtype=np.float64) * unit
     steps, origin = _RAS_TO_LPS @ affine[:3, :3], _RAS_TO_LPS @ affine[:3, 3]
@@ -125,3 +128,12 @@ def _opened(path: Path) -> _File:
         raise UnreadableImage(f"{path.name}: its affine cannot be inverted")
     oriented = bool(image.header["sform_code"] > 0 or image.header["qform_code"] > 0)
     return _File(path, image, Grid(origin, steps, (shape[0], shape[1], shape[2])), oriented)
+
+
+def _require_end(path: Path, image: Any) -> None:
+    """Refuses a compressed file that would have to be inflated too far: a small one can hold any amount of zeros."""
+    end = int(image.dataobj.offset) + math.prod(image.shape) * image.get_data_dtype().itemsize
+    if end > _MAX_INFLATED_BYTES and file_head(path).startswith(GZIP_MAGIC):
+        raise UnreadableImage(
+            f"{path.name}: it inflates to {end} bytes, at most {_MAX_INFLATED_BYTES} are read; decompress it first"
+        )

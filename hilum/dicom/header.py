@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -24,6 +24,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from hilum.dicom.bounded import BoundedReader
 from hilum.errors import UnreadableImage
 
 PIXEL_KEYWORDS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
@@ -118,7 +119,7 @@ def opened(path: Path) -> Iterator[DicomFile]:
         content = _inflated(path, stream) if syntax == DeflatedExplicitVRLittleEndian else stream
         implicit, little = syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
         dataset = read_dataset(
-            content,
+            cast("BinaryIO", BoundedReader(path, content)),
             implicit,
             little,
             stop_when=lambda tag, _vr, _length: tag in PIXEL_KEYWORDS,

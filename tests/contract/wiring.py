@@ -101,6 +101,12 @@ class Caller:
         answer: bytes = multicallable(data, timeout=TIMEOUT_S, metadata=((TENANT_KEY, self.tenant),))
         return answer
 
+    def stream_bytes(self, path: str, messages: list[bytes], *, timeout: float = TIMEOUT_S) -> list[bytes]:
+        """Calls a method of any kind with the bytes of its messages; returns those of its answers."""
+        address = next(address for name, address in self._addresses.items() if name in path)
+        multicallable: Any = self._channels[address].stream_stream(path)
+        return list(multicallable(iter(messages), timeout=timeout, metadata=((TENANT_KEY, self.tenant),)))
+
 
 def box_only(bundle: Bundle) -> Bundle:
     """Returns a bundle as of another model, with the same weights, that was trained on boxes only."""
