@@ -23,7 +23,7 @@ from hilum.point_stream import PointStream
 from hilum.pose import EstimatedPose, Radiograph
 from hilum.region import Region
 from hilum.registration_options import RegistrationOptions
-from hilum.segmentation import EncodeFailure, EncodeSuccess, Model, RegionChoice
+from hilum.segmentation import EncodeFailure, EncodeSuccess, Model, Purge, RegionChoice
 from hilum.transform import Transform
 from hilum.types import (
     BoolMask,
@@ -187,6 +187,10 @@ class Client:
             return sorted(outcomes, key=lambda outcome: outcome.index)
 
         return self._wait(collect())
+
+    def purge(self, *, images: Sequence[Image] = (), digests: Sequence[bytes] = (), group: str = "") -> Purge:
+        """See AsyncClient.purge."""
+        return self._wait(self._client.purge(images=images, digests=digests, group=group))
 
     def predict(
         self,

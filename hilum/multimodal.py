@@ -311,6 +311,7 @@ def _image_to_message(image: Image, mapping: IntensityMapping | None) -> pb.Fusi
         geometry=geometry_to_message(image.geometry),
         intensity_mapping=mapping_to_message(mapping or image.default_mapping),
         padding_value=image.padding_value,
+        group=image.group,
     )
 
 

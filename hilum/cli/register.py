@@ -14,6 +14,7 @@ from hilum.cli.inputs import read_input
 from hilum.cli.options import (
     FixedArgument,
     FrameOption,
+    GroupOption,
     IndexOption,
     MappingOption,
     ModelOption,
@@ -80,6 +81,7 @@ def register(
     moving_index: IndexOption = None,
     moving_mapping: MappingOption = None,
     model: ModelOption = "",
+    group: GroupOption = "",
 ) -> None:
     """Find the transform that takes points of FIXED to MOVING, without markers.
 
@@ -88,8 +90,8 @@ def register(
     targets = target_pairs(target_box_fixed or [], target_box_moving or [])
     outputs = checked_outputs(out, (".json", ".png"))
     mappings = parse_mapping(fixed_mapping), parse_mapping(moving_mapping)
-    fixed_image = read_input(fixed, frame=fixed_frame, plane=fixed_plane, index=fixed_index)
-    moving_image = read_input(moving, frame=moving_frame, plane=moving_plane, index=moving_index)
+    fixed_image = read_input(fixed, frame=fixed_frame, plane=fixed_plane, index=fixed_index, group=group)
+    moving_image = read_input(moving, frame=moving_frame, plane=moving_plane, index=moving_index, group=group)
     sizes = fixed_image.size, moving_image.size
     options = parse_options(
         sizes,

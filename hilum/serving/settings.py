@@ -27,6 +27,8 @@ class ServiceSettings(BaseSettings):
         cache_ttl_s: How long Redis keeps a value, in seconds.
         cache_timeout_ms: Limit of one Redis command, its connection included, in milliseconds.
         local_cache_bytes: Values kept in the process's own memory, in bytes.
+        local_ttl_s: How long the process's own memory keeps a value, in seconds: so long a purge may go unheard by a
+            process that Redis does not answer.
         max_message_bytes: Largest message received or sent, in bytes.
         max_image_pixels: Largest number of pixels of one image.
         running_permits: Requests computed at once before others wait.
@@ -51,6 +53,7 @@ class ServiceSettings(BaseSettings):
     cache_ttl_s: float = Field(default=24 * 3600, gt=0)
     cache_timeout_ms: int = Field(default=250, ge=1, le=60_000)
     local_cache_bytes: int = Field(default=256 * _MIB, ge=0)
+    local_ttl_s: float = Field(default=3600, gt=0)
     max_message_bytes: int = Field(default=64 * _MIB, ge=_MIB, le=2**31 - 1)
     max_image_pixels: int = Field(default=64_000_000, ge=1)
     running_permits: int = Field(default=4, ge=1)

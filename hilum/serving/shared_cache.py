@@ -24,12 +24,14 @@ class SharedCache:
         flight: One computation per value, across replicas where there is Redis.
         dependencies: Redis, not required; none without it.
         close: Closes connections.
+        connection: The way to Redis, None without it.
     """
 
     cache: ValueCache
     flight: Flight
     dependencies: tuple[Dependency, ...]
     close: Callable[[], Awaitable[None]]
+    connection: RedisConnection | None = None
 
 
 def shared_cache(settings: ServiceSettings, kind: str, telemetry: Telemetry) -> SharedCache:
@@ -45,4 +47,5 @@ def shared_cache(settings: ServiceSettings, kind: str, telemetry: Telemetry) -> 
         SingleFlight(CrossReplicaFlight(connection, kind=kind, telemetry=telemetry)),
         (Dependency("redis", connection.ping, required=False),),
         connection.close,
+        connection,
     )

@@ -22,7 +22,7 @@ from structlog.typing import FilteringBoundLogger, Processor
 
 Fact: TypeAlias = str | int | float | bool
 CacheEvent: TypeAlias = Literal[
-    "hit", "miss", "stored", "corrupt", "too_large", "full", "timeout", "error", "circuit_open"
+    "hit", "miss", "stored", "corrupt", "too_large", "full", "timeout", "error", "circuit_open", "purged"
 ]
 CACHE_EVENTS: tuple[CacheEvent, ...] = (
     "hit",
@@ -34,6 +34,7 @@ CACHE_EVENTS: tuple[CacheEvent, ...] = (
     "timeout",
     "error",
     "circuit_open",
+    "purged",
 )
 
 _MAX_FACT_LENGTH = 200

@@ -11,8 +11,10 @@ import numpy as np
 from hilum.connection import open_channel
 from hilum.errors import BundleError
 from hilum.serving.bundle import Bundle, find_bundle
+from hilum.serving.cache_keys import EMBEDDING
 from hilum.serving.embedding import EmbeddingStore
 from hilum.serving.overload import ComputePool, Permits
+from hilum.serving.purging import PurgeFollower
 from hilum.serving.server import Server
 from hilum.serving.shared_cache import shared_cache
 from hilum.serving.telemetry import Telemetry
@@ -33,7 +35,7 @@ def decoder_server(settings: DecoderSettings, bundles: list[Bundle], telemetry: 
     """Returns the server of these bundles, not started."""
     waiting = settings.running_permits + settings.waiting_permits
     pool = ComputePool(settings.compute_threads, waiting, telemetry=telemetry)
-    shared = shared_cache(settings, "embedding", telemetry)
+    shared = shared_cache(settings, EMBEDDING, telemetry)
     channels = [open_channel(address) for address in settings.encoders]
     models = [DecoderModel(bundle, OnnxMaskDecoder(bundle, threads=settings.intra_op_threads)) for bundle in bundles]
     images = HotImages(
@@ -43,7 +45,9 @@ def decoder_server(settings: DecoderSettings, bundles: list[Bundle], telemetry: 
         source=EncoderSource(channels, timeout_s=settings.encoder_timeout_s),
         pool=pool,
         max_bytes=settings.local_cache_bytes,
+        ttl_s=settings.local_ttl_s,
     )
+    follower = PurgeFollower(shared.connection, images.memory, telemetry)
     permits = Permits(settings.running_permits, settings.waiting_permits, name="predict", telemetry=telemetry)
     server = Server(settings, telemetry, dependencies=shared.dependencies)
     decoding = Decoding(permits=permits, pool=pool)
@@ -66,6 +70,8 @@ def decoder_server(settings: DecoderSettings, bundles: list[Bundle], telemetry: 
     for channel in channels:
         server.resources.push_async_callback(channel.close)
     server.resources.push_async_callback(shared.close)
+    server.warm_ups.append(follower.start)
+    server.resources.push_async_callback(follower.close)
     return server
 
 

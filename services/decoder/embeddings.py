@@ -21,8 +21,9 @@ from hilum.codec.images import size_from_message
 from hilum.errors import BackendUnavailable, EmbeddingNotFound, ModelMismatch, from_rpc_error
 from hilum.serving.bundle import Bundle
 from hilum.serving.embedding import EmbeddingStore, StoredEmbedding
-from hilum.serving.memory_cache import ByteBoundedLru
 from hilum.serving.overload import ComputePool
+from hilum.serving.purge_tag import PurgeTag
+from hilum.serving.purgeable_memory import PurgeableMemory
 from hilum.serving.single_flight import SingleFlight
 from hilum.serving.tenant import TENANT_METADATA_KEY, tenant_tag
 from hilum.v1 import encoder_service_pb2, encoder_service_pb2_grpc
@@ -108,6 +109,7 @@ class EncoderSource:
                 input_size=size_from_message(message.input_size),
                 model=message.model,
                 encoder_revision=message.encoder_revision,
+                purge_tags=tuple(map(PurgeTag, response.purge_tags)),
             )
         if not answers:
             raise BackendUnavailable(
@@ -126,6 +128,10 @@ class HotImages:
         source: Asked where the store has nothing.
         pool: Threads that prepare images.
         max_bytes: How much memory prepared images may take.
+        ttl_s: How long they stay in memory at most, in seconds.
+
+    Attributes:
+        memory: The prepared images, to be purged.
     """
 
     def __init__(
@@ -136,13 +142,14 @@ class HotImages:
         source: EmbeddingSource,
         pool: ComputePool,
         max_bytes: int,
+        ttl_s: float = float("inf"),
     ) -> None:
         self._models = models
         self._store = store
         self._source = source
         self._pool = pool
-        self._hot: ByteBoundedLru[tuple[str, bytes], HotImage] = ByteBoundedLru(
-            max_bytes, lambda hot: hot.prepared.nbytes
+        self.memory: PurgeableMemory[HotImage] = PurgeableMemory(
+            max_bytes, lambda hot: hot.prepared.nbytes, ttl_s=ttl_s
         )
         self._flight = SingleFlight()
 
@@ -155,12 +162,12 @@ class HotImages:
             ModelMismatch: No decoder here belongs to its encoder.
         """
         key = (tenant_tag(tenant), identity)
-        hot = self._hot.get(key)
+        hot = self.memory.get(key)
         if hot is not None:
             return hot, Origin.MEMORY
 
         async def lookup() -> tuple[HotImage, Origin] | None:
-            known = self._hot.get(key)
+            known = self.memory.get(key)
             return None if known is None else (known, Origin.MEMORY)
 
         async def load() -> tuple[HotImage, Origin]:
@@ -198,7 +205,7 @@ class HotImages:
         return HotImage(model, prepared, image_size, input_size)
 
     async def _load(self, identity: bytes, tenant: str) -> tuple[HotImage, Origin]:
-        origin = Origin.CACHE
+        origin, since = Origin.CACHE, self.memory.now()
         stored = await self._store.get(tenant_tag(tenant), identity)
         if stored is None:
             origin = Origin.ENCODER
@@ -211,7 +218,7 @@ class HotImages:
             image_size=stored.image_size,
             input_size=stored.input_size,
         )
-        self._hot.put((tenant_tag(tenant), identity), hot)
+        self.memory.put((tenant_tag(tenant), identity), hot, stored.purge_tags, since=since)
         return hot, origin
 
 

@@ -10,11 +10,14 @@ import grpc
 
 from hilum.codec.embeddings import embedding_to_message
 from hilum.codec.images import options_from_message
+from hilum.codec.purges import checked_purge
 from hilum.codec.tensors import image_pixels_from_message
 from hilum.digest import DIGEST_BYTES
 from hilum.errors import EmbeddingNotFound, HilumError, InvalidField, LimitExceeded, to_status
+from hilum.serving.cache_keys import EMBEDDING, TRANSFORM
+from hilum.serving.purging import Purging
 from hilum.serving.telemetry import rpc_facts
-from hilum.serving.tenant import current_tenant
+from hilum.serving.tenant import current_tenant, tenant_tag
 from hilum.v1 import encoder_service_pb2 as pb
 from hilum.v1 import encoder_service_pb2_grpc
 from services.encoder.encoding import Encoded, Encoding
@@ -29,15 +32,23 @@ class EncoderServicer(encoder_service_pb2_grpc.EncoderServiceServicer):
 
     Args:
         encoding: The core.
+        purging: Deletes, over all replicas.
         max_image_pixels: Largest image accepted.
         max_message_bytes: Reported in the capabilities.
         max_concurrent_images: Reported in the capabilities.
     """
 
     def __init__(
-        self, encoding: Encoding, *, max_image_pixels: int, max_message_bytes: int, max_concurrent_images: int
+        self,
+        encoding: Encoding,
+        purging: Purging,
+        *,
+        max_image_pixels: int,
+        max_message_bytes: int,
+        max_concurrent_images: int,
     ) -> None:
         self._encoding = encoding
+        self._purging = purging
         self._limits = pb.EncoderLimits(
             max_message_bytes=max_message_bytes,
             max_image_pixels=max_image_pixels,
@@ -106,7 +117,29 @@ class EncoderServicer(encoder_service_pb2_grpc.EncoderServiceServicer):
         stored = await self._encoding.get(request.embedding_id, current_tenant())
         if stored is None:
             raise EmbeddingNotFound("no embedding is known under this id; encode the image again")
-        return pb.GetEmbeddingResponse(embedding=embedding_to_message(stored))
+        return pb.GetEmbeddingResponse(embedding=embedding_to_message(stored), purge_tags=stored.purge_tags)
+
+    async def PurgeEmbeddings(  # noqa: N802
+        self, request: pb.PurgeEmbeddingsRequest, context: grpc.aio.ServicerContext[object, object]
+    ) -> pb.PurgeEmbeddingsResponse:
+        """Deletes what derives from images or a group."""
+        digests, group = checked_purge(request)
+        tenant = current_tenant()
+        tags = self._encoding.tags_of(digests, group, tenant)
+        outcome = await self._purging.purge(tenant_tag(tenant), tags)
+        rpc_facts().add(
+            digests=len(digests),
+            by_group=bool(group),
+            deleted_embeddings=outcome.deleted.get(EMBEDDING, 0),
+            replicas_pending=outcome.replicas_pending,
+        )
+        return pb.PurgeEmbeddingsResponse(
+            deleted_embeddings=outcome.deleted.get(EMBEDDING, 0),
+            deleted_transforms=outcome.deleted.get(TRANSFORM, 0),
+            deleted_memory_copies=outcome.memory_copies,
+            replicas_confirmed=outcome.replicas_confirmed,
+            replicas_pending=outcome.replicas_pending,
+        )
 
     async def GetCapabilities(  # noqa: N802
         self, request: pb.GetCapabilitiesRequest, context: grpc.aio.ServicerContext[object, object]

@@ -19,11 +19,13 @@ from hilum.codec.registrations import progress_to_message, registration_to_messa
 from hilum.codec.tensors import check_answer_bytes, check_image_size, tensor_to_message
 from hilum.codec.transforms import flags_from_message, flags_to_message, reference_from_message
 from hilum.codec.volumes import VolumeRequest
+from hilum.digest import image_digest
 from hilum.errors import InvalidField, TransformFlagged
 from hilum.intensity import valid_pixels
 from hilum.serving.overload import ComputePool, Permits
+from hilum.serving.purge_tag import PurgeTag, purge_tags
 from hilum.serving.telemetry import rpc_facts
-from hilum.serving.tenant import current_tenant
+from hilum.serving.tenant import TenantKeys, current_tenant
 from hilum.transform import Transform
 from hilum.types import RegistrationProgress, ViewRelation
 from hilum.v1 import fusion_service_pb2 as pb
@@ -51,6 +53,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         registering: The registration core with its targets.
         posing: The pose core.
         transforms: Where transforms are kept.
+        keys: Tenants' keys, for tags of what transforms derive from.
         permits: How many calls may run at once, and how many may wait.
         pool: Threads for numerical work.
         max_image_pixels: Largest image accepted.
@@ -63,6 +66,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         registering: Registering,
         posing: Posing,
         transforms: TransformStore,
+        keys: TenantKeys,
         *,
         permits: Permits,
         pool: ComputePool,
@@ -73,6 +77,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         self._registering = registering
         self._posing = posing
         self._transforms = transforms
+        self._keys = keys
         self._permits = permits
         self._pool = pool
         self._max_image_pixels = max_image_pixels
@@ -112,14 +117,16 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         self, request: pb.RegisterImagesRequest, context: grpc.aio.ServicerContext[object, object]
     ) -> AsyncIterator[pb.RegisterImagesResponse]:
         """Registers two images, with progress."""
+        since = self._transforms.memory.now()
         task = self._task(request, context.time_remaining())
         async with self._permits.acquire(), aclosing(self._registering.run(task)) as events:
             async for event in events:
                 if isinstance(event, RegistrationProgress):
                     yield pb.RegisterImagesResponse(progress=progress_to_message(event))
                 else:
+                    tags = await self._pool.run(_tags, task, self._keys.key(task.tenant))
                     for transform in (event.transform, event.inverse):
-                        await self._transforms.put(transform, task.tenant)
+                        await self._transforms.put(transform, task.tenant, tags, since=since)
                     rpc_facts().add(flags=",".join(event.transform.flags), register_ms=event.total_ms)
                     yield pb.RegisterImagesResponse(result=registration_to_message(event))
 
@@ -264,6 +271,13 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
                 field="accepted_flags",
             )
         return transform
+
+
+def _tags(task: RegistrationTask, tenant_key: bytes) -> tuple[PurgeTag, ...]:
+    """Returns what a registration derives from."""
+    images = (task.fixed.image, task.moving.image)
+    digests = [image_digest(image.pixels) for image in images]
+    return purge_tags(tenant_key, digests, [image.group for image in images])
 
 
 def _require_size(expected: tuple[int, int], actual: tuple[int, int], field: str) -> None:
