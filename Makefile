@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/hilum
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo stones test bench bench-fusion evaluate lint setup serve triton protos clean
+.PHONY: demo stones test bench bench-fusion evaluate chaos lint setup serve triton protos clean
 
 demo: setup
 	$(BIN)/python -m modeling install lite-medsam-click
@@ -44,6 +44,12 @@ evaluate: setup
 	$(BIN)/python -m modeling evaluate lite-medsam lite-medsam-click --data $(CACHE)/collections/click
 	$(BIN)/python -m modeling evaluate lite-medsam lite-medsam-click --data $(CACHE)/collections/click $(STONES) \
 		--regions --protocols box,click,refined --out build/evaluation/stones
+
+# Faults done to real processes, and what comes of them: a table, and build/chaos.json.
+chaos: setup
+	$(BIN)/python -m modeling install lite-medsam
+	$(BIN)/python -m modeling install lite-medsam-click
+	$(BIN)/python -m tests.chaos
 
 lint: setup
 	$(BIN)/ruff check .

@@ -83,7 +83,7 @@ def register(
     model: ModelOption = "",
     group: GroupOption = "",
 ) -> None:
-    """Find the transform that takes points of FIXED to MOVING, without markers.
+    """Find the transform of FIXED to MOVING, without markers.
 
     Targets seen in both images, given as boxes in pairs, and landmarks steer the way; their agreement is reported.
     """
@@ -92,9 +92,8 @@ def register(
     mappings = parse_mapping(fixed_mapping), parse_mapping(moving_mapping)
     fixed_image = read_input(fixed, frame=fixed_frame, plane=fixed_plane, index=fixed_index, group=group)
     moving_image = read_input(moving, frame=moving_frame, plane=moving_plane, index=moving_index, group=group)
-    sizes = fixed_image.size, moving_image.size
     options = parse_options(
-        sizes,
+        (fixed_image.size, moving_image.size),
         model=transform_model,
         measure=measure,
         initial=initial,

@@ -16,6 +16,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from hilum import errors
+from hilum.serving.audit import AuditTrail, audit_record, recording_audit
 from hilum.serving.telemetry import RpcFacts, Telemetry, recording_facts
 from hilum.serving.tenant import TenantResolver, acting_for, tenant_tag
 
@@ -51,10 +52,12 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
     Args:
         telemetry: Where log lines and counts go.
         tenants: Says for whom a call is made.
+        audit: Where it is told who did what; None for nowhere.
     """
 
-    def __init__(self, telemetry: Telemetry, tenants: TenantResolver) -> None:
+    def __init__(self, telemetry: Telemetry, tenants: TenantResolver, audit: AuditTrail | None = None) -> None:
         self._telemetry = telemetry
+        self._audit = audit
         self._tenants = tenants
         self._running: set[asyncio.Task[Any]] = set()
 
@@ -126,7 +129,11 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
         request_id = _request_id(metadata)
         context.set_trailing_metadata(((REQUEST_ID_METADATA_KEY, request_id),))
         outcome = _Outcome()
-        with recording_facts() as facts, self._accounting(method, request_id, outcome, facts):
+        with (
+            recording_facts() as facts,
+            self._auditing(method, context, request_id, outcome),
+            self._accounting(method, request_id, outcome, facts),
+        ):
             try:
                 with self._tenant_of(method, metadata, facts):
                     yield facts
@@ -146,12 +153,27 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
                 await self._abort(context, self._as_answer(error, method, request_id), request_id, outcome, facts)
 
     @contextlib.contextmanager
+    def _auditing(self, method: str, context: _Context, request_id: str, outcome: _Outcome) -> Iterator[None]:
+        """Tells the audit trail of the RPC when it has ended."""
+        if self._audit is None or method.startswith(_INFRASTRUCTURE):
+            yield
+            return
+        peer = context.peer()
+        with recording_audit() as record:
+            try:
+                yield
+            finally:
+                code, reason = outcome.code.name, outcome.reason
+                self._audit.rpc_ended(method, code, reason, record=record, peer=peer, request_id=request_id)
+
+    @contextlib.contextmanager
     def _tenant_of(self, method: str, metadata: _Metadata, facts: RpcFacts) -> Iterator[None]:
         if method.startswith(_INFRASTRUCTURE):
             yield
             return
         tenant = self._tenants.resolve(metadata)
         facts.add(tenant=tenant_tag(tenant))
+        audit_record().subject = tenant_tag(tenant)
         with acting_for(tenant):
             yield
 

@@ -15,6 +15,8 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from hilum.serving.audit import AuditTrail
+from hilum.serving.audit_sinks import audit_sink
 from hilum.serving.health import Dependency, Health
 from hilum.serving.interceptors import RpcInterceptor
 from hilum.serving.settings import ServiceSettings
@@ -61,7 +63,8 @@ class Server:
         self._telemetry = telemetry
         self._dependencies = tuple(dependencies)
         tenants = tenants or (MetadataTenant() if settings.tenant_source == "metadata" else DefaultTenant())
-        self._interceptor = RpcInterceptor(telemetry, tenants)
+        self._audit = audit_trail(settings, telemetry)
+        self._interceptor = RpcInterceptor(telemetry, tenants, self._audit)
         self._services: list[tuple[str, Adder, Any]] = []
         self.resources = contextlib.AsyncExitStack()
         self.warm_ups: list[Callable[[], Awaitable[None]]] = []
@@ -142,6 +145,8 @@ class Server:
         await self._health.drain()
         await self._grpc.stop(self._settings.drain_s)
         await self._interceptor.all_ended(_CLEAN_UP_S)
+        if self._audit is not None:
+            await asyncio.to_thread(self._audit.close)
         self._telemetry.log.info("stopped")
 
     def _bind(self, server: grpc.aio.Server) -> int:
@@ -164,6 +169,20 @@ class Server:
             asyncio.get_running_loop().remove_reader(descriptor)
             self._telemetry.log.info("parent_ended")
             self._stop_asked.set()
+
+
+def audit_trail(settings: ServiceSettings, telemetry: Telemetry) -> AuditTrail | None:
+    """Returns the audit trail that the settings name.
+
+    Raises:
+        SystemExit: With one line that says what is wrong: a server that should be audited does not run without.
+    """
+    if settings.audit is None:
+        return None
+    try:
+        return AuditTrail(audit_sink(settings.audit, settings.audit_ca), telemetry)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"HILUM_AUDIT: {error}") from None
 
 
 def _channel_options(max_message_bytes: int) -> list[tuple[str, int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 # Published in the contract's test vectors, hence no secret: ids made with it can be computed by anyone who has the
@@ -24,7 +24,10 @@ class ServiceSettings(BaseSettings):
         port: Port of the gRPC server; 0 for any free one.
         metrics_port: Port of the Prometheus endpoint; 0 for any free one, unset for no endpoint.
         redis_url: Redis or another RESP server, such as redis://127.0.0.1:6379; unset for none.
+        audit: Where audit events go: a file's path, or syslog-tls://host:port; unset for nowhere.
+        audit_ca: File of the certificates that the syslog server's is checked against; the system's when unset.
         cache_ttl_s: How long Redis keeps a value, in seconds.
+        cache_keys: File of AES-256 keys that encrypt values in Redis, the first encrypts, all decrypt; unset for none.
         cache_timeout_ms: Limit of one Redis command, its connection included, in milliseconds.
         local_cache_bytes: Values kept in the process's own memory, in bytes.
         local_ttl_s: How long the process's own memory keeps a value, in seconds: so long a purge may go unheard by a
@@ -50,7 +53,10 @@ class ServiceSettings(BaseSettings):
     port: Port = 0
     metrics_port: Port | None = None
     redis_url: str | None = Field(default=None, pattern=r"^(rediss?|unix)://", repr=False)  # may hold a password
+    audit: str | None = None
+    audit_ca: FilePath | None = None
     cache_ttl_s: float = Field(default=24 * 3600, gt=0)
+    cache_keys: FilePath | None = None
     cache_timeout_ms: int = Field(default=250, ge=1, le=60_000)
     local_cache_bytes: int = Field(default=256 * _MIB, ge=0)
     local_ttl_s: float = Field(default=3600, gt=0)

@@ -42,8 +42,16 @@ def shared_cache(settings: ServiceSettings, kind: str, telemetry: Telemetry) -> 
     connection = RedisConnection(
         settings.redis_url, telemetry=telemetry, operation_timeout_s=settings.cache_timeout_ms / 1000
     )
+    cache: ValueCache = RedisEmbeddingCache(connection, kind=kind, telemetry=telemetry, ttl_s=settings.cache_ttl_s)
+    if settings.cache_keys is not None:
+        # cryptography is loaded only by the servers that use it.
+        from hilum.serving.cache_keyring import CacheKeyring  # noqa: PLC0415
+        from hilum.serving.encrypted_cache import EncryptedCache  # noqa: PLC0415
+
+        keyring = CacheKeyring.load(settings.cache_keys)
+        cache = EncryptedCache(cache, keyring, kind=kind, telemetry=telemetry)
     return SharedCache(
-        RedisEmbeddingCache(connection, kind=kind, telemetry=telemetry, ttl_s=settings.cache_ttl_s),
+        cache,
         SingleFlight(CrossReplicaFlight(connection, kind=kind, telemetry=telemetry)),
         (Dependency("redis", connection.ping, required=False),),
         connection.close,

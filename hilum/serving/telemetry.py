@@ -22,7 +22,17 @@ from structlog.typing import FilteringBoundLogger, Processor
 
 Fact: TypeAlias = str | int | float | bool
 CacheEvent: TypeAlias = Literal[
-    "hit", "miss", "stored", "corrupt", "too_large", "full", "timeout", "error", "circuit_open", "purged"
+    "hit",
+    "miss",
+    "stored",
+    "corrupt",
+    "too_large",
+    "full",
+    "timeout",
+    "error",
+    "circuit_open",
+    "purged",
+    "undecryptable",
 ]
 CACHE_EVENTS: tuple[CacheEvent, ...] = (
     "hit",
@@ -35,6 +45,7 @@ CACHE_EVENTS: tuple[CacheEvent, ...] = (
     "error",
     "circuit_open",
     "purged",
+    "undecryptable",
 )
 
 _MAX_FACT_LENGTH = 200
@@ -122,6 +133,7 @@ class Telemetry:
         self._stage_seconds = self._histogram("hilum_stage_seconds", "Duration of an RPC's stages.", "method", "stage")
         self._in_flight = self._gauge("hilum_rpcs_in_flight", "RPCs being handled.", "method")
         self._cache_events = self._counter("hilum_cache_events", "Cache look-ups and stores.", "cache", "event")
+        self._audit_events = self._counter("hilum_audit_events", "Audit events, by what became of them.", "event")
         self._encoder_runs = self._counter("hilum_encoder_runs", "Images that went through the encoder.", "backend")
         self._dependency_up = self._gauge("hilum_dependency_up", "1 if the dependency answers.", "dependency")
         self._permits = self._gauge("hilum_permits", "Permits in use, by state.", "pool", "state")
@@ -151,6 +163,10 @@ class Telemetry:
         """Counts what came of a look-up or a store, on the RPC's record too."""
         self._cache_events.labels(cache, event).inc(amount)
         rpc_facts().count(f"{cache}_{event}", amount)
+
+    def audit_event(self, event: Literal["written", "lost"], amount: int = 1) -> None:
+        """Counts what became of audit events."""
+        self._audit_events.labels(event).inc(amount)
 
     def encoder_ran(self, backend: str, images: int = 1) -> None:
         """Counts images that went through an image encoder."""

@@ -14,6 +14,7 @@ from hilum.codec.purges import checked_purge
 from hilum.codec.tensors import image_pixels_from_message
 from hilum.digest import DIGEST_BYTES
 from hilum.errors import EmbeddingNotFound, HilumError, InvalidField, LimitExceeded, to_status
+from hilum.serving.audit import audit_record
 from hilum.serving.cache_keys import EMBEDDING, TRANSFORM
 from hilum.serving.purging import Purging
 from hilum.serving.telemetry import rpc_facts
@@ -114,6 +115,7 @@ class EncoderServicer(encoder_service_pb2_grpc.EncoderServiceServicer):
         """Returns an embedding by id."""
         if len(request.embedding_id) != DIGEST_BYTES:
             raise InvalidField(f"has {len(request.embedding_id)} bytes instead of 32", field="embedding_id")
+        audit_record().concerns("embedding_id", request.embedding_id)
         stored = await self._encoding.get(request.embedding_id, current_tenant())
         if stored is None:
             raise EmbeddingNotFound("no embedding is known under this id; encode the image again")
@@ -126,6 +128,8 @@ class EncoderServicer(encoder_service_pb2_grpc.EncoderServiceServicer):
         digests, group = checked_purge(request)
         tenant = current_tenant()
         tags = self._encoding.tags_of(digests, group, tenant)
+        audit_record().concerns("image_digest", *digests)
+        audit_record().concerns("purge_tag", *self._encoding.tags_of([], group, tenant))
         outcome = await self._purging.purge(tenant_tag(tenant), tags)
         rpc_facts().add(
             digests=len(digests),
@@ -168,7 +172,10 @@ class EncoderServicer(encoder_service_pb2_grpc.EncoderServiceServicer):
         pixels = None
         if request.HasField("pixels"):
             pixels = image_pixels_from_message(request.pixels, "pixels", max_pixels=self._limits.max_image_pixels)
+        if len(request.image_digest) == DIGEST_BYTES:
+            audit_record().concerns("image_digest", request.image_digest)
         encoded = await self._encoding.encode(request.image_digest, pixels, options, current_tenant())
+        audit_record().concerns("embedding_id", encoded.embedding.embedding_id)
         return _response(encoded, with_embedding=request.return_embedding)
 
     async def _encode_item(self, item: pb.EncodeImagesRequest) -> pb.EncodeImagesResponse:

@@ -22,6 +22,7 @@ from hilum.codec.volumes import VolumeRequest
 from hilum.digest import image_digest
 from hilum.errors import InvalidField, TransformFlagged
 from hilum.intensity import valid_pixels
+from hilum.serving.audit import audit_record
 from hilum.serving.overload import ComputePool, Permits
 from hilum.serving.purge_tag import PurgeTag, purge_tags
 from hilum.serving.telemetry import rpc_facts
@@ -126,6 +127,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
                 else:
                     tags = await self._pool.run(_tags, task, self._keys.key(task.tenant))
                     for transform in (event.transform, event.inverse):
+                        audit_record().concerns("transform_id", transform.transform_id)
                         await self._transforms.put(transform, task.tenant, tags, since=since)
                     rpc_facts().add(flags=",".join(event.transform.flags), register_ms=event.total_ms)
                     yield pb.RegisterImagesResponse(result=registration_to_message(event))
