@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/hilum
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo stones test bench bench-fusion bench-load check-deploy evaluate lint setup serve triton protos clean
+.PHONY: demo stones test bench bench-fusion bench-load chaos check-deploy evaluate lint setup serve triton protos clean
 
 demo: setup
 	$(BIN)/python -m modeling install lite-medsam-click
@@ -64,6 +64,11 @@ $(DEPLOY_TOOLS)/.ready: deploy/check-requirements.txt
 		dpkg-deb --extract prometheus_*.deb . && rm prometheus_*.deb; } || \
 		echo "promtool could not be had: put it on the path, or apt-get update and try again"
 	touch $@
+# Faults done to real processes, and what comes of them: a table, and build/chaos.json.
+chaos: setup
+	$(BIN)/python -m modeling install lite-medsam
+	$(BIN)/python -m modeling install lite-medsam-click
+	$(BIN)/python -m tests.chaos
 
 lint: setup
 	$(BIN)/ruff check .

@@ -29,7 +29,7 @@ from hilum.pose import EstimatedPose, Radiograph
 from hilum.region import Region
 from hilum.registration_options import RegistrationOptions
 from hilum.secured_channel import TokenProvider
-from hilum.segmentation import EncodeFailure, EncodeSuccess, Model, RegionChoice
+from hilum.segmentation import EncodeFailure, EncodeSuccess, Model, Purge, RegionChoice
 from hilum.tls import Tls
 from hilum.transform import Transform
 from hilum.types import (
@@ -235,6 +235,10 @@ class Client:
             return sorted(outcomes, key=lambda outcome: outcome.index)
 
         return self._wait(collect())
+
+    def purge(self, *, images: Sequence[Image] = (), digests: Sequence[bytes] = (), group: str = "") -> Purge:
+        """See AsyncClient.purge."""
+        return self._wait(self._client.purge(images=images, digests=digests, group=group))
 
     def predict(
         self,

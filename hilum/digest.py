@@ -59,14 +59,15 @@ def embedding_id(
     padding_value: float | None,
     encoder_revision: str,
     compute_precision: str,
+    group: str = "",
 ) -> bytes:
     """Returns the HMAC-SHA-256, under the tenant's key, of everything that decides an embedding.
 
     The message is "hilum.embedding.v1", a zero byte, and then fields: one byte tag, uint32 length, content. 1: image
     digest. 2: intensity mapping: one byte kind (1 window, 2 percentile, 3 identity) and its two float64 (centre and
     width, lower and upper; none for identity). 3: pixel aspect, float64. 4: encoder revision, UTF-8. 5: compute
-    precision class, UTF-8. 6: padding value, float64, left out where there is none. All numbers little-endian, and
-    -0.0 as 0.0.
+    precision class, UTF-8. 6: padding value, float64, left out where there is none. 7: group, UTF-8, left out where
+    there is none. All numbers little-endian, and -0.0 as 0.0.
     """
     fields = [
         (1, digest),
@@ -77,6 +78,8 @@ def embedding_id(
     ]
     if padding_value is not None:
         fields.append((6, _float_bytes(padding_value)))
+    if group:
+        fields.append((7, group.encode()))
     return hmac.digest(tenant_key, b"hilum.embedding.v1\0" + _tagged(fields), "sha256")
 
 

@@ -335,6 +335,7 @@ def _image_to_message(image: Image, mapping: IntensityMapping | None) -> pb.Fusi
         intensity_mapping=mapping_to_message(mapping or image.default_mapping),
         padding_value=image.padding_value,
         modality=modality_to_message(image.source),
+        group=image.group,
     )
 
 

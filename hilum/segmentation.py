@@ -11,7 +11,8 @@ import grpc.aio
 from hilum.codec.images import EncodingOptions, options_to_message, placement_to_message
 from hilum.codec.modality import modality_to_message
 from hilum.codec.predictions import encoded_from_message
-from hilum.connection import EMBEDDING_ID_KEY, IMAGE_DIGEST_KEY, Metadata, streamed
+from hilum.connection import EMBEDDING_ID_KEY, IMAGE_DIGEST_KEY, Metadata, answered, streamed
+from hilum.digest import image_digest
 from hilum.dragging import Dragging
 from hilum.errors import (
     EmbeddingNotFound,
@@ -85,6 +86,25 @@ class EncodeSuccess:
 
     index: int
     encoded: EncodedImage
+
+
+@dataclass(frozen=True)
+class Purge:
+    """What was deleted.
+
+    Attributes:
+        embeddings: Deleted from the shared cache.
+        transforms: Deleted from the shared cache.
+        memory_copies: Deleted from the memory of services.
+        replicas_confirmed: Processes that have nothing of it any more.
+        replicas_pending: Processes that have not said so; they follow when the shared cache answers them.
+    """
+
+    embeddings: int
+    transforms: int
+    memory_copies: int
+    replicas_confirmed: int
+    replicas_pending: int
 
 
 class SegmentationCalls:
@@ -202,6 +222,35 @@ class SegmentationCalls:
                 yield EncodeFailure(index, from_status(answer.error))
             else:
                 yield EncodeSuccess(index, encoded_from_message(answer.encoded))
+
+    async def purge(self, *, images: Sequence[Image] = (), digests: Sequence[bytes] = (), group: str = "") -> Purge:
+        """Deletes what the services keep of images or of a group: embeddings and transforms, on all replicas.
+
+        What was encoded of an image in regions has digests of its own and is found by the image's group.
+
+        Args:
+            images: Images, of which only the digests are sent.
+            digests: Image digests, 32 bytes each; see `hilum.digest.image_digest`.
+            group: As `Image.group`.
+
+        Raises:
+            BackendUnavailable: The shared cache does not answer, so that not everything is deleted.
+            HilumError: What the service answered; see hilum.errors.
+        """
+        request = encoder_pb.PurgeEmbeddingsRequest(
+            image_digests=[*digests, *(image_digest(image.pixels) for image in images)], group=group
+        )
+        call = self._encoder.PurgeEmbeddings(
+            request, timeout=self._segmentation_timeout_s, metadata=self._segmentation_metadata
+        )
+        answer = await answered(call)
+        return Purge(
+            embeddings=answer.deleted_embeddings,
+            transforms=answer.deleted_transforms,
+            memory_copies=answer.deleted_memory_copies,
+            replicas_confirmed=answer.replicas_confirmed,
+            replicas_pending=answer.replicas_pending,
+        )
 
     async def predict(
         self,

@@ -50,6 +50,7 @@ MEMORY_CACHE_VALUES = Metric("hilum_memory_cache_values", "gauge", "Values kept 
 MEMORY_CACHE_EVICTIONS = Metric(
     "hilum_memory_cache_evictions", "counter", "Values forgotten to make room for others.", ("cache",)
 )
+AUDIT_EVENTS = Metric("hilum_audit_events", "counter", "Audit events, by what became of them.", ("event",))
 ENCODER_RUNS = Metric("hilum_encoder_runs", "counter", "Images that went through the encoder.", ("backend",))
 BATCH_SIZE = Metric(
     "hilum_batch_size", "histogram", "Prompts in one run of the mask decoder's graph.", ("model",), BATCH_BUCKETS
@@ -83,6 +84,7 @@ METRICS = (
     MEMORY_CACHE_CAPACITY,
     MEMORY_CACHE_VALUES,
     MEMORY_CACHE_EVICTIONS,
+    AUDIT_EVENTS,
     ENCODER_RUNS,
     BATCH_SIZE,
     DEPENDENCY_UP,

@@ -84,6 +84,8 @@ class Image:
         padding_value: Value of pixels that are no image, after rescale; None when there are none.
         window: The image's own recommended window, if its file carries one.
         source: What it came from.
+        group: The caller's opaque name for what it belongs to, such as a study; the services delete by it. At most 128
+            bytes, never a patient's name.
     """
 
     pixels: Pixels
@@ -91,6 +93,7 @@ class Image:
     padding_value: float | None = None
     window: Window | None = None
     source: ImageSource = ImageSource()
+    group: str = ""
 
     @property
     def size(self) -> tuple[int, int]:

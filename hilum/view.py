@@ -18,7 +18,7 @@ class View:
 
     Attributes:
         pixels: (height, width) or (height, width, 3) of what is encoded.
-        options: Model, intensity mapping, pixel aspect, padding.
+        options: Model, intensity mapping, pixel aspect, padding, group.
         placement: Where a crop lies in the image, None for the whole image.
         digest: Image digest of the pixels.
     """
@@ -37,7 +37,7 @@ class View:
     def of(cls, image: Image, mapping: IntensityMapping | None, model: str, region: Region | None) -> View:
         """Returns the view of an image or a region of it; the image's own default mapping where None."""
         options = EncodingOptions(
-            mapping or image.default_mapping, model, image.geometry.pixel_aspect, image.padding_value
+            mapping or image.default_mapping, model, image.geometry.pixel_aspect, image.padding_value, image.group
         )
         if region is None:
             return cls(image.pixels, options, None, image_digest(image.pixels))

@@ -17,6 +17,7 @@ from hilum.cli.doctor import doctor
 from hilum.cli.encode import encode
 from hilum.cli.fuse import fuse
 from hilum.cli.pose import pose
+from hilum.cli.purge import purge
 from hilum.cli.register import register
 from hilum.cli.segment import segment
 from hilum.cli.session import Session
@@ -39,7 +40,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Segment, register and fuse medical images through Hilum's services. Not for diagnosis.",
 )
-for command in (segment, register, pose, fuse, encode, doctor):
+for command in (segment, register, pose, fuse, encode, purge, doctor):
     app.command()(command)
 app.add_typer(transform, name="transform")
 

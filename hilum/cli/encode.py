@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from hilum.cli.console import describe, output, step_progress
-from hilum.cli.options import ModelOption, PercentileOption, PresetOption, WindowOption
+from hilum.cli.options import GroupOption, ModelOption, PercentileOption, PresetOption, WindowOption
 from hilum.cli.session import Session
 from hilum.cli.study import ImageReference, Unreadable, files_of, images_of
 from hilum.cli.values import chosen_mapping
@@ -63,6 +63,7 @@ def encode(
     preset: PresetOption = None,
     percentile: PercentileOption = None,
     model: ModelOption = "",
+    group: GroupOption = "",
 ) -> None:
     """Encode a study's images, so that the first prompt on each is answered at once.
 
@@ -74,7 +75,7 @@ def encode(
     references = _references(folder, plane, report)
     with Session.of(context).client() as client, step_progress() as progress:
         task = progress.add_task("encoding", total=len(references))
-        batch = _Batch(client, folder, mapping, model, report)
+        batch = _Batch(client, folder, mapping, model, group, report)
         for start in range(0, len(references), _BATCH):
             try:
                 batch.encode(references[start : start + _BATCH], lambda: progress.advance(task))
@@ -95,6 +96,7 @@ class _Batch:
     folder: Path
     mapping: IntensityMapping | None
     model: str
+    group: str
     report: Report
 
     def encode(self, references: Sequence[ImageReference], advance: Callable[[], None]) -> None:
@@ -130,7 +132,7 @@ class _Batch:
         for reference in references:
             name = reference.name(self.folder)
             try:
-                images.append(reference.read())
+                images.append(replace(reference.read(), group=self.group))
                 names.append(name)
             except HilumError as error:
                 self.report.failed.append((name, _reason(reference.path, error)))

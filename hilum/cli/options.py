@@ -36,6 +36,12 @@ MappingOption: TypeAlias = Annotated[
 ModelOption: TypeAlias = Annotated[
     str, typer.Option(metavar="NAME", help="See `hilum doctor`; the server's default if not given.")
 ]
+GroupOption: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME", help="What the image belongs to, such as a study, for `hilum purge`. Never a patient's name."
+    ),
+]
 AcceptFlagOption: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME", help="A quality flag of the transform that you accept. Repeatable."),

@@ -14,6 +14,7 @@ from hilum.cli.inputs import read_input
 from hilum.cli.options import (
     FixedArgument,
     FrameOption,
+    GroupOption,
     IndexOption,
     MappingOption,
     ModelOption,
@@ -84,16 +85,17 @@ def register(
     moving_mapping: MappingOption = None,
     moving_modality: ModalityOption = "",
     model: ModelOption = "",
+    group: GroupOption = "",
 ) -> None:
-    """Find the transform that takes points of FIXED to MOVING, without markers.
+    """Find the transform of FIXED to MOVING, without markers.
 
     Targets seen in both images, given as boxes in pairs, and landmarks steer the way; their agreement is reported.
     """
     targets = target_pairs(target_box_fixed or [], target_box_moving or [])
     outputs = checked_outputs(out, (".json", ".png"))
     mappings = parse_mapping(fixed_mapping), parse_mapping(moving_mapping)
-    fixed_image = read_input(fixed, frame=fixed_frame, plane=fixed_plane, index=fixed_index)
-    moving_image = read_input(moving, frame=moving_frame, plane=moving_plane, index=moving_index)
+    fixed_image = read_input(fixed, frame=fixed_frame, plane=fixed_plane, index=fixed_index, group=group)
+    moving_image = read_input(moving, frame=moving_frame, plane=moving_plane, index=moving_index, group=group)
     images = _named((fixed_image, moving_image), (fixed_modality, moving_modality))
     options = parse_options(
         (fixed_image.size, moving_image.size),

@@ -26,6 +26,7 @@ from hilum.cli.inputs import read_input
 from hilum.cli.measurements import measurements
 from hilum.cli.options import (
     FrameOption,
+    GroupOption,
     IndexOption,
     ModelOption,
     PercentileOption,
@@ -79,6 +80,7 @@ def segment(
     preset: PresetOption = None,
     percentile: PercentileOption = None,
     model: ModelOption = "",
+    group: GroupOption = "",
     whole_image: WholeImageOption = False,
     refine: RefineOption = False,
     candidates: CandidatesOption = False,
@@ -101,7 +103,7 @@ def segment(
     prompts = [] if everything else prompts_of(box or [], click or [], not_on or [])
     labels = checked_labels(label or [], len(prompts))
     files = checked_everything_files(out or []) if everything else checked_result_files(out or [], image)
-    picture = read_input(image, frame=frame, plane=plane, index=index)
+    picture = read_input(image, frame=frame, plane=plane, index=index, group=group)
     if everything:
         segment_everything(context, picture, mapping=mapping, model=model, files=files)
         return

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hilum.codec.images import geometry_from_message, mapping_from_message
+from hilum.codec.images import geometry_from_message, group_from_message, mapping_from_message
 from hilum.codec.masks import mask_from_message
 from hilum.codec.modality import modality_from_message
 from hilum.codec.prompts import prompt_from_message
@@ -43,8 +43,10 @@ def image_from_message(
     mapping = None
     if mapping_required or message.HasField("intensity_mapping"):
         mapping = mapping_from_message(message.intensity_mapping, f"{field}.intensity_mapping")
+    geometry = geometry_from_message(message.geometry, f"{field}.geometry")
     source = ImageSource(modality=modality_from_message(message.modality, f"{field}.modality"))
-    image = Image(pixels, geometry_from_message(message.geometry, f"{field}.geometry"), padding, source=source)
+    group = group_from_message(message.group, f"{field}.group")
+    image = Image(pixels, geometry, padding, source=source, group=group)
     return MappedImage(image, mapping)
 
 

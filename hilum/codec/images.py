@@ -15,6 +15,7 @@ from hilum.types import Identity, IntensityMapping, PercentileRange, Placement, 
 from hilum.v1 import image_pb2
 
 ASPECT_RANGE = (0.05, 20.0)
+MAX_GROUP_BYTES = 128
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class EncodingOptions:
     model: str = ""
     pixel_aspect: float = 1.0
     padding_value: float | None = None
+    group: str = ""
 
 
 def mapping_to_message(mapping: IntensityMapping) -> image_pb2.IntensityMapping:
@@ -64,6 +66,7 @@ def options_to_message(options: EncodingOptions) -> image_pb2.EncodingOptions:
         intensity_mapping=mapping_to_message(options.mapping),
         pixel_aspect=options.pixel_aspect,
         padding_value=options.padding_value,
+        group=options.group,
     )
 
 
@@ -76,7 +79,14 @@ def options_from_message(message: image_pb2.EncodingOptions, field: str) -> Enco
     padding = message.padding_value if message.HasField("padding_value") else None
     if padding is not None and not math.isfinite(padding):
         raise InvalidField("must be finite", field=f"{field}.padding_value")
-    return EncodingOptions(mapping, message.model, aspect, padding)
+    return EncodingOptions(mapping, message.model, aspect, padding, group_from_message(message.group, f"{field}.group"))
+
+
+def group_from_message(group: str, field: str) -> str:
+    """Returns the group; InvalidField, which does not quote it, where it is too long."""
+    if len(group.encode()) > MAX_GROUP_BYTES:
+        raise InvalidField(f"takes at most {MAX_GROUP_BYTES} bytes of UTF-8", field=field)
+    return group
 
 
 def placement_to_message(placement: Placement) -> image_pb2.ImagePlacement:

@@ -22,8 +22,16 @@ class ValueCache(Protocol):
         """Returns the value, or None when it is not there."""
         ...
 
-    async def put(self, tenant: TenantTag, key: bytes, value: bytes) -> None:
-        """Keeps the value if it can."""
+    async def put(self, tenant: TenantTag, key: bytes, value: bytes, *, age_s: float = 0.0) -> None:
+        """Keeps the value if it can.
+
+        Args:
+            tenant: Whose it is.
+            key: Its id.
+            value: A sealed value; see sealed_value.py.
+            age_s: How long ago the request arrived that it comes from, in seconds: not kept where what it derives from
+                was purged since.
+        """
         ...
 
     async def missing(self, tenant: TenantTag, keys: Collection[bytes]) -> set[bytes]:

@@ -23,8 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hilum.serving.cache import ValueCache
-from hilum.serving.memory_cache import ByteBoundedLru
-from hilum.serving.sealed_value import CorruptValue, seal, unseal
+from hilum.serving.purge_tag import PurgeTag
+from hilum.serving.purgeable_memory import PurgeableMemory
+from hilum.serving.sealed_value import CorruptValue, seal, tags_of, unseal
 from hilum.serving.telemetry import Telemetry
 from hilum.serving.tenant import TenantTag
 
@@ -47,6 +48,7 @@ class StoredEmbedding:
         input_size: (height, width) of the image on the model's square canvas, in pixels.
         model: Name of the model, 1 to 64 bytes of UTF-8.
         encoder_revision: SHA-256 of the encoder, 64 hex digits.
+        purge_tags: What it derives from: the image and its group.
     """
 
     embedding_id: bytes
@@ -55,6 +57,7 @@ class StoredEmbedding:
     input_size: tuple[int, int]
     model: str
     encoder_revision: str
+    purge_tags: tuple[PurgeTag, ...] = ()
 
     def __post_init__(self) -> None:
         if self.values.dtype != np.dtype("<f2") or self.values.ndim != 3 or self.values.size == 0:
@@ -68,7 +71,8 @@ class StoredEmbedding:
         """Returns the bytes to keep under (tenant, embedding_id)."""
         sizes = (*self.values.shape, *self.image_size, *self.input_size)
         fields = _FIELDS.pack(_DATA_TYPE, *sizes, self.encoder_revision.encode(), self.model.encode())
-        return seal(KIND, tenant, self.embedding_id, fields, np.ascontiguousarray(self.values).data)
+        values = np.ascontiguousarray(self.values).data
+        return seal(KIND, tenant, self.embedding_id, fields, values, tags=self.purge_tags)
 
     @classmethod
     def decode(cls, data: bytes, *, tenant: TenantTag, embedding_id: bytes) -> StoredEmbedding:
@@ -91,6 +95,7 @@ class StoredEmbedding:
                 input_size=(sizes[5], sizes[6]),
                 model=model.rstrip(b"\0").decode(),
                 encoder_revision=revision.decode("ascii"),
+                purge_tags=tags_of(data),
             )
         except ValueError as error:  # UnicodeDecodeError is one
             raise CorruptValue(f"The embedding's fields disagree: {error}") from error
@@ -105,11 +110,17 @@ class EmbeddingStore:
         local_bytes: Sum of embeddings that stay in memory, verified and ready, in bytes.
         cache: The shared cache.
         telemetry: Where events are counted: label "local" for memory, "embedding" for what does not verify.
+        local_ttl_s: How long they stay in memory at most, in seconds.
+
+    Attributes:
+        memory: What stays in memory, to be purged.
     """
 
-    def __init__(self, local_bytes: int, cache: ValueCache, telemetry: Telemetry) -> None:
-        self._local: ByteBoundedLru[tuple[TenantTag, bytes], StoredEmbedding] = ByteBoundedLru(
-            local_bytes, lambda embedding: embedding.values.nbytes
+    def __init__(
+        self, local_bytes: int, cache: ValueCache, telemetry: Telemetry, *, local_ttl_s: float = float("inf")
+    ) -> None:
+        self.memory: PurgeableMemory[StoredEmbedding] = PurgeableMemory(
+            local_bytes, lambda embedding: embedding.values.nbytes, ttl_s=local_ttl_s
         )
         self._cache = cache
         self._telemetry = telemetry
@@ -117,7 +128,7 @@ class EmbeddingStore:
 
     def recall(self, tenant: TenantTag, embedding_id: bytes) -> StoredEmbedding | None:
         """Returns the embedding if it is in memory."""
-        embedding = self._local.get((tenant, embedding_id))
+        embedding = self.memory.get((tenant, embedding_id))
         self._telemetry.cache_event("local", "miss" if embedding is None else "hit")
         return embedding
 
@@ -126,6 +137,7 @@ class EmbeddingStore:
         embedding = self.recall(tenant, embedding_id)
         if embedding is not None:
             return embedding
+        since = self.memory.now()
         data = await self._cache.get(tenant, embedding_id)
         if data is None:
             return None
@@ -136,16 +148,24 @@ class EmbeddingStore:
             self._telemetry.cache_event(KIND, "corrupt")
             self._telemetry.log.warning("corrupt_value", kind=KIND, error=str(error))
             return None
-        self._local.put((tenant, embedding_id), embedding)
+        self.memory.put((tenant, embedding_id), embedding, embedding.purge_tags, since=since)
         return embedding
 
-    async def put(self, tenant: TenantTag, embedding: StoredEmbedding) -> None:
-        """Keeps the embedding in both."""
-        self._local.put((tenant, embedding.embedding_id), embedding)
+    async def put(self, tenant: TenantTag, embedding: StoredEmbedding, *, since: float | None = None) -> None:
+        """Keeps the embedding in both.
+
+        Args:
+            tenant: Whose it is.
+            embedding: The embedding.
+            since: `memory.now()` when the request arrived that it was computed for; now where None. Nothing is kept
+                where the image or its group was purged after that.
+        """
+        since = self.memory.now() if since is None else since
+        self.memory.put((tenant, embedding.embedding_id), embedding, embedding.purge_tags, since=since)
         data = await asyncio.to_thread(embedding.encode, tenant)
-        await self._cache.put(tenant, embedding.embedding_id, data)
+        await self._cache.put(tenant, embedding.embedding_id, data, age_s=self.memory.now() - since)
 
     async def missing(self, tenant: TenantTag, embedding_ids: Collection[bytes]) -> set[bytes]:
         """Returns those ids that neither memory nor, as far as is known, the shared cache has."""
-        elsewhere = [key for key in embedding_ids if (tenant, key) not in self._local]
+        elsewhere = [key for key in embedding_ids if (tenant, key) not in self.memory]
         return await self._cache.missing(tenant, elsewhere) if elsewhere else set()

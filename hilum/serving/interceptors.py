@@ -16,6 +16,7 @@ import grpc.aio
 
 from hilum import errors
 from hilum.serving.admission import INFRASTRUCTURE, Admission
+from hilum.serving.audit import AuditTrail, audit_record, recording_audit
 from hilum.serving.deadline import ending_in
 from hilum.serving.identity import acting_as
 from hilum.serving.priority import prioritised, priority_of
@@ -61,12 +62,16 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
         telemetry: Where log lines and counts go.
         admission: Says who is calling, and refuses who may not.
         receiving: Bounds what is held of requests, and how long callers are waited for.
+        audit: Where it is told who did what; None for nowhere.
     """
 
-    def __init__(self, telemetry: Telemetry, admission: Admission, receiving: Receiving) -> None:
+    def __init__(
+        self, telemetry: Telemetry, admission: Admission, receiving: Receiving, audit: AuditTrail | None = None
+    ) -> None:
         self._telemetry = telemetry
         self._admission = admission
         self._receiving = receiving
+        self._audit = audit
         self._running: set[asyncio.Task[Any]] = set()
 
     async def all_ended(self, timeout_s: float) -> None:
@@ -155,6 +160,7 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
         with (
             recording_facts() as facts,
             self._telemetry.spans.serving(method, metadata) as span,
+            self._auditing(method, context, request_id, outcome),
             self._accounting(method, request_id, outcome, facts, span),
         ):
             try:
@@ -180,12 +186,27 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
                 await self._abort(context, self._as_answer(error, method, request_id), request_id, outcome, facts)
 
     @contextlib.contextmanager
+    def _auditing(self, method: str, context: _Context, request_id: str, outcome: _Outcome) -> Iterator[None]:
+        """Tells the audit trail of the RPC when it has ended."""
+        if self._audit is None or method.startswith(INFRASTRUCTURE):
+            yield
+            return
+        peer = context.peer()
+        with recording_audit() as record:
+            try:
+                yield
+            finally:
+                code, reason = outcome.code.name, outcome.reason
+                self._audit.rpc_ended(method, code, reason, record=record, peer=peer, request_id=request_id)
+
+    @contextlib.contextmanager
     def _admitted(self, method: str, context: _Context, metadata: _Metadata, facts: RpcFacts) -> Iterator[None]:
         identity = self._admission.identify(method, metadata, context.auth_context())
         if identity is None:
             yield
             return
         facts.add(tenant=tenant_tag(identity.tenant))
+        audit_record().subject = identity.subject or tenant_tag(identity.tenant)
         with acting_as(identity):
             self._admission.authorise(method, identity)
             yield

@@ -52,6 +52,10 @@ class ByteBoundedLru(Generic[K, V]):
             self._values.move_to_end(key)
         return value
 
+    def peek(self, key: K) -> V | None:
+        """Returns the value without counting as a use; None when there is none."""
+        return self._values.get(key)
+
     def put(self, key: K, value: V) -> bool:
         """Keeps the value, forgetting others for it.
 
@@ -75,6 +79,13 @@ class ByteBoundedLru(Generic[K, V]):
         value = self._values.pop(key, None)
         if value is not None:
             self._used_bytes -= self._size_of(value)
+
+    def discard_where(self, unwanted: Callable[[V], bool]) -> int:
+        """Forgets every value of which that holds; returns how many."""
+        keys = [key for key, value in self._values.items() if unwanted(value)]
+        for key in keys:
+            self.discard(key)
+        return len(keys)
 
     def clear(self) -> None:
         """Forgets everything."""
@@ -112,8 +123,9 @@ class InMemoryCache:
             self._telemetry.cache_event(self._name, "miss" if value is None else "hit")
         return value
 
-    async def put(self, tenant: TenantTag, key: bytes, value: bytes) -> None:
-        """Keeps the value unless it is too large; see ValueCache."""
+    async def put(self, tenant: TenantTag, key: bytes, value: bytes, *, age_s: float = 0.0) -> None:
+        """Keeps the value unless it is too large; see ValueCache. Nothing is purged here, so that age is no matter."""
+        del age_s
         kept = len(value) <= self._max_value_bytes and self._values.put((tenant, key), bytes(value))
         if self._telemetry is not None:
             self._telemetry.cache_event(self._name, "stored" if kept else "too_large")

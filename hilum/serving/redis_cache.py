@@ -6,13 +6,28 @@ from collections.abc import Collection
 
 from redis.asyncio import Redis
 
+from hilum.serving.cache_keys import tombstone_key, value_key
 from hilum.serving.redis_connection import RedisAway, RedisConnection
+from hilum.serving.sealed_value import tags_of
 from hilum.serving.telemetry import Telemetry
 from hilum.serving.tenant import TenantTag
 
+# In one step, so that no reader sees a value that was purged while it was computed. The server's clock alone counts.
+# KEYS: the value's, then tombstones. ARGV: value, ms to live, ms of age.
+_PUT_UNLESS_PURGED = """
+local time = redis.call('time')
+local since = time[1] * 1000 + time[2] / 1000 - ARGV[3]
+for index = 2, #KEYS do
+    local purged = redis.call('get', KEYS[index])
+    if purged and tonumber(purged) >= since then return 0 end
+end
+redis.call('set', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
+
 
 class RedisEmbeddingCache:
-    """Keeps values under `hilum:v1:<kind>:<tenant tag>:<hex key>`, each for a while after it was put.
+    """Keeps values under `hilum:v2:<kind>:<tenant tag>:<hex key>`, each for a while after it was put.
 
     When Redis is away, slow or full, look-ups find nothing and stores do nothing; both are counted.
 
@@ -51,18 +66,23 @@ class RedisEmbeddingCache:
         self._telemetry.cache_event(self._kind, "miss" if value is None else "hit")
         return value  # type: ignore[return-value]  # redis types the answer for decode_responses too
 
-    async def put(self, tenant: TenantTag, key: bytes, value: bytes) -> None:
-        """Keeps the value unless it is too large or Redis is away; see ValueCache."""
+    async def put(self, tenant: TenantTag, key: bytes, value: bytes, *, age_s: float = 0.0) -> None:
+        """Keeps the value unless it is too large, was purged since it began, or Redis is away; see ValueCache."""
         if len(value) > self._max_value_bytes:
             self._telemetry.cache_event(self._kind, "too_large")
             return
         name = self._name(tenant, key)
+        names = [name, *(tombstone_key(tag) for tag in tags_of(value))]
+        age_ms = max(0, round(age_s * 1000))
         try:
-            await self._connection.run(lambda redis: redis.set(name, value, px=self._ttl_ms), operation="SET")
+            kept = await self._connection.run(
+                lambda redis: redis.eval(_PUT_UNLESS_PURGED, len(names), *names, value, self._ttl_ms, age_ms),
+                operation="EVAL",
+            )
         except RedisAway as away:
             self._telemetry.cache_event(self._kind, away.event)
         else:
-            self._telemetry.cache_event(self._kind, "stored")
+            self._telemetry.cache_event(self._kind, "stored" if kept else "purged")
 
     async def missing(self, tenant: TenantTag, keys: Collection[bytes]) -> set[bytes]:
         """Returns the keys without a value, all of them when Redis is away; see ValueCache."""
@@ -92,4 +112,4 @@ class RedisEmbeddingCache:
         return found
 
     def _name(self, tenant: TenantTag, key: bytes) -> str:
-        return f"hilum:v1:{self._kind}:{tenant}:{key.hex()}"
+        return value_key(self._kind, tenant, key)

@@ -16,6 +16,8 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from hilum.serving.admission import admission_from
+from hilum.serving.audit import AuditTrail
+from hilum.serving.audit_sinks import audit_sink
 from hilum.serving.byte_budget import ByteBudget
 from hilum.serving.certificates import ServerCertificates
 from hilum.serving.health import Dependency, Health
@@ -65,13 +67,10 @@ class Server:
         self._settings = settings
         self._telemetry = telemetry
         self._dependencies = tuple(dependencies)
-        self._certificates: ServerCertificates | None = None
-        if settings.tls_certificate is not None and settings.tls_key is not None:
-            files = (settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
-            self._certificates = ServerCertificates(*files, telemetry)
         self.held = ByteBudget(settings.max_held_bytes, telemetry=telemetry)
         receiving = Receiving(self.held, settings.stall_s)
-        self._interceptor = RpcInterceptor(telemetry, admission_from(settings, telemetry), receiving)
+        self._audit = audit_trail(settings, telemetry)
+        self._interceptor = RpcInterceptor(telemetry, admission_from(settings, telemetry), receiving, self._audit)
         self._services: list[tuple[str, Adder, Any]] = []
         self.resources = contextlib.AsyncExitStack()
         self.warm_ups: list[Callable[[], Awaitable[None]]] = []
@@ -156,6 +155,8 @@ class Server:
         await self._interceptor.all_ended(_CLEAN_UP_S)
         if self._probed is not None:
             await self._probed.stop(0)
+        if self._audit is not None:
+            await asyncio.to_thread(self._audit.close)
         self._telemetry.log.info("stopped")
 
     async def _answer_probes(self, health: Health, port: int | None) -> int | None:
@@ -190,6 +191,20 @@ class Server:
             asyncio.get_running_loop().remove_reader(descriptor)
             self._telemetry.log.info("parent_ended")
             self._stop_asked.set()
+
+
+def audit_trail(settings: ServiceSettings, telemetry: Telemetry) -> AuditTrail | None:
+    """Returns the audit trail that the settings name.
+
+    Raises:
+        SystemExit: With one line that says what is wrong: a server that should be audited does not run without.
+    """
+    if settings.audit is None:
+        return None
+    try:
+        return AuditTrail(audit_sink(settings.audit, settings.audit_ca), telemetry)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"HILUM_AUDIT: {error}") from None
 
 
 def _channel_options(max_message_bytes: int) -> list[tuple[str, int]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import SettingsError
 
 from hilum.serving.security_settings import SecuritySettings
@@ -29,9 +29,14 @@ class ServiceSettings(SecuritySettings):
         health_port: Port of a second server that answers health checks only, never with TLS: Kubernetes' gRPC probes
             know none. 0 for any free one, unset for no such server.
         redis_url: Redis or another RESP server, such as redis://127.0.0.1:6379; unset for none.
+        audit: Where audit events go: a file's path, or syslog-tls://host:port; unset for nowhere.
+        audit_ca: File of the certificates that the syslog server's is checked against; the system's when unset.
         cache_ttl_s: How long Redis keeps a value, in seconds.
+        cache_keys: File of AES-256 keys that encrypt values in Redis, the first encrypts, all decrypt; unset for none.
         cache_timeout_ms: Limit of one Redis command, its connection included, in milliseconds.
         local_cache_bytes: Values kept in the process's own memory, in bytes.
+        local_ttl_s: How long the process's own memory keeps a value, in seconds: so long a purge may go unheard by a
+            process that Redis does not answer.
         max_message_bytes: Largest message received or sent, in bytes.
         max_image_pixels: Largest number of pixels of one image.
         running_permits: Requests computed at once before others wait.
@@ -54,9 +59,13 @@ class ServiceSettings(SecuritySettings):
     metrics_port: Port | None = None
     health_port: Port | None = None
     redis_url: str | None = Field(default=None, pattern=r"^(rediss?|unix)://", repr=False)  # may hold a password
+    audit: str | None = None
+    audit_ca: FilePath | None = None
     cache_ttl_s: float = Field(default=24 * 3600, gt=0)
+    cache_keys: FilePath | None = None
     cache_timeout_ms: int = Field(default=250, ge=1, le=60_000)
     local_cache_bytes: int = Field(default=256 * _MIB, ge=0)
+    local_ttl_s: float = Field(default=3600, gt=0)
     max_message_bytes: int = Field(default=64 * _MIB, ge=_MIB, le=2**31 - 1)
     max_image_pixels: int = Field(default=64_000_000, ge=1)
     running_permits: int = Field(default=4, ge=1)

@@ -24,12 +24,14 @@ class SharedCache:
         flight: One computation per value, across replicas where there is Redis.
         dependencies: Redis, not required; none without it.
         close: Closes connections.
+        connection: The way to Redis, None without it.
     """
 
     cache: ValueCache
     flight: Flight
     dependencies: tuple[Dependency, ...]
     close: Callable[[], Awaitable[None]]
+    connection: RedisConnection | None = None
 
 
 def shared_cache(settings: ServiceSettings, kind: str, telemetry: Telemetry) -> SharedCache:
@@ -44,9 +46,18 @@ def shared_cache(settings: ServiceSettings, kind: str, telemetry: Telemetry) -> 
         password_file=settings.redis_password_file,
         ca=settings.redis_ca,
     )
+    cache: ValueCache = RedisEmbeddingCache(connection, kind=kind, telemetry=telemetry, ttl_s=settings.cache_ttl_s)
+    if settings.cache_keys is not None:
+        # cryptography is loaded only by the servers that use it.
+        from hilum.serving.cache_keyring import CacheKeyring  # noqa: PLC0415
+        from hilum.serving.encrypted_cache import EncryptedCache  # noqa: PLC0415
+
+        keyring = CacheKeyring.load(settings.cache_keys)
+        cache = EncryptedCache(cache, keyring, kind=kind, telemetry=telemetry)
     return SharedCache(
-        RedisEmbeddingCache(connection, kind=kind, telemetry=telemetry, ttl_s=settings.cache_ttl_s),
+        cache,
         SingleFlight(CrossReplicaFlight(connection, kind=kind, telemetry=telemetry)),
         (Dependency("redis", connection.ping, required=False),),
         connection.close,
+        connection,
     )

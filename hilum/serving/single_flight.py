@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar
 
+from hilum.serving.cache_keys import lock_key
 from hilum.serving.redis_connection import RedisAway, RedisConnection
 from hilum.serving.telemetry import Telemetry, rpc_facts
 from hilum.serving.tenant import TenantTag
@@ -127,7 +128,7 @@ class CrossReplicaFlight:
     async def once(self, key: FlightKey, lookup: Lookup[T], compute: Compute[T]) -> T:
         """Returns the value; see Flight."""
         tenant, identifier = key
-        lock = _TokenLock(self._connection, f"hilum:v1:lock:{self._kind}:{tenant}:{identifier.hex()}", self._lock_s)
+        lock = _TokenLock(self._connection, lock_key(self._kind, tenant, identifier), self._lock_s)
         try:
             async with asyncio.timeout(self._patience_s):
                 while not await lock.take():

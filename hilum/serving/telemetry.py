@@ -29,7 +29,17 @@ if TYPE_CHECKING:
 
 Fact: TypeAlias = str | int | float | bool
 CacheEvent: TypeAlias = Literal[
-    "hit", "miss", "stored", "corrupt", "too_large", "full", "timeout", "error", "circuit_open"
+    "hit",
+    "miss",
+    "stored",
+    "corrupt",
+    "too_large",
+    "full",
+    "timeout",
+    "error",
+    "circuit_open",
+    "purged",
+    "undecryptable",
 ]
 CACHE_EVENTS: tuple[CacheEvent, ...] = (
     "hit",
@@ -41,6 +51,8 @@ CACHE_EVENTS: tuple[CacheEvent, ...] = (
     "timeout",
     "error",
     "circuit_open",
+    "purged",
+    "undecryptable",
 )
 
 _MAX_FACT_LENGTH = 200
@@ -138,6 +150,7 @@ class Telemetry:
         self._stage_seconds = self._histogram(names.STAGE_SECONDS)
         self._in_flight = self._gauge(names.RPCS_IN_FLIGHT)
         self._cache_events = self._counter(names.CACHE_EVENTS)
+        self._audit_events = self._counter(names.AUDIT_EVENTS)
         self._encoder_runs = self._counter(names.ENCODER_RUNS)
         self._batch_size = self._histogram(names.BATCH_SIZE)
         self._dependency_up = self._gauge(names.DEPENDENCY_UP)
@@ -181,6 +194,10 @@ class Telemetry:
         """Counts what came of a look-up or a store, on the RPC's record too."""
         self._cache_events.labels(cache, event).inc(amount)
         rpc_facts().count(f"{cache}_{event}", amount)
+
+    def audit_event(self, event: Literal["written", "lost"], amount: int = 1) -> None:
+        """Counts what became of audit events."""
+        self._audit_events.labels(event).inc(amount)
 
     def encoder_ran(self, backend: str, images: int = 1) -> None:
         """Counts images that went through an image encoder."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hilum.codec.images import EncodingOptions, options_from_message, size_to_message
+from hilum.codec.purges import checked_purge
 from hilum.codec.tensors import image_pixels_from_message, tensor_to_message
 from hilum.connection import MAX_MESSAGE_BYTES
 from hilum.digest import DIGEST_BYTES, embedding_id, image_digest
@@ -52,6 +53,7 @@ class FakeEncoder(Fake, encoder_service_pb2_grpc.EncoderServiceServicer):
         self.encoder_runs = 0
         self._max_image_pixels = max_image_pixels
         self._known: dict[tuple[str, bytes], image_pb2.Embedding] = {}
+        self._origins: dict[tuple[str, bytes], tuple[bytes, str]] = {}
 
     def forget(self) -> None:
         """Loses all embeddings, as a service does that is restarted without a shared cache."""
@@ -108,6 +110,19 @@ class FakeEncoder(Fake, encoder_service_pb2_grpc.EncoderServiceServicer):
         return pb.GetEmbeddingResponse(embedding=embedding)
 
     @answering
+    async def PurgeEmbeddings(self, request: pb.PurgeEmbeddingsRequest, context: Context) -> pb.PurgeEmbeddingsResponse:  # noqa: N802
+        """Forgets what derives from images or a group; there is no cache beside its memory, and no other replica."""
+        digests, group = checked_purge(request)
+        tenant = tenant_of(context)
+        doomed = [
+            (owner, identity)
+            for (owner, identity), origin in self._origins.items()
+            if owner == tenant and (origin[0] in digests or (group and origin[1] == group))
+        ]
+        gone = sum(self._known.pop(key, None) is not None for key in doomed)
+        return pb.PurgeEmbeddingsResponse(deleted_memory_copies=gone, replicas_confirmed=1)
+
+    @answering
     async def GetCapabilities(  # noqa: N802
         self, request: pb.GetCapabilitiesRequest, context: Context
     ) -> pb.GetCapabilitiesResponse:
@@ -150,6 +165,7 @@ class FakeEncoder(Fake, encoder_service_pb2_grpc.EncoderServiceServicer):
                 raise DigestMismatch("the pixels have another SHA-256", field="image_digest")
             embedding = _embedding(pixels, options, model)
             self._known[tenant, identity] = embedding
+            self._origins[tenant, identity] = request.image_digest, options.group
             self.encoder_runs += 1
         return pb.EncodeImageResponse(
             embedding_id=identity,
@@ -178,6 +194,7 @@ def _id_of(digest: bytes, options: EncodingOptions, model: FakeModel, tenant: st
         padding_value=options.padding_value,
         encoder_revision=model.encoder_revision,
         compute_precision=COMPUTE_PRECISION,
+        group=options.group,
     )
 
 

@@ -292,22 +292,96 @@ class GetEmbeddingResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EMBEDDING_FIELD_NUMBER: _builtins.int
+    PURGE_TAGS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def embedding(self) -> _image_pb2.Embedding:
         """Values and sizes."""
+
+    @_builtins.property
+    def purge_tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Keyed hashes of the image and its group, 16 bytes each, by which holders of copies hear of a purge."""
 
     def __init__(
         self,
         *,
         embedding: _image_pb2.Embedding | None = ...,
+        purge_tags: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding", "purge_tags", b"purge_tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetEmbeddingResponse: _TypeAlias = GetEmbeddingResponse  # noqa: Y015
+
+@_typing.final
+class PurgeEmbeddingsRequest(_message.Message):
+    """What to delete: at least one digest, or a group."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGE_DIGESTS_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    group: _builtins.str
+    """Group that images were encoded or registered under (EncodingOptions.group). Empty: none."""
+    @_builtins.property
+    def image_digests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Image digests, 32 bytes each, at most 4096."""
+
+    def __init__(
+        self,
+        *,
+        image_digests: _abc.Iterable[_builtins.bytes] | None = ...,
+        group: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "image_digests", b"image_digests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PurgeEmbeddingsRequest: _TypeAlias = PurgeEmbeddingsRequest  # noqa: Y015
+
+@_typing.final
+class PurgeEmbeddingsResponse(_message.Message):
+    """What was deleted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELETED_EMBEDDINGS_FIELD_NUMBER: _builtins.int
+    DELETED_TRANSFORMS_FIELD_NUMBER: _builtins.int
+    DELETED_MEMORY_COPIES_FIELD_NUMBER: _builtins.int
+    REPLICAS_CONFIRMED_FIELD_NUMBER: _builtins.int
+    REPLICAS_PENDING_FIELD_NUMBER: _builtins.int
+    deleted_embeddings: _builtins.int
+    """Embeddings deleted from the shared cache."""
+    deleted_transforms: _builtins.int
+    """Transforms deleted from the shared cache."""
+    deleted_memory_copies: _builtins.int
+    """Copies deleted from the memory of replicas that confirmed."""
+    replicas_confirmed: _builtins.int
+    """Replicas that confirmed that their memory holds nothing of it any more."""
+    replicas_pending: _builtins.int
+    """Replicas that did not confirm within some seconds. They delete it when the shared cache answers them again, and at
+    the latest when the values in their memory expire (HILUM_LOCAL_TTL_S).
+    """
+    def __init__(
+        self,
+        *,
+        deleted_embeddings: _builtins.int = ...,
+        deleted_transforms: _builtins.int = ...,
+        deleted_memory_copies: _builtins.int = ...,
+        replicas_confirmed: _builtins.int = ...,
+        replicas_pending: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted_embeddings", b"deleted_embeddings", "deleted_memory_copies", b"deleted_memory_copies", "deleted_transforms", b"deleted_transforms", "replicas_confirmed", b"replicas_confirmed", "replicas_pending", b"replicas_pending"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PurgeEmbeddingsResponse: _TypeAlias = PurgeEmbeddingsResponse  # noqa: Y015
 
 @_typing.final
 class GetCapabilitiesRequest(_message.Message):

@@ -58,6 +58,11 @@ class EncoderServiceStub:
                 request_serializer=hilum_dot_v1_dot_encoder__service__pb2.GetEmbeddingRequest.SerializeToString,
                 response_deserializer=hilum_dot_v1_dot_encoder__service__pb2.GetEmbeddingResponse.FromString,
                 _registered_method=True)
+        self.PurgeEmbeddings = channel.unary_unary(
+                '/hilum.v1.EncoderService/PurgeEmbeddings',
+                request_serializer=hilum_dot_v1_dot_encoder__service__pb2.PurgeEmbeddingsRequest.SerializeToString,
+                response_deserializer=hilum_dot_v1_dot_encoder__service__pb2.PurgeEmbeddingsResponse.FromString,
+                _registered_method=True)
         self.GetCapabilities = channel.unary_unary(
                 '/hilum.v1.EncoderService/GetCapabilities',
                 request_serializer=hilum_dot_v1_dot_encoder__service__pb2.GetCapabilitiesRequest.SerializeToString,
@@ -112,6 +117,19 @@ class EncoderServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PurgeEmbeddings(self, request, context):
+        """Deletes everything derived from these images, or from the images of a group: embeddings and transforms in the shared
+        cache, and the copies of both in the memory of every encoder, decoder and fusion replica that shares it. A crop is an
+        image of its own, with a digest of its own: what was encoded of an image in regions is found by its group. What was
+        computed from pixels that arrived before the purge is not kept afterwards, either.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, LIMIT_EXCEEDED), UNAVAILABLE (BACKEND_UNAVAILABLE: the shared cache does not
+        answer, so that not everything is deleted; ask again).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetCapabilities(self, request, context):
         """Lists the models served, the prompts each was trained on, and the server's limits.
         """
@@ -141,6 +159,11 @@ def add_EncoderServiceServicer_to_server(servicer, server):
                     servicer.GetEmbedding,
                     request_deserializer=hilum_dot_v1_dot_encoder__service__pb2.GetEmbeddingRequest.FromString,
                     response_serializer=hilum_dot_v1_dot_encoder__service__pb2.GetEmbeddingResponse.SerializeToString,
+            ),
+            'PurgeEmbeddings': grpc.unary_unary_rpc_method_handler(
+                    servicer.PurgeEmbeddings,
+                    request_deserializer=hilum_dot_v1_dot_encoder__service__pb2.PurgeEmbeddingsRequest.FromString,
+                    response_serializer=hilum_dot_v1_dot_encoder__service__pb2.PurgeEmbeddingsResponse.SerializeToString,
             ),
             'GetCapabilities': grpc.unary_unary_rpc_method_handler(
                     servicer.GetCapabilities,
@@ -260,6 +283,33 @@ class EncoderService:
             '/hilum.v1.EncoderService/GetEmbedding',
             hilum_dot_v1_dot_encoder__service__pb2.GetEmbeddingRequest.SerializeToString,
             hilum_dot_v1_dot_encoder__service__pb2.GetEmbeddingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PurgeEmbeddings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hilum.v1.EncoderService/PurgeEmbeddings',
+            hilum_dot_v1_dot_encoder__service__pb2.PurgeEmbeddingsRequest.SerializeToString,
+            hilum_dot_v1_dot_encoder__service__pb2.PurgeEmbeddingsResponse.FromString,
             options,
             channel_credentials,
             insecure,

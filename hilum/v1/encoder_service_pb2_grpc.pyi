@@ -61,6 +61,15 @@ class EncoderServiceStub:
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (EMBEDDING_NOT_FOUND).
     """
+    PurgeEmbeddings: _grpc.UnaryUnaryMultiCallable[_encoder_service_pb2.PurgeEmbeddingsRequest, _encoder_service_pb2.PurgeEmbeddingsResponse]
+    """Deletes everything derived from these images, or from the images of a group: embeddings and transforms in the shared
+    cache, and the copies of both in the memory of every encoder, decoder and fusion replica that shares it. A crop is an
+    image of its own, with a digest of its own: what was encoded of an image in regions is found by its group. What was
+    computed from pixels that arrived before the purge is not kept afterwards, either.
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, LIMIT_EXCEEDED), UNAVAILABLE (BACKEND_UNAVAILABLE: the shared cache does not
+    answer, so that not everything is deleted; ask again).
+    """
     GetCapabilities: _grpc.UnaryUnaryMultiCallable[_encoder_service_pb2.GetCapabilitiesRequest, _encoder_service_pb2.GetCapabilitiesResponse]
     """Lists the models served, the prompts each was trained on, and the server's limits."""
 
@@ -96,6 +105,15 @@ class EncoderServiceAsyncStub(EncoderServiceStub):
     """Returns an embedding, for decoders and for clients that decode by themselves.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (EMBEDDING_NOT_FOUND).
+    """
+    PurgeEmbeddings: _aio.UnaryUnaryMultiCallable[_encoder_service_pb2.PurgeEmbeddingsRequest, _encoder_service_pb2.PurgeEmbeddingsResponse]  # type: ignore[assignment]
+    """Deletes everything derived from these images, or from the images of a group: embeddings and transforms in the shared
+    cache, and the copies of both in the memory of every encoder, decoder and fusion replica that shares it. A crop is an
+    image of its own, with a digest of its own: what was encoded of an image in regions is found by its group. What was
+    computed from pixels that arrived before the purge is not kept afterwards, either.
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, LIMIT_EXCEEDED), UNAVAILABLE (BACKEND_UNAVAILABLE: the shared cache does not
+    answer, so that not everything is deleted; ask again).
     """
     GetCapabilities: _aio.UnaryUnaryMultiCallable[_encoder_service_pb2.GetCapabilitiesRequest, _encoder_service_pb2.GetCapabilitiesResponse]  # type: ignore[assignment]
     """Lists the models served, the prompts each was trained on, and the server's limits."""
@@ -153,6 +171,21 @@ class EncoderServiceServicer(metaclass=_abc_1.ABCMeta):
         """Returns an embedding, for decoders and for clients that decode by themselves.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (EMBEDDING_NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
+    def PurgeEmbeddings(
+        self,
+        request: _encoder_service_pb2.PurgeEmbeddingsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_encoder_service_pb2.PurgeEmbeddingsResponse, _abc.Awaitable[_encoder_service_pb2.PurgeEmbeddingsResponse]]:
+        """Deletes everything derived from these images, or from the images of a group: embeddings and transforms in the shared
+        cache, and the copies of both in the memory of every encoder, decoder and fusion replica that shares it. A crop is an
+        image of its own, with a digest of its own: what was encoded of an image in regions is found by its group. What was
+        computed from pixels that arrived before the purge is not kept afterwards, either.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, LIMIT_EXCEEDED), UNAVAILABLE (BACKEND_UNAVAILABLE: the shared cache does not
+        answer, so that not everything is deleted; ask again).
         """
 
     @_abc_1.abstractmethod

@@ -595,6 +595,7 @@ class FusionImage(_message.Message):
     INTENSITY_MAPPING_FIELD_NUMBER: _builtins.int
     PADDING_VALUE_FIELD_NUMBER: _builtins.int
     MODALITY_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
     padding_value: _builtins.float
     """Pixel Padding Value after rescale; such pixels are background."""
     modality: _builtins.str
@@ -602,6 +603,8 @@ class FusionImage(_message.Message):
     A-Z, 0-9, underscore and space; spaces around it mean nothing. Empty: not known. Changes no alignment: it decides
     whether RegisterImages flags the transform UNVERIFIED_MODALITY_PAIR. Other methods pass it over.
     """
+    group: _builtins.str
+    """As EncodingOptions.group: transforms made from this image are deleted with the group."""
     @_builtins.property
     def pixels(self) -> _image_pb2.Tensor:
         """(height, width); UINT8, UINT16, INT16 or FLOAT32."""
@@ -622,10 +625,11 @@ class FusionImage(_message.Message):
         intensity_mapping: _image_pb2.IntensityMapping | None = ...,
         padding_value: _builtins.float | None = ...,
         modality: _builtins.str = ...,
+        group: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_padding_value", b"_padding_value", "geometry", b"geometry", "intensity_mapping", b"intensity_mapping", "padding_value", b"padding_value", "pixels", b"pixels"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_padding_value", b"_padding_value", "geometry", b"geometry", "intensity_mapping", b"intensity_mapping", "modality", b"modality", "padding_value", b"padding_value", "pixels", b"pixels"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_padding_value", b"_padding_value", "geometry", b"geometry", "group", b"group", "intensity_mapping", b"intensity_mapping", "modality", b"modality", "padding_value", b"padding_value", "pixels", b"pixels"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__padding_value: _TypeAlias = _typing.Literal["padding_value"]  # noqa: Y015
     _WhichOneofArgType__padding_value: _TypeAlias = _typing.Literal["_padding_value", b"_padding_value"]  # noqa: Y015

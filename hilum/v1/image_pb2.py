@@ -24,19 +24,19 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14hilum/v1/image.proto\x12\x08hilum.v1\"L\n\x06Tensor\x12\r\n\x05shape\x18\x01 \x03(\r\x12%\n\tdata_type\x18\x02 \x01(\x0e\x32\x12.hilum.v1.DataType\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"0\n\tImageSize\x12\x11\n\theight_px\x18\x01 \x01(\r\x12\x10\n\x08width_px\x18\x02 \x01(\r\"f\n\nPatientLps\x12\x11\n\torigin_mm\x18\x01 \x03(\x01\x12\x11\n\tdirection\x18\x02 \x03(\x01\x12\x12\n\nspacing_mm\x18\x03 \x03(\x01\x12\x1e\n\x16\x66rame_of_reference_uid\x18\x04 \x01(\t\"^\n\rDetectorPlane\x12\x1f\n\x17imager_pixel_spacing_mm\x18\x01 \x03(\x01\x12\x1a\n\rmagnification\x18\x02 \x01(\x01H\x00\x88\x01\x01\x42\x10\n\x0e_magnification\"\"\n\x0cImagePlaneMm\x12\x12\n\nspacing_mm\x18\x01 \x03(\x01\"\x0c\n\nPixelPlane\"\xd7\x01\n\rImageGeometry\x12+\n\x0bpatient_lps\x18\x01 \x01(\x0b\x32\x14.hilum.v1.PatientLpsH\x00\x12\x31\n\x0e\x64\x65tector_plane\x18\x02 \x01(\x0b\x32\x17.hilum.v1.DetectorPlaneH\x00\x12\x30\n\x0eimage_plane_mm\x18\x03 \x01(\x0b\x32\x16.hilum.v1.ImagePlaneMmH\x00\x12+\n\x0bpixel_plane\x18\x04 \x01(\x0b\x32\x14.hilum.v1.PixelPlaneH\x00\x42\x07\n\x05\x66rame\"\'\n\x06Window\x12\x0e\n\x06\x63\x65nter\x18\x01 \x01(\x01\x12\r\n\x05width\x18\x02 \x01(\x01\"/\n\x0fPercentileRange\x12\r\n\x05lower\x18\x01 \x01(\x01\x12\r\n\x05upper\x18\x02 \x01(\x01\"\x11\n\x0fIdentityMapping\"\xa1\x01\n\x10IntensityMapping\x12\"\n\x06window\x18\x01 \x01(\x0b\x32\x10.hilum.v1.WindowH\x00\x12/\n\npercentile\x18\x02 \x01(\x0b\x32\x19.hilum.v1.PercentileRangeH\x00\x12-\n\x08identity\x18\x03 \x01(\x0b\x32\x19.hilum.v1.IdentityMappingH\x00\x42\t\n\x07mapping\"\xb1\x01\n\x0f\x45ncodingOptions\x12\r\n\x05model\x18\x01 \x01(\t\x12\x35\n\x11intensity_mapping\x18\x02 \x01(\x0b\x32\x1a.hilum.v1.IntensityMapping\x12\x19\n\x0cpixel_aspect\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\rpadding_value\x18\x04 \x01(\x01H\x01\x88\x01\x01\x42\x0f\n\r_pixel_aspectB\x10\n\x0e_padding_value\"b\n\x0eImagePlacement\x12\x13\n\x0boffset_x_px\x18\x01 \x01(\r\x12\x13\n\x0boffset_y_px\x18\x02 \x01(\r\x12&\n\tfull_size\x18\x03 \x01(\x0b\x32\x13.hilum.v1.ImageSize\"\x1d\n\x05Point\x12\t\n\x01x\x18\x01 \x01(\x01\x12\t\n\x01y\x18\x02 \x01(\x01\"T\n\rLabelledPoint\x12\x1e\n\x05point\x18\x01 \x01(\x0b\x32\x0f.hilum.v1.Point\x12#\n\x05label\x18\x02 \x01(\x0e\x32\x14.hilum.v1.PointLabel\"A\n\x03\x42ox\x12\r\n\x05x_min\x18\x01 \x01(\x01\x12\r\n\x05y_min\x18\x02 \x01(\x01\x12\r\n\x05x_max\x18\x03 \x01(\x01\x12\r\n\x05y_max\x18\x04 \x01(\x01\"\x94\x01\n\x06Prompt\x12\'\n\x06points\x18\x01 \x03(\x0b\x32\x17.hilum.v1.LabelledPoint\x12\x1f\n\x03\x62ox\x18\x02 \x01(\x0b\x32\r.hilum.v1.BoxH\x00\x88\x01\x01\x12)\n\nmask_input\x18\x03 \x01(\x0b\x32\x10.hilum.v1.TensorH\x01\x88\x01\x01\x42\x06\n\x04_boxB\r\n\x0b_mask_input\"\x19\n\x07\x43ocoRle\x12\x0e\n\x06\x63ounts\x18\x01 \x03(\r\"\x1a\n\nPackedBits\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\x89\x01\n\x04Mask\x12!\n\x04size\x18\x01 \x01(\x0b\x32\x13.hilum.v1.ImageSize\x12%\n\x08\x63oco_rle\x18\x02 \x01(\x0b\x32\x11.hilum.v1.CocoRleH\x00\x12+\n\x0bpacked_bits\x18\x03 \x01(\x0b\x32\x14.hilum.v1.PackedBitsH\x00\x42\n\n\x08\x65ncoding\"\xa8\x01\n\tEmbedding\x12 \n\x06values\x18\x01 \x01(\x0b\x32\x10.hilum.v1.Tensor\x12\'\n\nimage_size\x18\x02 \x01(\x0b\x32\x13.hilum.v1.ImageSize\x12\'\n\ninput_size\x18\x03 \x01(\x0b\x32\x13.hilum.v1.ImageSize\x12\r\n\x05model\x18\x04 \x01(\t\x12\x18\n\x10\x65ncoder_revision\x18\x05 \x01(\t*\x93\x01\n\x08\x44\x61taType\x12\x19\n\x15\x44\x41TA_TYPE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44\x41TA_TYPE_UINT8\x10\x01\x12\x14\n\x10\x44\x41TA_TYPE_UINT16\x10\x02\x12\x13\n\x0f\x44\x41TA_TYPE_INT16\x10\x03\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT16\x10\x04\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT32\x10\x05*a\n\nPointLabel\x12\x1b\n\x17POINT_LABEL_UNSPECIFIED\x10\x00\x12\x1a\n\x16POINT_LABEL_FOREGROUND\x10\x01\x12\x1a\n\x16POINT_LABEL_BACKGROUND\x10\x02*h\n\x0cMaskEncoding\x12\x1d\n\x19MASK_ENCODING_UNSPECIFIED\x10\x00\x12\x1a\n\x16MASK_ENCODING_COCO_RLE\x10\x01\x12\x1d\n\x19MASK_ENCODING_PACKED_BITS\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14hilum/v1/image.proto\x12\x08hilum.v1\"L\n\x06Tensor\x12\r\n\x05shape\x18\x01 \x03(\r\x12%\n\tdata_type\x18\x02 \x01(\x0e\x32\x12.hilum.v1.DataType\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"0\n\tImageSize\x12\x11\n\theight_px\x18\x01 \x01(\r\x12\x10\n\x08width_px\x18\x02 \x01(\r\"f\n\nPatientLps\x12\x11\n\torigin_mm\x18\x01 \x03(\x01\x12\x11\n\tdirection\x18\x02 \x03(\x01\x12\x12\n\nspacing_mm\x18\x03 \x03(\x01\x12\x1e\n\x16\x66rame_of_reference_uid\x18\x04 \x01(\t\"^\n\rDetectorPlane\x12\x1f\n\x17imager_pixel_spacing_mm\x18\x01 \x03(\x01\x12\x1a\n\rmagnification\x18\x02 \x01(\x01H\x00\x88\x01\x01\x42\x10\n\x0e_magnification\"\"\n\x0cImagePlaneMm\x12\x12\n\nspacing_mm\x18\x01 \x03(\x01\"\x0c\n\nPixelPlane\"\xd7\x01\n\rImageGeometry\x12+\n\x0bpatient_lps\x18\x01 \x01(\x0b\x32\x14.hilum.v1.PatientLpsH\x00\x12\x31\n\x0e\x64\x65tector_plane\x18\x02 \x01(\x0b\x32\x17.hilum.v1.DetectorPlaneH\x00\x12\x30\n\x0eimage_plane_mm\x18\x03 \x01(\x0b\x32\x16.hilum.v1.ImagePlaneMmH\x00\x12+\n\x0bpixel_plane\x18\x04 \x01(\x0b\x32\x14.hilum.v1.PixelPlaneH\x00\x42\x07\n\x05\x66rame\"\'\n\x06Window\x12\x0e\n\x06\x63\x65nter\x18\x01 \x01(\x01\x12\r\n\x05width\x18\x02 \x01(\x01\"/\n\x0fPercentileRange\x12\r\n\x05lower\x18\x01 \x01(\x01\x12\r\n\x05upper\x18\x02 \x01(\x01\"\x11\n\x0fIdentityMapping\"\xa1\x01\n\x10IntensityMapping\x12\"\n\x06window\x18\x01 \x01(\x0b\x32\x10.hilum.v1.WindowH\x00\x12/\n\npercentile\x18\x02 \x01(\x0b\x32\x19.hilum.v1.PercentileRangeH\x00\x12-\n\x08identity\x18\x03 \x01(\x0b\x32\x19.hilum.v1.IdentityMappingH\x00\x42\t\n\x07mapping\"\xc0\x01\n\x0f\x45ncodingOptions\x12\r\n\x05model\x18\x01 \x01(\t\x12\x35\n\x11intensity_mapping\x18\x02 \x01(\x0b\x32\x1a.hilum.v1.IntensityMapping\x12\x19\n\x0cpixel_aspect\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\rpadding_value\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\r\n\x05group\x18\x05 \x01(\tB\x0f\n\r_pixel_aspectB\x10\n\x0e_padding_value\"b\n\x0eImagePlacement\x12\x13\n\x0boffset_x_px\x18\x01 \x01(\r\x12\x13\n\x0boffset_y_px\x18\x02 \x01(\r\x12&\n\tfull_size\x18\x03 \x01(\x0b\x32\x13.hilum.v1.ImageSize\"\x1d\n\x05Point\x12\t\n\x01x\x18\x01 \x01(\x01\x12\t\n\x01y\x18\x02 \x01(\x01\"T\n\rLabelledPoint\x12\x1e\n\x05point\x18\x01 \x01(\x0b\x32\x0f.hilum.v1.Point\x12#\n\x05label\x18\x02 \x01(\x0e\x32\x14.hilum.v1.PointLabel\"A\n\x03\x42ox\x12\r\n\x05x_min\x18\x01 \x01(\x01\x12\r\n\x05y_min\x18\x02 \x01(\x01\x12\r\n\x05x_max\x18\x03 \x01(\x01\x12\r\n\x05y_max\x18\x04 \x01(\x01\"\x94\x01\n\x06Prompt\x12\'\n\x06points\x18\x01 \x03(\x0b\x32\x17.hilum.v1.LabelledPoint\x12\x1f\n\x03\x62ox\x18\x02 \x01(\x0b\x32\r.hilum.v1.BoxH\x00\x88\x01\x01\x12)\n\nmask_input\x18\x03 \x01(\x0b\x32\x10.hilum.v1.TensorH\x01\x88\x01\x01\x42\x06\n\x04_boxB\r\n\x0b_mask_input\"\x19\n\x07\x43ocoRle\x12\x0e\n\x06\x63ounts\x18\x01 \x03(\r\"\x1a\n\nPackedBits\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\x89\x01\n\x04Mask\x12!\n\x04size\x18\x01 \x01(\x0b\x32\x13.hilum.v1.ImageSize\x12%\n\x08\x63oco_rle\x18\x02 \x01(\x0b\x32\x11.hilum.v1.CocoRleH\x00\x12+\n\x0bpacked_bits\x18\x03 \x01(\x0b\x32\x14.hilum.v1.PackedBitsH\x00\x42\n\n\x08\x65ncoding\"\xa8\x01\n\tEmbedding\x12 \n\x06values\x18\x01 \x01(\x0b\x32\x10.hilum.v1.Tensor\x12\'\n\nimage_size\x18\x02 \x01(\x0b\x32\x13.hilum.v1.ImageSize\x12\'\n\ninput_size\x18\x03 \x01(\x0b\x32\x13.hilum.v1.ImageSize\x12\r\n\x05model\x18\x04 \x01(\t\x12\x18\n\x10\x65ncoder_revision\x18\x05 \x01(\t*\x93\x01\n\x08\x44\x61taType\x12\x19\n\x15\x44\x41TA_TYPE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44\x41TA_TYPE_UINT8\x10\x01\x12\x14\n\x10\x44\x41TA_TYPE_UINT16\x10\x02\x12\x13\n\x0f\x44\x41TA_TYPE_INT16\x10\x03\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT16\x10\x04\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT32\x10\x05*a\n\nPointLabel\x12\x1b\n\x17POINT_LABEL_UNSPECIFIED\x10\x00\x12\x1a\n\x16POINT_LABEL_FOREGROUND\x10\x01\x12\x1a\n\x16POINT_LABEL_BACKGROUND\x10\x02*h\n\x0cMaskEncoding\x12\x1d\n\x19MASK_ENCODING_UNSPECIFIED\x10\x00\x12\x1a\n\x16MASK_ENCODING_COCO_RLE\x10\x01\x12\x1d\n\x19MASK_ENCODING_PACKED_BITS\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hilum.v1.image_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DATATYPE']._serialized_start=1885
-  _globals['_DATATYPE']._serialized_end=2032
-  _globals['_POINTLABEL']._serialized_start=2034
-  _globals['_POINTLABEL']._serialized_end=2131
-  _globals['_MASKENCODING']._serialized_start=2133
-  _globals['_MASKENCODING']._serialized_end=2237
+  _globals['_DATATYPE']._serialized_start=1900
+  _globals['_DATATYPE']._serialized_end=2047
+  _globals['_POINTLABEL']._serialized_start=2049
+  _globals['_POINTLABEL']._serialized_end=2146
+  _globals['_MASKENCODING']._serialized_start=2148
+  _globals['_MASKENCODING']._serialized_end=2252
   _globals['_TENSOR']._serialized_start=34
   _globals['_TENSOR']._serialized_end=110
   _globals['_IMAGESIZE']._serialized_start=112
@@ -60,23 +60,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INTENSITYMAPPING']._serialized_start=740
   _globals['_INTENSITYMAPPING']._serialized_end=901
   _globals['_ENCODINGOPTIONS']._serialized_start=904
-  _globals['_ENCODINGOPTIONS']._serialized_end=1081
-  _globals['_IMAGEPLACEMENT']._serialized_start=1083
-  _globals['_IMAGEPLACEMENT']._serialized_end=1181
-  _globals['_POINT']._serialized_start=1183
-  _globals['_POINT']._serialized_end=1212
-  _globals['_LABELLEDPOINT']._serialized_start=1214
-  _globals['_LABELLEDPOINT']._serialized_end=1298
-  _globals['_BOX']._serialized_start=1300
-  _globals['_BOX']._serialized_end=1365
-  _globals['_PROMPT']._serialized_start=1368
-  _globals['_PROMPT']._serialized_end=1516
-  _globals['_COCORLE']._serialized_start=1518
-  _globals['_COCORLE']._serialized_end=1543
-  _globals['_PACKEDBITS']._serialized_start=1545
-  _globals['_PACKEDBITS']._serialized_end=1571
-  _globals['_MASK']._serialized_start=1574
-  _globals['_MASK']._serialized_end=1711
-  _globals['_EMBEDDING']._serialized_start=1714
-  _globals['_EMBEDDING']._serialized_end=1882
+  _globals['_ENCODINGOPTIONS']._serialized_end=1096
+  _globals['_IMAGEPLACEMENT']._serialized_start=1098
+  _globals['_IMAGEPLACEMENT']._serialized_end=1196
+  _globals['_POINT']._serialized_start=1198
+  _globals['_POINT']._serialized_end=1227
+  _globals['_LABELLEDPOINT']._serialized_start=1229
+  _globals['_LABELLEDPOINT']._serialized_end=1313
+  _globals['_BOX']._serialized_start=1315
+  _globals['_BOX']._serialized_end=1380
+  _globals['_PROMPT']._serialized_start=1383
+  _globals['_PROMPT']._serialized_end=1531
+  _globals['_COCORLE']._serialized_start=1533
+  _globals['_COCORLE']._serialized_end=1558
+  _globals['_PACKEDBITS']._serialized_start=1560
+  _globals['_PACKEDBITS']._serialized_end=1586
+  _globals['_MASK']._serialized_start=1589
+  _globals['_MASK']._serialized_end=1726
+  _globals['_EMBEDDING']._serialized_start=1729
+  _globals['_EMBEDDING']._serialized_end=1897
 # @@protoc_insertion_point(module_scope)

@@ -452,6 +452,7 @@ class EncodingOptions(_message.Message):
     INTENSITY_MAPPING_FIELD_NUMBER: _builtins.int
     PIXEL_ASPECT_FIELD_NUMBER: _builtins.int
     PADDING_VALUE_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model, as GetCapabilities lists it. Empty: the server's default model."""
     pixel_aspect: _builtins.float
@@ -460,6 +461,11 @@ class EncodingOptions(_message.Message):
     """
     padding_value: _builtins.float
     """Pixel Padding Value (0028,0120) after modality rescale; such pixels are left out of statistics and drawn black."""
+    group: _builtins.str
+    """The caller's opaque name for what the image belongs to, such as a study: at most 128 bytes of UTF-8, never a
+    patient's name. It enters the embedding's id, so that the same image in two groups has two embeddings, and
+    PurgeEmbeddings deletes by it. Kept only as a keyed hash, never logged. Empty: none.
+    """
     @_builtins.property
     def intensity_mapping(self) -> Global___IntensityMapping:
         """Intensity mapping. Required."""
@@ -471,10 +477,11 @@ class EncodingOptions(_message.Message):
         intensity_mapping: Global___IntensityMapping | None = ...,
         pixel_aspect: _builtins.float | None = ...,
         padding_value: _builtins.float | None = ...,
+        group: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_padding_value", b"_padding_value", "_pixel_aspect", b"_pixel_aspect", "intensity_mapping", b"intensity_mapping", "padding_value", b"padding_value", "pixel_aspect", b"pixel_aspect"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_padding_value", b"_padding_value", "_pixel_aspect", b"_pixel_aspect", "intensity_mapping", b"intensity_mapping", "model", b"model", "padding_value", b"padding_value", "pixel_aspect", b"pixel_aspect"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_padding_value", b"_padding_value", "_pixel_aspect", b"_pixel_aspect", "group", b"group", "intensity_mapping", b"intensity_mapping", "model", b"model", "padding_value", b"padding_value", "pixel_aspect", b"pixel_aspect"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__padding_value: _TypeAlias = _typing.Literal["padding_value"]  # noqa: Y015
     _WhichOneofArgType__padding_value: _TypeAlias = _typing.Literal["_padding_value", b"_padding_value"]  # noqa: Y015

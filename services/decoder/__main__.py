@@ -10,8 +10,10 @@ import numpy as np
 
 from hilum.errors import BundleError, ConfigurationError
 from hilum.serving.bundle import Bundle, find_bundle
+from hilum.serving.cache_keys import EMBEDDING
 from hilum.serving.embedding import EmbeddingStore
 from hilum.serving.overload import ComputePool, Permits
+from hilum.serving.purging import PurgeFollower
 from hilum.serving.server import Server
 from hilum.serving.shared_cache import shared_cache
 from hilum.serving.telemetry import Telemetry
@@ -34,7 +36,7 @@ def decoder_server(settings: DecoderSettings, bundles: list[Bundle], telemetry: 
     """Returns the server of these bundles, not started."""
     waiting = settings.running_permits + settings.waiting_permits
     pool = ComputePool(settings.compute_threads, waiting, telemetry=telemetry)
-    shared = shared_cache(settings, "embedding", telemetry)
+    shared = shared_cache(settings, EMBEDDING, telemetry)
     channels = [open_upstream(address, "encoder", settings, telemetry) for address in settings.encoders]
     models = [DecoderModel(bundle, OnnxMaskDecoder(bundle, threads=settings.intra_op_threads)) for bundle in bundles]
     images = HotImages(
@@ -44,8 +46,10 @@ def decoder_server(settings: DecoderSettings, bundles: list[Bundle], telemetry: 
         source=EncoderSource(channels, timeout_s=settings.encoder_timeout_s),
         pool=pool,
         max_bytes=settings.local_cache_bytes,
+        ttl_s=settings.local_ttl_s,
         telemetry=telemetry,
     )
+    follower = PurgeFollower(shared.connection, images.memory, telemetry)
     permits = Permits.of_calls(settings, name="predict", telemetry=telemetry)
     server = Server(settings, telemetry, dependencies=shared.dependencies)
     decoding = Decoding(permits=permits, pool=pool, telemetry=telemetry)
@@ -69,6 +73,8 @@ def decoder_server(settings: DecoderSettings, bundles: list[Bundle], telemetry: 
     for channel in channels:
         server.resources.push_async_callback(channel.close)
     server.resources.push_async_callback(shared.close)
+    server.warm_ups.append(follower.start)
+    server.resources.push_async_callback(follower.close)
     return server
 
 

@@ -21,8 +21,9 @@ from hilum.codec.images import size_from_message
 from hilum.errors import BackendUnavailable, EmbeddingNotFound, ModelMismatch, from_rpc_error
 from hilum.serving.bundle import Bundle
 from hilum.serving.embedding import EmbeddingStore, StoredEmbedding
-from hilum.serving.memory_cache import ByteBoundedLru
 from hilum.serving.overload import ComputePool
+from hilum.serving.purge_tag import PurgeTag
+from hilum.serving.purgeable_memory import PurgeableMemory
 from hilum.serving.single_flight import SingleFlight
 from hilum.serving.telemetry import Telemetry, rpc_facts
 from hilum.serving.tenant import TENANT_METADATA_KEY, tenant_tag
@@ -110,6 +111,7 @@ class EncoderSource:
                 input_size=size_from_message(message.input_size),
                 model=message.model,
                 encoder_revision=message.encoder_revision,
+                purge_tags=tuple(map(PurgeTag, response.purge_tags)),
             )
         if not answers:
             raise BackendUnavailable(
@@ -128,7 +130,11 @@ class HotImages:
         source: Asked where the store has nothing.
         pool: Threads that prepare images.
         max_bytes: How much memory prepared images may take.
+        ttl_s: How long they stay in memory at most, in seconds.
         telemetry: Where it is shown how full that memory is; None for nowhere.
+
+    Attributes:
+        memory: The prepared images, to be purged.
     """
 
     def __init__(
@@ -139,17 +145,18 @@ class HotImages:
         source: EmbeddingSource,
         pool: ComputePool,
         max_bytes: int,
+        ttl_s: float = float("inf"),
         telemetry: Telemetry | None = None,
     ) -> None:
         self._models = models
         self._store = store
         self._source = source
         self._pool = pool
-        self._hot: ByteBoundedLru[tuple[str, bytes], HotImage] = ByteBoundedLru(
-            max_bytes, lambda hot: hot.prepared.nbytes
+        self.memory: PurgeableMemory[HotImage] = PurgeableMemory(
+            max_bytes, lambda hot: hot.prepared.nbytes, ttl_s=ttl_s
         )
         if telemetry is not None:
-            telemetry.watch_memory("hot", self._hot)
+            telemetry.watch_memory("hot", self.memory.values)
         self._flight = SingleFlight()
 
     async def get(self, identity: bytes, tenant: str) -> tuple[HotImage, Origin]:
@@ -161,12 +168,12 @@ class HotImages:
             ModelMismatch: No decoder here belongs to its encoder.
         """
         key = (tenant_tag(tenant), identity)
-        hot = self._hot.get(key)
+        hot = self.memory.get(key)
         if hot is not None:
             return hot, Origin.MEMORY
 
         async def lookup() -> tuple[HotImage, Origin] | None:
-            known = self._hot.get(key)
+            known = self.memory.get(key)
             return None if known is None else (known, Origin.MEMORY)
 
         async def load() -> tuple[HotImage, Origin]:
@@ -204,7 +211,7 @@ class HotImages:
         return HotImage(model, prepared, image_size, input_size)
 
     async def _load(self, identity: bytes, tenant: str) -> tuple[HotImage, Origin]:
-        origin = Origin.CACHE
+        origin, since = Origin.CACHE, self.memory.now()
         stored = await self._store.get(tenant_tag(tenant), identity)
         if stored is None:
             origin = Origin.ENCODER
@@ -217,7 +224,7 @@ class HotImages:
             image_size=stored.image_size,
             input_size=stored.input_size,
         )
-        self._hot.put((tenant_tag(tenant), identity), hot)
+        self.memory.put((tenant_tag(tenant), identity), hot, stored.purge_tags, since=since)
         return hot, origin
 
 

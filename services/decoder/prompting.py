@@ -14,6 +14,7 @@ from hilum.codec.prompts import prompt_from_message
 from hilum.codec.tensors import check_image_size, image_pixels_from_message
 from hilum.digest import DIGEST_BYTES
 from hilum.errors import InvalidField, LimitExceeded, ModelNotFound
+from hilum.serving.audit import audit_record
 from hilum.serving.bundle import Manifest
 from hilum.serving.calibration import ScoreCalibration
 from hilum.serving.overload import ComputePool
@@ -168,6 +169,7 @@ class Prompting:
                     raise InvalidField(
                         f"has {len(request.embedding_id)} bytes instead of 32", field=f"{prefix}embedding_id"
                     )
+                audit_record().concerns("embedding_id", request.embedding_id)
                 return await self._images.get(request.embedding_id, current_tenant())
             case "embedding":
                 embedding, field = request.embedding, f"{prefix}embedding"

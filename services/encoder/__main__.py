@@ -9,9 +9,11 @@ import grpc
 
 from hilum.errors import BundleError, ConfigurationError
 from hilum.serving.bundle import Bundle, find_bundle
+from hilum.serving.cache_keys import EMBEDDING, TRANSFORM
 from hilum.serving.embedding import EmbeddingStore
 from hilum.serving.health import Dependency
 from hilum.serving.overload import ComputePool, Permits
+from hilum.serving.purging import PurgeFollower, Purging
 from hilum.serving.server import Server
 from hilum.serving.shared_cache import shared_cache
 from hilum.serving.telemetry import Telemetry
@@ -70,10 +72,12 @@ def encoder_server(settings: EncoderSettings, bundles: list[Bundle], telemetry: 
         bundle.manifest.name: ServedModel(bundle, image_encoder(bundle, settings, pool, telemetry))
         for bundle in bundles
     }
-    shared = shared_cache(settings, "embedding", telemetry)
+    shared = shared_cache(settings, EMBEDDING, telemetry)
+    store = EmbeddingStore(settings.local_cache_bytes, shared.cache, telemetry, local_ttl_s=settings.local_ttl_s)
+    follower = PurgeFollower(shared.connection, store.memory, telemetry)
     encoding = Encoding(
         models,
-        store=EmbeddingStore(settings.local_cache_bytes, shared.cache, telemetry),
+        store=store,
         flight=shared.flight,
         permits=Permits.of_calls(settings, name="encode", telemetry=telemetry),
         pool=pool,
@@ -87,6 +91,7 @@ def encoder_server(settings: EncoderSettings, bundles: list[Bundle], telemetry: 
         add_EncoderServiceServicer_to_server,
         EncoderServicer(
             encoding,
+            Purging(shared.connection, follower, (EMBEDDING, TRANSFORM)),
             held=server.held,
             max_image_pixels=settings.max_image_pixels,
             max_message_bytes=settings.max_message_bytes,
@@ -97,6 +102,8 @@ def encoder_server(settings: EncoderSettings, bundles: list[Bundle], telemetry: 
     for model in models.values():
         server.resources.push_async_callback(model.encoder.close)
     server.resources.push_async_callback(shared.close)
+    server.warm_ups.append(follower.start)
+    server.resources.push_async_callback(follower.close)
     return server
 
 

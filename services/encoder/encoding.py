@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from hilum.errors import DigestMismatch, InvalidField, ModelNotFound, PixelsRequ
 from hilum.serving.bundle import Bundle
 from hilum.serving.embedding import EmbeddingStore, StoredEmbedding
 from hilum.serving.overload import ComputePool, Permits
+from hilum.serving.purge_tag import PurgeTag, purge_tags
 from hilum.serving.single_flight import Flight
 from hilum.serving.telemetry import Telemetry
 from hilum.serving.tenant import TenantKeys, tenant_tag
@@ -52,6 +53,18 @@ class Encoded:
     embedding: StoredEmbedding
     cache_hit: bool
     timings: Timings
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """An image to encode: its embedding's id, what that derives from, and when the request arrived."""
+
+    identity: bytes
+    tags: tuple[PurgeTag, ...]
+    pixels: NDArray[Any]
+    options: EncodingOptions
+    tenant: str
+    since: float
 
 
 class Encoding:
@@ -107,7 +120,12 @@ class Encoding:
             padding_value=options.padding_value,
             encoder_revision=model.bundle.manifest.encoder_revision,
             compute_precision=model.encoder.compute_precision,
+            group=options.group,
         )
+
+    def tags_of(self, digests: Iterable[bytes], group: str, tenant: str) -> tuple[PurgeTag, ...]:
+        """Returns what embeddings of these images, encoded in a group, derive from."""
+        return purge_tags(self._keys.key(tenant), digests, [group])
 
     async def missing(self, digests: list[bytes], options: EncodingOptions, tenant: str) -> list[bytes]:
         """Returns those of the digests without an embedding, in order, each once."""
@@ -134,7 +152,7 @@ class Encoding:
             Overloaded: No permit is free.
             BackendUnavailable: The backend does not answer.
         """
-        timings = Timings()
+        timings, since = Timings(), self._store.memory.now()
         identity = self.id_of(digest, options, tenant)
         known = await self._lookup(identity, tenant, timings)
         if known is not None:
@@ -142,11 +160,10 @@ class Encoding:
         if pixels is None:
             raise PixelsRequired("no embedding is known for this digest; send the same request with pixels")
         await self._check_digest(digest, pixels)
-        return await self._encode_once(identity, pixels, options, tenant, timings)
+        asked = _Asked(identity, self.tags_of([digest], options.group, tenant), pixels, options, tenant, since)
+        return await self._encode_once(asked, timings)
 
-    async def _encode_once(
-        self, identity: bytes, pixels: NDArray[Any], options: EncodingOptions, tenant: str, timings: Timings
-    ) -> Encoded:
+    async def _encode_once(self, asked: _Asked, timings: Timings) -> Encoded:
         ran = False
 
         async def compute() -> StoredEmbedding:
@@ -154,12 +171,12 @@ class Encoding:
             ran = True
             # Only who encodes takes a permit: callers that wait for the same image cost nothing.
             async with self._permits.acquire():
-                return await self._run(identity, pixels, options, tenant, timings)
+                return await self._run(asked, timings)
 
         async def lookup() -> StoredEmbedding | None:
-            return await self._lookup(identity, tenant, timings)
+            return await self._lookup(asked.identity, asked.tenant, timings)
 
-        embedding = await self._flight.once((tenant_tag(tenant), identity), lookup, compute)
+        embedding = await self._flight.once((tenant_tag(asked.tenant), asked.identity), lookup, compute)
         return Encoded(embedding, not ran, timings)
 
     async def _lookup(self, identity: bytes, tenant: str, timings: Timings) -> StoredEmbedding | None:
@@ -176,9 +193,8 @@ class Encoding:
                 field="image_digest",
             )
 
-    async def _run(
-        self, identity: bytes, pixels: NDArray[Any], options: EncodingOptions, tenant: str, timings: Timings
-    ) -> StoredEmbedding:
+    async def _run(self, asked: _Asked, timings: Timings) -> StoredEmbedding:
+        pixels, options = asked.pixels, asked.options
         model = self.model(options.model)
         manifest = model.bundle.manifest
         begin = time.perf_counter()
@@ -199,14 +215,15 @@ class Encoding:
         timings.backend_ms = (time.perf_counter() - begin) * 1000
         self._telemetry.encoder_ran(model.encoder.name)
         stored = StoredEmbedding(
-            embedding_id=identity,
+            embedding_id=asked.identity,
             values=values,
             image_size=(int(pixels.shape[0]), int(pixels.shape[1])),
             input_size=image.input_size,
             model=manifest.name,
             encoder_revision=manifest.encoder_revision,
+            purge_tags=asked.tags,
         )
         begin = time.perf_counter()
-        await self._store.put(tenant_tag(tenant), stored)
+        await self._store.put(tenant_tag(asked.tenant), stored, since=asked.since)
         timings.cache_ms += (time.perf_counter() - begin) * 1000
         return stored

@@ -9,12 +9,16 @@ import grpc
 
 from hilum.codec.embeddings import embedding_to_message
 from hilum.codec.images import options_from_message
+from hilum.codec.purges import checked_purge
 from hilum.codec.tensors import image_pixels_from_message
 from hilum.digest import DIGEST_BYTES
 from hilum.errors import EmbeddingNotFound, InvalidField, LimitExceeded
+from hilum.serving.audit import audit_record
 from hilum.serving.byte_budget import ByteBudget
+from hilum.serving.cache_keys import EMBEDDING, TRANSFORM
+from hilum.serving.purging import Purging
 from hilum.serving.telemetry import rpc_facts
-from hilum.serving.tenant import current_tenant
+from hilum.serving.tenant import current_tenant, tenant_tag
 from hilum.v1 import encoder_service_pb2 as pb
 from hilum.v1 import encoder_service_pb2_grpc
 from services.encoder.encoding import Encoded, Encoding
@@ -28,6 +32,7 @@ class EncoderServicer(encoder_service_pb2_grpc.EncoderServiceServicer):
 
     Args:
         encoding: The core.
+        purging: Deletes, over all replicas.
         held: What the items of streams take their bytes from.
         max_image_pixels: Largest image accepted.
         max_message_bytes: Reported in the capabilities.
@@ -37,6 +42,7 @@ class EncoderServicer(encoder_service_pb2_grpc.EncoderServiceServicer):
     def __init__(
         self,
         encoding: Encoding,
+        purging: Purging,
         *,
         held: ByteBudget,
         max_image_pixels: int,
@@ -44,6 +50,7 @@ class EncoderServicer(encoder_service_pb2_grpc.EncoderServiceServicer):
         max_concurrent_images: int,
     ) -> None:
         self._encoding = encoding
+        self._purging = purging
         self._series = Series(self._encode, held)
         self._limits = pb.EncoderLimits(
             max_message_bytes=max_message_bytes,
@@ -92,10 +99,35 @@ class EncoderServicer(encoder_service_pb2_grpc.EncoderServiceServicer):
         """Returns an embedding by id."""
         if len(request.embedding_id) != DIGEST_BYTES:
             raise InvalidField(f"has {len(request.embedding_id)} bytes instead of 32", field="embedding_id")
+        audit_record().concerns("embedding_id", request.embedding_id)
         stored = await self._encoding.get(request.embedding_id, current_tenant())
         if stored is None:
             raise EmbeddingNotFound("no embedding is known under this id; encode the image again")
-        return pb.GetEmbeddingResponse(embedding=embedding_to_message(stored))
+        return pb.GetEmbeddingResponse(embedding=embedding_to_message(stored), purge_tags=stored.purge_tags)
+
+    async def PurgeEmbeddings(  # noqa: N802
+        self, request: pb.PurgeEmbeddingsRequest, context: grpc.aio.ServicerContext[object, object]
+    ) -> pb.PurgeEmbeddingsResponse:
+        """Deletes what derives from images or a group."""
+        digests, group = checked_purge(request)
+        tenant = current_tenant()
+        tags = self._encoding.tags_of(digests, group, tenant)
+        audit_record().concerns("image_digest", *digests)
+        audit_record().concerns("purge_tag", *self._encoding.tags_of([], group, tenant))
+        outcome = await self._purging.purge(tenant_tag(tenant), tags)
+        rpc_facts().add(
+            digests=len(digests),
+            by_group=bool(group),
+            deleted_embeddings=outcome.deleted.get(EMBEDDING, 0),
+            replicas_pending=outcome.replicas_pending,
+        )
+        return pb.PurgeEmbeddingsResponse(
+            deleted_embeddings=outcome.deleted.get(EMBEDDING, 0),
+            deleted_transforms=outcome.deleted.get(TRANSFORM, 0),
+            deleted_memory_copies=outcome.memory_copies,
+            replicas_confirmed=outcome.replicas_confirmed,
+            replicas_pending=outcome.replicas_pending,
+        )
 
     async def GetCapabilities(  # noqa: N802
         self, request: pb.GetCapabilitiesRequest, context: grpc.aio.ServicerContext[object, object]
@@ -124,7 +156,10 @@ class EncoderServicer(encoder_service_pb2_grpc.EncoderServiceServicer):
         pixels = None
         if request.HasField("pixels"):
             pixels = image_pixels_from_message(request.pixels, "pixels", max_pixels=self._limits.max_image_pixels)
+        if len(request.image_digest) == DIGEST_BYTES:
+            audit_record().concerns("image_digest", request.image_digest)
         encoded = await self._encoding.encode(request.image_digest, pixels, options, current_tenant())
+        audit_record().concerns("embedding_id", encoded.embedding.embedding_id)
         return _response(encoded, with_embedding=request.return_embedding)
 
 

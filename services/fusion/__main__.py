@@ -6,10 +6,13 @@ import asyncio
 import sys
 
 from hilum.errors import ConfigurationError
+from hilum.serving.cache_keys import TRANSFORM
 from hilum.serving.overload import ComputePool, Permits
+from hilum.serving.purging import PurgeFollower
 from hilum.serving.server import Server
 from hilum.serving.shared_cache import shared_cache
 from hilum.serving.telemetry import Telemetry
+from hilum.serving.tenant import TenantKeys
 from hilum.serving.trace_export import environment_tracer
 from hilum.serving.upstream import open_upstream
 from hilum.v1.fusion_service_pb2_grpc import add_FusionServiceServicer_to_server
@@ -21,7 +24,7 @@ from services.fusion.registration import Registration
 from services.fusion.servicer import FusionServicer
 from services.fusion.settings import FusionSettings
 from services.fusion.targets import TargetSegmenter
-from services.fusion.transforms import KIND, TransformStore
+from services.fusion.transforms import TransformStore
 
 SERVICE = "hilum.v1.FusionService"
 
@@ -30,7 +33,9 @@ def fusion_server(settings: FusionSettings, telemetry: Telemetry) -> Server:
     """Returns the server, not started."""
     waiting = settings.running_permits + settings.waiting_permits
     pool = ComputePool(settings.compute_threads, waiting, telemetry=telemetry)
-    shared = shared_cache(settings, KIND, telemetry)
+    shared = shared_cache(settings, TRANSFORM, telemetry)
+    transforms = TransformStore(settings.local_cache_bytes, shared.cache, telemetry, local_ttl_s=settings.local_ttl_s)
+    follower = PurgeFollower(shared.connection, transforms.memory, telemetry)
     encoder = open_upstream(settings.encoder, "encoder", settings, telemetry)
     decoder = open_upstream(settings.decoder, "decoder", settings, telemetry)
     segmenter = TargetSegmenter(encoder, decoder, timeout_s=settings.segmentation_timeout_s)
@@ -42,7 +47,8 @@ def fusion_server(settings: FusionSettings, telemetry: Telemetry) -> Server:
         FusionServicer(
             Registering(Registration(threads=settings.intra_op_threads), segmenter, pool, capabilities.verified_pairs),
             Posing(PoseEstimation(threads=settings.intra_op_threads), pool),
-            TransformStore(settings.local_cache_bytes, shared.cache, telemetry),
+            transforms,
+            TenantKeys(settings.embedding_key_bytes),
             permits=Permits.of_calls(settings, name="fusion", telemetry=telemetry),
             held=server.held,
             pool=pool,
@@ -54,6 +60,8 @@ def fusion_server(settings: FusionSettings, telemetry: Telemetry) -> Server:
     server.resources.push_async_callback(encoder.close)
     server.resources.push_async_callback(decoder.close)
     server.resources.push_async_callback(shared.close)
+    server.warm_ups.append(follower.start)
+    server.resources.push_async_callback(follower.close)
     return server
 
 

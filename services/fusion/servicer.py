@@ -21,14 +21,17 @@ from hilum.codec.registrations import progress_to_message, registration_to_messa
 from hilum.codec.tensors import check_answer_bytes, check_image_size, tensor_to_message
 from hilum.codec.transforms import flags_from_message, flags_to_message, reference_from_message
 from hilum.codec.volumes import VolumeRequest
+from hilum.digest import image_digest
 from hilum.errors import InvalidField, TransformFlagged
 from hilum.fusion_capabilities import FusionCapabilities
 from hilum.intensity import valid_pixels
+from hilum.serving.audit import audit_record
 from hilum.serving.byte_budget import ByteBudget
 from hilum.serving.newest import unhindered
 from hilum.serving.overload import ComputePool, Permits
+from hilum.serving.purge_tag import PurgeTag, purge_tags
 from hilum.serving.telemetry import Telemetry, rpc_facts
-from hilum.serving.tenant import current_tenant
+from hilum.serving.tenant import TenantKeys, current_tenant
 from hilum.transform import Transform
 from hilum.types import RegistrationProgress, ViewRelation
 from hilum.v1 import fusion_service_pb2 as pb
@@ -58,6 +61,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         registering: The registration core with its targets.
         posing: The pose core.
         transforms: Where transforms are kept.
+        keys: Tenants' keys, for tags of what transforms derive from.
         permits: How many calls may run at once, and how many may wait.
         held: What volumes, and transforms of streams, take their bytes from.
         pool: Threads for numerical work.
@@ -70,6 +74,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         registering: Registering,
         posing: Posing,
         transforms: TransformStore,
+        keys: TenantKeys,
         *,
         permits: Permits,
         held: ByteBudget,
@@ -80,6 +85,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         self._registering = registering
         self._posing = posing
         self._transforms = transforms
+        self._keys = keys
         self._permits = permits
         self._held = held
         self._pool = pool
@@ -125,6 +131,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         self, request: pb.RegisterImagesRequest, context: grpc.aio.ServicerContext[object, object]
     ) -> AsyncIterator[pb.RegisterImagesResponse]:
         """Registers two images, with progress."""
+        since = self._transforms.memory.now()
         task = self._task(request)
         self._permits.refuse_if_full()
         work = self._permitted(self._registering.run(task))
@@ -133,8 +140,10 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
                 if isinstance(event, RegistrationProgress):
                     yield pb.RegisterImagesResponse(progress=progress_to_message(event))
                 else:
-                    await self._transforms.put(event.transform, task.tenant)
-                    await self._transforms.put(event.inverse, task.tenant)
+                    tags = await self._pool.run(_tags, task, self._keys.key(task.tenant))
+                    for transform in (event.transform, event.inverse):
+                        audit_record().concerns("transform_id", transform.transform_id)
+                        await self._transforms.put(transform, task.tenant, tags, since=since)
                     rpc_facts().add(flags=",".join(event.transform.flags), register_ms=event.total_ms)
                     self._telemetry.transform_made(event.transform.flags)
                     yield pb.RegisterImagesResponse(result=registration_to_message(event))
@@ -298,6 +307,13 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
                 field="accepted_flags",
             )
         return transform
+
+
+def _tags(task: RegistrationTask, tenant_key: bytes) -> tuple[PurgeTag, ...]:
+    """Returns what a registration derives from."""
+    images = (task.fixed.image, task.moving.image)
+    digests = [image_digest(image.pixels) for image in images]
+    return purge_tags(tenant_key, digests, [image.group for image in images])
 
 
 def _require_size(expected: tuple[int, int], actual: tuple[int, int], field: str) -> None:

@@ -2,6 +2,7 @@
 
 import queue
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,10 @@ def _case(name: str, request: pb.EncodeImageRequest, reason: str, field: str = "
     return Case(name, "EncodeImage", lambda _: request, reason, field)
 
 
+def _purge(name: str, reason: str, field: str, **fields: Any) -> Case:
+    return Case(name, "PurgeEmbeddings", lambda _: pb.PurgeEmbeddingsRequest(**fields), reason, field)
+
+
 def _find(digests: list[bytes], **fields: Any) -> pb.FindMissingEmbeddingsRequest:
     return pb.FindMissingEmbeddingsRequest(image_digests=digests, options=options(**fields))
 
@@ -63,6 +68,11 @@ _NOT_FINITE = [np.where(np.arange(_FLOATS.size).reshape(_FLOATS.shape) == 7, bad
 _BYTES = picture().nbytes
 
 REFUSALS = [
+    _case("group too long", _with_options(group="g" * 129), "INVALID_FIELD", "options.group"),
+    _purge("nothing to purge", "INVALID_FIELD", "image_digests"),
+    _purge("digest to purge short", "INVALID_FIELD", "image_digests[1]", image_digests=[bytes(32), b"x"]),
+    _purge("group to purge too long", "INVALID_FIELD", "group", group="é" * 65),
+    _purge("too many digests to purge", "LIMIT_EXCEEDED", "image_digests", image_digests=[bytes(32)] * 4097),
     _case("digest missing", _digest(b""), "INVALID_FIELD", "image_digest"),
     _case("digest short", _digest(b"x" * 31), "INVALID_FIELD", "image_digest"),
     _case("digest long", _digest(b"x" * 33), "INVALID_FIELD", "image_digest"),
@@ -308,3 +318,48 @@ def test_row_order_is_the_digest_s(caller: Caller) -> None:
     turned = encode_image(pixels)
     turned.pixels.CopyFrom(tensor(pixels.reshape(80, 60)))
     assert refused(lambda: caller.call("EncodeImage", turned)).reason == "DIGEST_MISMATCH"
+
+
+def _known(caller: Caller, pixels: Any, **fields: Any) -> bool:
+    request = pb.FindMissingEmbeddingsRequest(image_digests=[digest_of(pixels)], options=options(**fields))
+    return not caller.call("FindMissingEmbeddings", request).missing_image_digests
+
+
+def test_a_purged_image_is_not_known_under_any_options(caller: Caller) -> None:
+    """By digest, every embedding of an image goes, whatever its options and group; other images stay."""
+    image, other = picture(seed=1), picture(seed=2)
+    variants: list[dict[str, Any]] = [{}, {"group": "a study"}, {"intensity_mapping": percentile(1, 99)}]
+    ids = [caller.call("EncodeImage", encode_image(image, **fields)).embedding_id for fields in variants]
+    caller.call("EncodeImage", encode_image(other))
+    answer = caller.call("PurgeEmbeddings", pb.PurgeEmbeddingsRequest(image_digests=[digest_of(image)]))
+    assert answer.deleted_memory_copies == 3
+    assert (answer.replicas_confirmed, answer.replicas_pending) == (1, 0)
+    assert not any(_known(caller, image, **fields) for fields in variants)
+    assert _known(caller, other)
+    for identity_ in ids:
+        request = pb.GetEmbeddingRequest(embedding_id=identity_)
+        refusal = refused(partial(caller.call, "GetEmbedding", request))
+        assert refusal.reason == "EMBEDDING_NOT_FOUND"
+
+
+def test_a_purged_group_is_not_known(caller: Caller, stranger: Caller) -> None:
+    """By group, its images go; the same image in another group, in none, and of another tenant stays."""
+    image = picture(seed=3)
+    for fields in ({"group": "study 1"}, {"group": "study 2"}, {}):
+        caller.call("EncodeImage", encode_image(image, **fields))
+    stranger.call("EncodeImage", encode_image(image, group="study 1"))
+    assert caller.call("PurgeEmbeddings", pb.PurgeEmbeddingsRequest(group="study 1")).deleted_memory_copies == 1
+    assert not _known(caller, image, group="study 1")
+    assert _known(caller, image, group="study 2")
+    assert _known(caller, image)
+    assert _known(stranger, image, group="study 1")
+
+
+def test_a_purged_image_can_be_encoded_again(caller: Caller) -> None:
+    """A purge forgets; it does not forbid."""
+    request = encode_image(picture(seed=4))
+    before = caller.call("EncodeImage", request).embedding_id
+    caller.call("PurgeEmbeddings", pb.PurgeEmbeddingsRequest(image_digests=[request.image_digest]))
+    again = caller.call("EncodeImage", request)
+    assert (again.embedding_id, again.cache_hit) == (before, False)
+    assert caller.call("EncodeImage", request).cache_hit

@@ -19,6 +19,7 @@ from hilum.serving.bundle import Bundle
 from hilum.serving.embedding import EmbeddingStore
 from hilum.serving.memory_cache import InMemoryCache
 from hilum.serving.overload import ComputePool, Permits
+from hilum.serving.purging import PurgeFollower, Purging
 from hilum.serving.server import Server
 from hilum.serving.single_flight import SingleFlight
 from hilum.serving.telemetry import Telemetry
@@ -108,9 +109,10 @@ class Rig:
         self.log = io.StringIO()
         telemetry = Telemetry("encoder", stream=self.log)
         self.pool = ComputePool(1, 4)
+        store = EmbeddingStore(1 << 20, InMemoryCache(0), telemetry)
         encoding = Encoding(
             {bundle.manifest.name: ServedModel(bundle, self.held)},
-            store=EmbeddingStore(1 << 20, InMemoryCache(0), telemetry),
+            store=store,
             flight=SingleFlight(),
             permits=Permits(1, 0),
             pool=self.pool,
@@ -119,8 +121,9 @@ class Rig:
         )
         settings = EncoderSettings(port=0, redis_url=None, metrics_port=None, drain_s=0)
         self.server = Server(settings, telemetry)
+        purging = Purging(None, PurgeFollower(None, store.memory, telemetry), ())
         limits = {"max_image_pixels": 10**6, "max_message_bytes": 2**26, "max_concurrent_images": 1}
-        servicer = EncoderServicer(encoding, held=self.server.held, **limits)
+        servicer = EncoderServicer(encoding, purging, held=self.server.held, **limits)
         self.server.add("hilum.v1.EncoderService", add_EncoderServiceServicer_to_server, servicer)
         self.server.resources.push_async_callback(self.pool.close)
 

@@ -17,7 +17,17 @@ from hilum.v1 import encoder_service_pb2 as encoder_pb
 from hilum.v1 import fusion_service_pb2 as pb
 from hilum.v1 import image_pb2
 from services.development_ca import caller_token, create
-from tests.contract.fusing import FIXED, FIXED_CENTRE, MOVING, fusing, image, moving_points, pair, registering, resampling
+from tests.contract.fusing import (
+    FIXED,
+    FIXED_CENTRE,
+    MOVING,
+    fusing,
+    image,
+    moving_points,
+    pair,
+    registering,
+    resampling,
+)
 from tests.contract.messages import box, digest_of, encode_image, options, picture, predict_masks, window
 from tests.contract.securing import SecuredCaller, credentials, secured_services, signing_key
 from tests.contract.wiring import in_thread

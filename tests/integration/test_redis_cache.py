@@ -22,8 +22,8 @@ from hilum.serving.tenant import tenant_tag
 
 A = tenant_tag("a")
 KEY = bytes(range(32))
-NAME = f"hilum:v1:embedding:{A}:{KEY.hex()}"
-LOCK = f"hilum:v1:lock:embedding:{A}:{KEY.hex()}"
+NAME = f"hilum:v2:embedding:{A}:{KEY.hex()}"
+LOCK = f"hilum:v2:lock:embedding:{A}:{KEY.hex()}"
 PATIENCE_S = 60
 OPEN_S = 10.0
 
@@ -111,7 +111,7 @@ class Paused:
 
 
 async def test_keys_and_lifetime(replica: Replica, admin: redis.Redis) -> None:
-    """A value lies under hilum:v1:<kind>:<tenant tag>:<hex id> and expires."""
+    """A value lies under hilum:v2:<kind>:<tenant tag>:<hex id> and expires."""
     await replica.cache.put(A, KEY, b"value")
     assert admin.keys() == [NAME.encode()]
     assert 0 < int(admin.pttl(NAME)) <= 600_000

@@ -5,12 +5,25 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import redis as redis_client
 
-from hilum import AsyncClient, Box, Endpoints, Image, Prompt, Window
+from hilum import (
+    AsyncClient,
+    Box,
+    Endpoints,
+    Image,
+    Prompt,
+    RegistrationOptions,
+    TargetPair,
+    ViewRelation,
+    Window,
+)
+from hilum.errors import TransformNotFound
 from hilum.serving.bundle import Bundle
 from hilum.types import Prediction
 from tests.integration.processes import Process, decoder_of, free_port, service, valkey
@@ -105,3 +118,51 @@ async def _until_stored(client: AsyncClient, encoder: Process) -> None:
 
 def _decoder(processes: ExitStack, encoder: Process, redis: str) -> Process:
     return processes.enter_context(decoder_of(encoder, redis, cache_timeout_ms="1000"))
+
+
+async def test_a_purge_reaches_every_process(processes: ExitStack) -> None:
+    """A purged study is gone from Redis, two encoders, two decoders and fusion; the next prompt encodes it anew."""
+    port = free_port()
+    processes.enter_context(valkey(port))
+    redis = f"redis://127.0.0.1:{port}"
+    encoders = [processes.enter_context(service("encoder", redis_url=redis)) for _ in range(2)]
+    decoders = [processes.enter_context(decoder_of(encoders[0], redis)) for _ in range(2)]
+    fusion = processes.enter_context(
+        service("fusion", redis_url=redis, encoder=encoders[0].address, decoder=decoders[0].address)
+    )
+    fixed, moving = replace(image(1), group="study"), replace(image(2), group="study")
+    kept = replace(image(3), group="other study")
+    prompts = [Prompt(box=BOX)]
+    async with AsyncExitStack() as clients:
+        pairs = [
+            await clients.enter_async_context(AsyncClient(Endpoints(encoder.address, decoder.address, fusion.address)))
+            for encoder, decoder in zip(encoders, decoders, strict=True)
+        ]
+        for client in pairs:
+            for picture in (fixed, moving, kept):
+                await client.predict(picture, prompts, mapping=WINDOW, region=None)
+        target = TargetPair(Prompt(box=BOX), Prompt(box=BOX))
+        registration = await pairs[0].register(
+            fixed, moving, view_relation=ViewRelation.COMPARABLE, targets=[target], options=RegistrationOptions()
+        )
+        identity = registration.transform.transform_id
+        assert len(await pairs[0].transform_points(identity, [[1, 1]])) == 1
+        runs = sum(encoder.metric("hilum_encoder_runs_total") for encoder in encoders)
+
+        purge = await pairs[1].purge(group="study")
+        print(purge)
+        assert purge.embeddings >= 2
+        assert purge.transforms == 2
+        assert (purge.replicas_confirmed, purge.replicas_pending) == (5, 0)
+        with pytest.raises(TransformNotFound):
+            await pairs[0].transform_points(identity, [[1, 1]])
+        with redis_client.Redis(port=port) as admin:
+            values = [name for name in admin.scan_iter() if name.split(b":")[2] in {b"embedding", b"transform"}]
+        assert len(values) == 1
+        for client in pairs:
+            assert await client.find_missing([fixed, moving, kept], mapping=WINDOW) == [0, 1]
+            stayed = await client.predict(kept, prompts, mapping=WINDOW, region=None)
+            assert stayed.embedding_origins == ("memory",)
+        again = await pairs[0].predict(fixed, prompts, mapping=WINDOW, region=None)
+        assert again.masks[0][0].area_px > 0
+        assert sum(encoder.metric("hilum_encoder_runs_total") for encoder in encoders) == runs + 1

@@ -52,6 +52,7 @@ def test_embedding_id_agrees_with_the_published_vectors(vector: dict[str, Any]) 
         padding_value=vector["padding_value"],
         encoder_revision=vector["encoder_revision"],
         compute_precision=vector["compute_precision"],
+        group=vector.get("group", ""),
     )
     assert identity.hex() == vector["embedding_id_hex"]
 

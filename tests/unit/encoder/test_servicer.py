@@ -1,6 +1,7 @@
 """The servicer's stream: how many images of a series are worked on, and what becomes of them when nobody listens."""
 
 import asyncio
+import io
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,6 +12,9 @@ from hilum.codec.images import EncodingOptions, options_to_message
 from hilum.codec.tensors import tensor_to_message
 from hilum.digest import image_digest
 from hilum.serving.byte_budget import ByteBudget
+from hilum.serving.purgeable_memory import PurgeableMemory
+from hilum.serving.purging import PurgeFollower, Purging
+from hilum.serving.telemetry import Telemetry
 from hilum.serving.tenant import acting_for
 from hilum.types import Window
 from hilum.v1 import encoder_service_pb2 as pb
@@ -45,8 +49,10 @@ class Series:
 
 def servicer(core: Any) -> EncoderServicer:
     """Returns a servicer of this core."""
+    memory: PurgeableMemory[bytes] = PurgeableMemory(0, len, ttl_s=60)
+    purging = Purging(None, PurgeFollower(None, memory, Telemetry("test", stream=io.StringIO())), ())
     limits = {"max_image_pixels": 10**6, "max_message_bytes": 2**26, "max_concurrent_images": 4}
-    return EncoderServicer(core, held=ByteBudget(2**30), **limits)
+    return EncoderServicer(core, purging, held=ByteBudget(2**30), **limits)
 
 
 async def test_a_series_is_read_as_fast_as_it_is_encoded() -> None:

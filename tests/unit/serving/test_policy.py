@@ -32,7 +32,10 @@ def test_only_health_is_open() -> None:
 def test_administrators_see_no_images() -> None:
     """Who operates the installation learns what it can do, and reads neither images nor embeddings."""
     allowed = {method for method, roles in Policy.load().roles.items() if Role.ADMIN in roles}
-    assert {method.rsplit("/", 1)[1] for method in allowed & contract_methods()} == {"GetCapabilities"}
+    assert {method.rsplit("/", 1)[1] for method in allowed & contract_methods()} == {
+        "GetCapabilities",
+        "PurgeEmbeddings",
+    }
 
 
 def test_the_reference_shows_the_policy() -> None:

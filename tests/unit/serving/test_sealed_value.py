@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hilum.serving.sealed_value import HEADER_BYTES, CorruptValue, seal, unseal
+from hilum.serving.purge_tag import PurgeTag
+from hilum.serving.sealed_value import HEAD_BYTES, HEADER_BYTES, CorruptValue, seal, tags_of, unseal
 from hilum.serving.tenant import TenantTag, tenant_tag
 
 TENANT = tenant_tag("a")
@@ -19,14 +20,30 @@ def test_payloads_come_back(parts: list[bytes]) -> None:
 
 def test_layout_is_the_documented_one() -> None:
     """Offsets and the checksum are those of the module's table, so that another program can read values."""
-    data = seal("thing", TENANT, KEY, b"payload")
-    assert data[:10] == b"HILUMVAL\x01\x00"
+    tag = PurgeTag(bytes(range(16)))
+    data = seal("thing", TENANT, KEY, b"payload", tags=[tag])
+    assert data[:10] == b"HILUMVAL\x02\x00"
     assert data[10:32] == b"thing".ljust(22, b"\0")
     assert data[32:48] == TENANT.encode()
     assert data[48:80] == KEY
-    assert data[80:96] == (7).to_bytes(8, "little") + bytes(8)
-    assert data[96:128] == hashlib.sha256(data[:96] + b"payload").digest()
-    assert data[HEADER_BYTES:] == b"payload"
+    assert data[80:96] == (23).to_bytes(8, "little") + b"\1\0" + bytes(6)
+    assert data[96:128] == hashlib.sha256(data[:96] + tag + b"payload").digest()
+    assert data[HEADER_BYTES:] == tag + b"payload"
+    assert unseal(data, "thing", TENANT, KEY) == b"payload"
+
+
+@given(st.lists(st.binary(min_size=16, max_size=16), max_size=8), st.binary(max_size=64))
+def test_tags_are_read_from_the_head(tags: list[bytes], payload: bytes) -> None:
+    """What a value derives from is told by its first HEAD_BYTES, whatever comes after."""
+    data = seal("thing", TENANT, KEY, payload, tags=[PurgeTag(tag) for tag in tags])
+    assert list(tags_of(data[:HEAD_BYTES])) == tags
+    assert unseal(data, "thing", TENANT, KEY) == payload
+
+
+@given(st.binary(max_size=300))
+def test_reading_tags_of_anything_never_fails(data: bytes) -> None:
+    """Tags are looked for in every value of a tenant, damaged ones included."""
+    assert all(len(tag) == 16 for tag in tags_of(data))
 
 
 @given(st.binary(max_size=40), st.data())
