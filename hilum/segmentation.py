@@ -11,7 +11,7 @@ import grpc.aio
 from hilum.codec.images import EncodingOptions, options_to_message, placement_to_message
 from hilum.codec.modality import modality_to_message
 from hilum.codec.predictions import encoded_from_message
-from hilum.connection import EMBEDDING_ID_KEY, IMAGE_DIGEST_KEY, Metadata, answered, streamed
+from hilum.connection import EMBEDDING_ID_KEY, IMAGE_DIGEST_KEY, Metadata, streamed
 from hilum.digest import image_digest
 from hilum.dragging import Dragging
 from hilum.errors import (
@@ -240,10 +240,11 @@ class SegmentationCalls:
         request = encoder_pb.PurgeEmbeddingsRequest(
             image_digests=[*digests, *(image_digest(image.pixels) for image in images)], group=group
         )
-        call = self._encoder.PurgeEmbeddings(
-            request, timeout=self._segmentation_timeout_s, metadata=self._segmentation_metadata
+        answer = await self._segmentation_patience.answered(
+            lambda timeout_s: self._encoder.PurgeEmbeddings(
+                request, timeout=timeout_s, metadata=self._segmentation_metadata
+            )
         )
-        answer = await answered(call)
         return Purge(
             embeddings=answer.deleted_embeddings,
             transforms=answer.deleted_transforms,

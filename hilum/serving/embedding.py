@@ -124,7 +124,7 @@ class EmbeddingStore:
         )
         self._cache = cache
         self._telemetry = telemetry
-        telemetry.watch_memory("local", self._local)
+        telemetry.watch_memory("local", self.memory.values)
 
     def recall(self, tenant: TenantTag, embedding_id: bytes) -> StoredEmbedding | None:
         """Returns the embedding if it is in memory."""

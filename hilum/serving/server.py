@@ -67,6 +67,10 @@ class Server:
         self._settings = settings
         self._telemetry = telemetry
         self._dependencies = tuple(dependencies)
+        self._certificates: ServerCertificates | None = None
+        if settings.tls_certificate is not None and settings.tls_key is not None:
+            files = (settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
+            self._certificates = ServerCertificates(*files, telemetry)
         self.held = ByteBudget(settings.max_held_bytes, telemetry=telemetry)
         receiving = Receiving(self.held, settings.stall_s)
         self._audit = audit_trail(settings, telemetry)

@@ -38,7 +38,7 @@ class TransformStore:
         self.memory: PurgeableMemory[bytes] = PurgeableMemory(local_bytes, len, ttl_s=local_ttl_s)
         self._cache = cache
         self._telemetry = telemetry
-        telemetry.watch_memory(KIND, self._local)
+        telemetry.watch_memory(TRANSFORM, self.memory.values)
 
     async def put(self, transform: Transform, tenant: str, tags: Sequence[PurgeTag], *, since: float) -> None:
         """Keeps a transform for a tenant.
