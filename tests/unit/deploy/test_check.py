@@ -24,7 +24,7 @@ def tools(tmp_path: Path) -> Tools:
     return Tools(tmp_path)
 
 
-@pytest.mark.parametrize(("name", "version"), zip(("dev", "production"), KUBERNETES, strict=True))
+@pytest.mark.parametrize(("name", "version"), [("dev", KUBERNETES[0]), ("production", KUBERNETES[1])])
 def test_overlays_fit_the_schemas(name: str, version: str, tools: Tools) -> None:
     """Overlays are valid for a version of Kubernetes; `make check-deploy` takes every overlay and version."""
     assert "objects" in schemas(Overlay.render(OVERLAYS / name), version, tools)

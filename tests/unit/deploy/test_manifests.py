@@ -109,6 +109,21 @@ def test_no_secret_is_in_an_environment(overlay: Overlay) -> None:
             assert "PRIVATE KEY" not in value
 
 
+def test_files_that_settings_name_are_mounted(overlay: Overlay) -> None:
+    """Every path among the settings lies in a volume of the pod, read-only, and is one of the files it holds."""
+    for service in SERVICES:
+        mounts = {mount["mountPath"]: mount for mount in overlay.container(service)["volumeMounts"]}
+        volumes = {volume["name"]: volume for volume in overlay.pod(service)["volumes"]}
+        for name, value in overlay.environment(service).items():
+            if not value.startswith("/etc/"):
+                continue
+            folder, _, file = value.rpartition("/")
+            assert mounts[folder]["readOnly"], name
+            source = volumes[mounts[folder]["name"]]
+            items = source.get("secret", source.get("configMap")).get("items")
+            assert items is None or file in {item["path"] for item in items}, name
+
+
 def test_pods_are_restricted(overlay: Overlay) -> None:
     """Nobody is root, writes outside an emptyDir, gains rights, or holds a token of the API server."""
     for name, pod in pods(overlay):
