@@ -3,8 +3,8 @@
     python -m benchmarks.replicas
 
 Real processes on loopback; the generator chooses the replica, as a proxy would. Each decoder keeps a few images hot
-only, so that it matters who is asked. Clicks follow one another, so that hits do not depend on time: the simulation must
-count the very same ones, also after one of three replicas was killed, or this ends with an error.
+only, so that it matters who is asked. Clicks follow one another, so that hits do not depend on time: the simulation
+must count the very same ones, also after one of three replicas was killed, or this ends with an error.
 """
 
 from __future__ import annotations
@@ -63,9 +63,17 @@ class Answered:
     duration_s: float
 
 
-async def encode(encoder: Process, count: int) -> list[bytes]:
-    """Encodes different images; returns their embedding ids."""
-    ids = []
+@dataclass(frozen=True)
+class Encoded:
+    """An image that the encoder knows, and how long its model ran for it, 0 where a cache answered."""
+
+    embedding_id: bytes
+    backend_ms: float
+
+
+async def encode(encoder: Process, count: int) -> list[Encoded]:
+    """Encodes different images, one after the other."""
+    images = []
     async with open_channel(encoder.address) as channel:
         stub = encoder_service_pb2_grpc.EncoderServiceStub(channel)
         for number in range(count):
@@ -75,8 +83,9 @@ async def encode(encoder: Process, count: int) -> list[bytes]:
                 options=options_to_message(EncodingOptions(Window(100, 600))),
                 pixels=tensor_to_message(pixels),
             )
-            ids.append((await answered(stub.EncodeImage(request))).embedding_id)
-    return ids
+            response = await answered(stub.EncodeImage(request))
+            images.append(Encoded(response.embedding_id, response.timings.backend_ms))
+    return images
 
 
 class Replicas:
@@ -149,7 +158,8 @@ def compare(
 
 async def measured(encoder: Process, decoders: dict[str, Process]) -> dict[str, float]:
     """Returns the figures of running decoders; kills the last one."""
-    embeddings = await encode(encoder, IMAGES + HOT_IMAGES)
+    encoded = await encode(encoder, IMAGES + HOT_IMAGES)
+    embeddings = [one.embedding_id for one in encoded]
     images, fillers = embeddings[:IMAGES], embeddings[IMAGES:]
     clicks, names = clicks_on(images), list(decoders)
     figures: dict[str, float] = {}
@@ -178,7 +188,12 @@ async def measured(encoder: Process, decoders: dict[str, Process]) -> dict[str, 
         alive = {0.0: names, clicks[half].at_s: names[:-1]}
         figures["replicas_3_ring_hash_loss_hit_share"] = compare("loss", real, clicks, RingHash(names), alive)
     hot_s, cold_s = (np.median([one.duration_s for one in every if one.hot is hot]) for hot in (True, False))
-    return {**figures, "replica_hot_ms": 1000 * float(hot_s), "replica_fetch_ms": 1000 * float(cold_s - hot_s)}
+    return {
+        **figures,
+        "replica_hot_ms": 1000 * float(hot_s),
+        "replica_fetch_ms": 1000 * float(cold_s - hot_s),
+        "replica_encode_ms": float(np.median([one.backend_ms for one in encoded if one.backend_ms])),
+    }
 
 
 def sizes(encoder: Process, redis_url: str) -> tuple[int, int]:
@@ -188,7 +203,7 @@ def sizes(encoder: Process, redis_url: str) -> tuple[int, int]:
         async def click() -> None:
             async with open_channel(decoder.address) as channel:
                 replicas = Replicas({"": decoder_service_pb2_grpc.DecoderServiceStub(channel)})
-                await replicas.click("", (await encode(encoder, 1))[0])
+                await replicas.click("", (await encode(encoder, 1))[0].embedding_id)
 
         asyncio.run(click())
         hot = round(decoder.metric("hilum_memory_cache_bytes", cache="hot"))
