@@ -167,7 +167,7 @@ BALANCE = 4.0
 # Used where build/bench.json has no figure.
 ASSUMED = {
     "load_cpu_ms_per_click": 20.0,
-    "replica_fetch_ms": 10.0,
+    "replica_fetch_vs_hot": 0.5,
     "replica_hot_images": 25.0,
     "embedding_redis_bytes": 2.1e6,
 }
@@ -193,7 +193,8 @@ def replica(known: Mapping[str, float]) -> Replica:
         hot_images=int(known["replica_hot_images"]),
         at_once=1,
         hot_s=known["load_cpu_ms_per_click"] / 1000,
-        fetch_s=known["replica_fetch_ms"] / 1000,
+        # A ratio of one run: how busy the machine was is in both, and cancels.
+        fetch_s=known["replica_fetch_vs_hot"] * known["load_cpu_ms_per_click"] / 1000,
     )
 
 

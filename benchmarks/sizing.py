@@ -26,7 +26,7 @@ NEEDED = {
     "load_cpu_ms_per_click": "python -m benchmarks load",
     "replica_hot_image_bytes": "python -m benchmarks replicas",
     "embedding_redis_bytes": "python -m benchmarks replicas",
-    "replica_encode_ms": "python -m benchmarks replicas",
+    "replica_encode_cpu_ms": "python -m benchmarks replicas",
 }
 GB = 1e9
 # Of a core's time, so that clicks do not queue behind each other: see the simulation of a hundred replicas.
@@ -56,14 +56,14 @@ def units(figures: Mapping[str, float]) -> dict[str, float]:
         "clicks per second and decoder core": 1000 / figures["load_cpu_ms_per_click"],
         "hot images per GB of decoder memory": GB / figures["replica_hot_image_bytes"],
         "embeddings per GB of Redis": GB / figures["embedding_redis_bytes"],
-        "images per second and encoder core": 1000 / figures["replica_encode_ms"],
+        "images per second and encoder core": 1000 / figures["replica_encode_cpu_ms"],
     }
 
 
 def deployment(figures: Mapping[str, float], demand: Demand) -> dict[str, float]:
     """Returns cores and GB for a demand, cores busy half of the time."""
     decoder_cores = demand.clicks_per_s * figures["load_cpu_ms_per_click"] / 1000 / UTILISATION
-    encoder_cores = demand.images_per_s * figures["replica_encode_ms"] / 1000 / UTILISATION
+    encoder_cores = demand.images_per_s * figures["replica_encode_cpu_ms"] / 1000 / UTILISATION
     return {
         "decoder cores": math.ceil(decoder_cores),
         "GB of decoder memory for hot images, over all replicas": demand.hot_images

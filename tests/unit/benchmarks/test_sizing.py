@@ -6,7 +6,7 @@ FIGURES = {
     "load_cpu_ms_per_click": 20.0,
     "replica_hot_image_bytes": 1e7,
     "embedding_redis_bytes": 2e6,
-    "replica_encode_ms": 500.0,
+    "replica_encode_cpu_ms": 500.0,
 }
 
 
