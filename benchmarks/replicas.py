@@ -3,8 +3,8 @@
     python -m benchmarks.replicas
 
 Real processes on loopback; the generator chooses the replica, as a proxy would. Each decoder keeps a few images hot
-only, so that it matters who is asked. Clicks follow one another, so that hits do not depend on time: the simulation must
-count the very same ones, also after one of three replicas was killed, or this ends with an error.
+only, so that it matters who is asked. Clicks follow one another, so that hits do not depend on time: the simulation
+must count the very same ones, also after one of three replicas was killed, or this ends with an error.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 
 import numpy as np
+import psutil
 import redis
 
 from benchmarks.replica_choice import Choice, RingHash, RoundRobin
@@ -64,7 +65,7 @@ class Answered:
 
 
 async def encode(encoder: Process, count: int) -> list[bytes]:
-    """Encodes different images; returns their embedding ids."""
+    """Encodes different images, one after the other; returns their embedding ids."""
     ids = []
     async with open_channel(encoder.address) as channel:
         stub = encoder_service_pb2_grpc.EncoderServiceStub(channel)
@@ -75,8 +76,15 @@ async def encode(encoder: Process, count: int) -> list[bytes]:
                 options=options_to_message(EncodingOptions(Window(100, 600))),
                 pixels=tensor_to_message(pixels),
             )
-            ids.append((await answered(stub.EncodeImage(request))).embedding_id)
+            response = await answered(stub.EncodeImage(request))
+            ids.append(response.embedding_id)
     return ids
+
+
+def cpu_s(process: Process) -> float:
+    """Returns the processor time that a process has used, in seconds."""
+    times = psutil.Process(process.pid).cpu_times()
+    return times.user + times.system
 
 
 class Replicas:
@@ -149,7 +157,9 @@ def compare(
 
 async def measured(encoder: Process, decoders: dict[str, Process]) -> dict[str, float]:
     """Returns the figures of running decoders; kills the last one."""
+    before_s = cpu_s(encoder)
     embeddings = await encode(encoder, IMAGES + HOT_IMAGES)
+    encode_cpu_s = cpu_s(encoder) - before_s
     images, fillers = embeddings[:IMAGES], embeddings[IMAGES:]
     clicks, names = clicks_on(images), list(decoders)
     figures: dict[str, float] = {}
@@ -178,7 +188,13 @@ async def measured(encoder: Process, decoders: dict[str, Process]) -> dict[str, 
         alive = {0.0: names, clicks[half].at_s: names[:-1]}
         figures["replicas_3_ring_hash_loss_hit_share"] = compare("loss", real, clicks, RingHash(names), alive)
     hot_s, cold_s = (np.median([one.duration_s for one in every if one.hot is hot]) for hot in (True, False))
-    return {**figures, "replica_hot_ms": 1000 * float(hot_s), "replica_fetch_ms": 1000 * float(cold_s - hot_s)}
+    return {
+        **figures,
+        "replica_hot_ms": 1000 * float(hot_s),
+        "replica_fetch_vs_hot": float((cold_s - hot_s) / hot_s),
+        # The first of them is known since `sizes`.
+        "replica_encode_cpu_ms": 1000 * encode_cpu_s / (len(embeddings) - 1),
+    }
 
 
 def sizes(encoder: Process, redis_url: str) -> tuple[int, int]:

@@ -3,10 +3,10 @@
     python -m benchmarks.replicas_simulation
 
 Clicks arrive as a Poisson process; the image of each is drawn by Zipf's law. A replica answers one click at a time,
-first come first served, refuses none, keeps the images used last ready, and fetches others from Redis, once however many
-ask. After a third of the time a tenth of the replicas is lost, after two thirds a quarter as many again is added. Service
-times are those that `python -m benchmarks load replicas` measured, where it did. benchmarks/replicas.py holds the
-simulation's hits to those of real decoders.
+first come first served, refuses none, keeps the images used last ready, and fetches others from Redis, once however
+many ask. After a third of the time a tenth of the replicas is lost, after two thirds a quarter as many again is added.
+Service times are those that `python -m benchmarks load replicas` measured, where it did. benchmarks/replicas.py holds
+the simulation's hits to those of real decoders.
 """
 
 from __future__ import annotations
@@ -56,12 +56,14 @@ class Answer:
         click: The click.
         replica: Name of who answered.
         hot: Whether the image was ready.
+        fetched: Whether this click made the replica fetch it.
         latency_s: Time until the answer, waiting included.
     """
 
     click: Click
     replica: str
     hot: bool
+    fetched: bool
     latency_s: float
 
 
@@ -73,12 +75,13 @@ class _State:
     ready_at: OrderedDict[bytes, float] = field(default_factory=OrderedDict)
     free_at: list[float] = field(default_factory=list)
 
-    def take(self, click: Click) -> tuple[bool, float]:
-        """Returns whether the image is hot, and the latency."""
+    def take(self, click: Click) -> tuple[bool, bool, float]:
+        """Returns whether the image is hot, whether it is fetched now, and the latency."""
         ready_at = self.ready_at.get(click.image)
         hot = ready_at is not None and ready_at <= click.at_s
         free = len(self.free_at) < self.kind.at_once
         begin = click.at_s if free else max(click.at_s, heapq.heappop(self.free_at))
+        fetched = ready_at is None
         if ready_at is None:
             ready_at = begin + self.kind.fetch_s
         self.ready_at[click.image] = ready_at
@@ -87,7 +90,7 @@ class _State:
             self.ready_at.popitem(last=False)
         end = max(begin, ready_at) + self.kind.hot_s
         heapq.heappush(self.free_at, end)
-        return hot, end - click.at_s
+        return hot, fetched, end - click.at_s
 
 
 @dataclass
@@ -134,9 +137,9 @@ def simulate(
             choice.replace(alive)
         running.until(click.at_s)
         name = choice.pick(click.image, running)
-        hot, latency_s = states[name].take(click)
+        hot, fetched, latency_s = states[name].take(click)
         running.began(name, click.at_s + latency_s)
-        yield Answer(click, name, hot, latency_s)
+        yield Answer(click, name, hot, fetched, latency_s)
 
 
 def zipf_clicks(images: int, exponent: float, per_s: float, seconds: float, seed: int) -> list[Click]:
@@ -162,7 +165,12 @@ EXPONENTS = {"studies": 0.5, "teaching": 0.9}
 # Looked for among 1.25, 2, 3, 4 and 6: less loses hits, more lets queues grow.
 BALANCE = 4.0
 # Used where build/bench.json has no figure.
-ASSUMED = {"load_cpu_ms_per_click": 20.0, "replica_fetch_ms": 10.0, "replica_hot_images": 32.0}
+ASSUMED = {
+    "load_cpu_ms_per_click": 20.0,
+    "replica_fetch_vs_hot": 0.5,
+    "replica_hot_images": 25.0,
+    "embedding_redis_bytes": 2.1e6,
+}
 CHOICES: Mapping[str, Callable[[Sequence[str]], Choice]] = {
     "round_robin": RoundRobin,
     "ring_hash": RingHash,
@@ -170,17 +178,23 @@ CHOICES: Mapping[str, Callable[[Sequence[str]], Choice]] = {
 }
 
 
-def replica() -> Replica:
-    """Returns a replica with one core, as build/bench.json knows it, else as assumed; says which."""
+def known_figures() -> dict[str, float]:
+    """Returns what build/bench.json knows, else what is assumed; says which."""
     known = json.loads(FILE.read_text()) if FILE.exists() else {}
     values = {name: float(known.get(name, assumed)) for name, assumed in ASSUMED.items()}
     for name, value in values.items():
         print(f"{name} {value:g} ({'measured' if name in known else 'assumed'})")
+    return values
+
+
+def replica(known: Mapping[str, float]) -> Replica:
+    """Returns a replica with one core."""
     return Replica(
-        hot_images=int(values["replica_hot_images"]),
+        hot_images=int(known["replica_hot_images"]),
         at_once=1,
-        hot_s=values["load_cpu_ms_per_click"] / 1000,
-        fetch_s=values["replica_fetch_ms"] / 1000,
+        hot_s=known["load_cpu_ms_per_click"] / 1000,
+        # A ratio of one run: how busy the machine was is in both, and cancels.
+        fetch_s=known["replica_fetch_vs_hot"] * known["load_cpu_ms_per_click"] / 1000,
     )
 
 
@@ -191,8 +205,11 @@ def timeline() -> dict[float, list[str]]:
     return {0.0: names, LOSS_S: left, SCALE_UP_S: [*left, *(f"added-{number}" for number in range(ADDED))]}
 
 
-def summary(answers: Sequence[Answer]) -> dict[str, float]:
-    """Returns hit rates of clicks after an image's first, and latencies, of all and of those after a change."""
+def summary(answers: Sequence[Answer], embedding_bytes: float) -> dict[str, float]:
+    """Returns hit rates of clicks after an image's first, latencies, and what Redis has to send.
+
+    A click that waits for another's fetch is no hit, and fetches nothing.
+    """
     known: set[bytes] = set()
     repeated = []
     for answer in answers:
@@ -209,6 +226,7 @@ def summary(answers: Sequence[Answer]) -> dict[str, float]:
         return 1000 * float(np.quantile(chosen, 0.99))
 
     latencies = [answer.latency_s for answer in answers]
+    fetched_bytes = embedding_bytes * sum(answer.fetched for answer in answers)
     return {
         "hit_share": hits(0, SECONDS),
         "hit_share_after_loss": hits(LOSS_S, LOSS_S + AFTERMATH_S),
@@ -217,12 +235,14 @@ def summary(answers: Sequence[Answer]) -> dict[str, float]:
         "p99_ms": p99_ms(0, SECONDS),
         "p99_after_loss_ms": p99_ms(LOSS_S, LOSS_S + AFTERMATH_S),
         "p99_after_scale_up_ms": p99_ms(SCALE_UP_S, SCALE_UP_S + AFTERMATH_S),
+        "redis_mb_per_s": fetched_bytes / SECONDS / 1e6,
     }
 
 
 def measure() -> dict[str, float]:
     """Returns hit rates and latencies for each popularity and each way to choose a replica."""
-    kind = replica()
+    known = known_figures()
+    kind = replica(known)
     per_s = REPLICAS * UTILISATION * kind.at_once / kind.hot_s
     figures: dict[str, float] = {}
     for popularity, exponent in EXPONENTS.items():
@@ -230,7 +250,8 @@ def measure() -> dict[str, float]:
         for name, make in CHOICES.items():
             moments = timeline()
             answers = list(simulate(clicks, make(moments[0.0]), kind, moments))
-            figures |= {f"simulated_{popularity}_{name}_{key}": value for key, value in summary(answers).items()}
+            found = summary(answers, known["embedding_redis_bytes"])
+            figures |= {f"simulated_{popularity}_{name}_{key}": value for key, value in found.items()}
     return {**figures, "simulated_ring_hash_moved_on_loss_share": moved_on_loss()}
 
 
