@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -104,7 +104,7 @@ class Caller:
 
     async def _give_up(self) -> None:
         """Starts a call and cancels it at any moment."""
-        kinds = [
+        kinds: list[Callable[[], Coroutine[object, object, object]]] = [
             self._encode,
             self._drag,
             lambda: self._prompt(64),

@@ -14,7 +14,7 @@ from typing import ParamSpec, Self, TypeVar
 from threadpoolctl import threadpool_limits
 
 from hilum.errors import Overloaded
-from hilum.serving.priority import Priority, current_priority
+from hilum.serving.priority import Priority, Urgency, current_priority, current_urgency
 from hilum.serving.settings import ServiceSettings
 from hilum.serving.standing_queue import StandingQueue
 from hilum.serving.telemetry import Telemetry
@@ -66,7 +66,7 @@ class Permits:
         self._name = name
         self._telemetry = telemetry
         self._running = dict.fromkeys(Priority, 0)
-        self._queues: dict[Priority, deque[asyncio.Future[None]]] = {priority: deque() for priority in Priority}
+        self._queues: dict[Priority, deque[asyncio.Future[Priority]]] = {priority: deque() for priority in Priority}
         self._mean_duration_s: dict[Priority, float | None] = dict.fromkeys(Priority)
         self._standing = StandingQueue(waiting, waiting if standing is None else standing)
         if telemetry is not None:
@@ -117,7 +117,7 @@ class Permits:
             self._running[priority] += 1
         else:
             self.refuse_if_full()
-            await self._wait(priority)
+            priority = await self._wait(current_urgency())
         if self._telemetry is not None:
             self._telemetry.queued(self._name, time.monotonic() - asked)
         self._show()
@@ -165,21 +165,36 @@ class Permits:
     def _drain_s(self) -> float:
         return self._duration_s(Priority.INTERACTIVE) * max(1, self.limit_waiting) / self.limit_running
 
-    async def _wait(self, priority: Priority) -> None:
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queues[priority].append(turn)
+    async def _wait(self, urgency: Urgency) -> Priority:
+        """Returns the class in which the permit was given; it may have risen meanwhile."""
+        turn: asyncio.Future[Priority] = asyncio.get_running_loop().create_future()
+        self._queues[urgency.priority].append(turn)
         self._show()
         try:
-            await turn  # the permit is handed over by _hand_on: _running already counts us
+            with urgency.heeded_by(lambda: self._raise(turn)):
+                return await turn  # the permit is handed over by _hand_on: _running already counts us
         except asyncio.CancelledError:
             if turn.cancelled():
-                with contextlib.suppress(ValueError):
-                    self._queues[priority].remove(turn)
+                self._leave(turn)
             else:  # cancelled in the moment between being given the permit and taking it
-                self._running[priority] -= 1
+                self._running[turn.result()] -= 1
                 self._hand_on()
             self._show()
             raise
+
+    def _raise(self, turn: asyncio.Future[Priority]) -> None:
+        if self._leave(turn):
+            self._queues[Priority.INTERACTIVE].append(turn)
+            self._hand_on()
+            self._show()
+
+    def _leave(self, turn: asyncio.Future[Priority]) -> bool:
+        """Takes a turn out of its queue; returns whether it was in one."""
+        for queue in self._queues.values():
+            if turn in queue:
+                queue.remove(turn)
+                return True
+        return False
 
     def _give_back(self, priority: Priority, duration_s: float) -> None:
         mean = self._mean_duration_s[priority]
@@ -195,7 +210,7 @@ class Permits:
                 turn = queue.popleft()
                 if not turn.done():  # a cancelled caller stays in the queue until its task has run
                     self._running[priority] += 1
-                    turn.set_result(None)
+                    turn.set_result(priority)
 
     def _show(self) -> None:
         self._standing.holds(len(self._queues[Priority.INTERACTIVE]), time.monotonic())

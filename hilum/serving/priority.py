@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from enum import Enum
 
@@ -21,7 +21,36 @@ class Priority(Enum):
 # Calls that a program makes for later, or that take long, unless the caller says otherwise.
 _BATCH_METHODS = frozenset({"/hilum.v1.EncoderService/EncodeImages", "/hilum.v1.DecoderService/GenerateMasks"})
 
-_current_priority: ContextVar[Priority] = ContextVar("hilum_priority", default=Priority.INTERACTIVE)
+
+class Urgency:
+    """The class of a piece of work, which rises when somebody more urgent joins those who wait for it.
+
+    Attributes:
+        priority: The class now.
+    """
+
+    def __init__(self, priority: Priority) -> None:
+        self.priority = priority
+        self._raised: list[Callable[[], None]] = []
+
+    def raise_to(self, priority: Priority) -> None:
+        """Makes the work at least this urgent."""
+        if priority is Priority.INTERACTIVE and self.priority is not priority:
+            self.priority = priority
+            for raised in self._raised:
+                raised()
+
+    @contextlib.contextmanager
+    def heeded_by(self, raised: Callable[[], None]) -> Iterator[None]:
+        """Calls `raised`, inside the block, when the class rises."""
+        self._raised.append(raised)
+        try:
+            yield
+        finally:
+            self._raised.remove(raised)
+
+
+_current: ContextVar[Urgency] = ContextVar("hilum_urgency", default=Urgency(Priority.INTERACTIVE))  # noqa: B039 - it is at the top, and cannot rise
 
 
 def priority_of(method: str, metadata: Iterable[tuple[str, str | bytes]]) -> Priority:
@@ -45,14 +74,20 @@ def priority_of(method: str, metadata: Iterable[tuple[str, str | bytes]]) -> Pri
 
 def current_priority() -> Priority:
     """Returns the class of the call being handled, INTERACTIVE outside a call."""
-    return _current_priority.get()
+    return _current.get().priority
+
+
+def current_urgency() -> Urgency:
+    """Returns the urgency of what is being done."""
+    return _current.get()
 
 
 @contextlib.contextmanager
-def prioritised(priority: Priority) -> Iterator[None]:
-    """Makes this the current class inside the block."""
-    token = _current_priority.set(priority)
+def prioritised(priority: Priority) -> Iterator[Urgency]:
+    """Makes what is done inside the block a piece of work of this class; yields its urgency."""
+    urgency = Urgency(priority)
+    token = _current.set(urgency)
     try:
-        yield
+        yield urgency
     finally:
-        _current_priority.reset(token)
+        _current.reset(token)

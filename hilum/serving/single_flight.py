@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from hilum.serving.cache_keys import lock_key
+from hilum.serving.priority import Urgency, current_priority, prioritised
 from hilum.serving.redis_connection import RedisAway, RedisConnection
 from hilum.serving.telemetry import Telemetry, rpc_facts
 from hilum.serving.tenant import TenantTag
@@ -50,6 +51,7 @@ class Flight(Protocol):
 @dataclass
 class _Joined:
     task: asyncio.Task[Any]
+    urgency: Urgency
     waiters: int = 0
 
 
@@ -57,7 +59,8 @@ class SingleFlight:
     """One computation per key in this process.
 
     A caller that is cancelled leaves the others waiting; when the last one leaves, the computation is cancelled. An
-    error goes to all that wait; the next caller tries again.
+    error goes to all that wait; the next caller tries again. What somebody interactive waits for is interactive,
+    whoever began it.
 
     Args:
         across: What the one caller goes through next, such as a CrossReplicaFlight; None to look up and compute.
@@ -71,9 +74,12 @@ class SingleFlight:
         """Returns the value; see Flight."""
         flight = self._flights.get(key)
         if flight is None:
-            flight = _Joined(asyncio.create_task(self._fly(key, lookup, compute)))
+            # An urgency of its own, which says nothing of the rest of the first caller's call.
+            with prioritised(current_priority()) as urgency:
+                flight = _Joined(asyncio.create_task(self._fly(key, lookup, compute)), urgency)
             self._flights[key] = flight
         else:
+            flight.urgency.raise_to(current_priority())
             rpc_facts().add(joined_flight=True)
         flight.waiters += 1
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -39,6 +40,17 @@ MAX_PROMPTS = 256
 RADIUS_PX = 10.0
 _MARGIN_PX = 3
 _OVERCONFIDENCE = 0.1
+
+
+class _Prompted(NamedTuple):
+    """What holds for all prompts of a call."""
+
+    modality: str
+    patch: Pixels | None
+    origin: pb.EmbeddingOrigin.ValueType
+    model: FakeModel
+    view: View
+    full_size: tuple[int, int]
 
 
 class FakeDecoder(Fake, decoder_service_pb2_grpc.DecoderServiceServicer):
@@ -114,17 +126,8 @@ class FakeDecoder(Fake, decoder_service_pb2_grpc.DecoderServiceServicer):
             timings=pb.PredictTimings(embedding_origin=origin),
         )
 
-    def _prompted(
-        self, request: pb.PredictMasksRequest, tenant: str
-    ) -> tuple[
-        str,
-        Pixels | None,
-        pb.EmbeddingOrigin.ValueType,
-        FakeModel,
-        View,
-        tuple[int, int],
-    ]:
-        """Returns what holds for all prompts of a call."""
+    def _prompted(self, request: pb.PredictMasksRequest, tenant: str) -> _Prompted:
+        """Checks and finds it."""
         if request.mask_encoding not in image_pb2.MaskEncoding.values():
             raise InvalidField(f"{request.mask_encoding} is not known here", field="mask_encoding")
         modality = modality_from_message(request.modality, "modality")
@@ -133,7 +136,7 @@ class FakeDecoder(Fake, decoder_service_pb2_grpc.DecoderServiceServicer):
         model = self._model(embedding)
         _check_revision(request.decoder_revision, model)
         view, full_size = self._view(request, embedding, model)
-        return modality, patch, origin, model, view, full_size
+        return _Prompted(modality, patch, origin, model, view, full_size)
 
     @streaming
     async def GenerateMasks(  # noqa: N802

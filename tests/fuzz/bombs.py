@@ -31,10 +31,10 @@ def png() -> bytes:
 
 
 def png_text() -> bytes:
-    """One pixel, and a compressed text that unpacks to 1 GiB."""
+    """One pixel, and a compressed text that unpacks to 128 MiB."""
     header = _chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0))
     squeezed = zlib.compressobj(9)
-    text = b"".join(squeezed.compress(bytes(64 * _MIB)) for _ in range(16)) + squeezed.flush()
+    text = b"".join(squeezed.compress(bytes(64 * _MIB)) for _ in range(2)) + squeezed.flush()
     pixels = _chunk(b"IDAT", zlib.compress(b"\0\0"))
     return b"\x89PNG\r\n\x1a\n" + header + _chunk(b"zTXt", b"Comment\0\0" + text) + pixels + _chunk(b"IEND", b"")
 
@@ -145,18 +145,18 @@ def dicom_rle() -> bytes:
 
 
 def dicom_deflated() -> bytes:
-    """A deflated data set of 1 GiB of zeros."""
+    """A deflated data set of 320 MiB of zeros."""
     squeezed = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    content = b"".join(squeezed.compress(bytes(64 * _MIB)) for _ in range(16)) + squeezed.flush()
+    content = b"".join(squeezed.compress(bytes(64 * _MIB)) for _ in range(5)) + squeezed.flush()
     return _dicom(b"1.2.840.10008.1.2.1.99", content)
 
 
 def dicom_deflated_items() -> bytes:
-    """A deflated sequence of thirty million empty items."""
+    """A deflated sequence of four million empty items."""
     squeezed = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     item = b"\xfe\xff\x00\xe0\0\0\0\0"
     head = struct.pack("<HH", 0x5200, 0x9230) + b"SQ\0\0\xff\xff\xff\xff"
-    parts = [squeezed.compress(head), *(squeezed.compress(item * (_MIB // 8)) for _ in range(240)), squeezed.flush()]
+    parts = [squeezed.compress(head), *(squeezed.compress(item * (_MIB // 8)) for _ in range(32)), squeezed.flush()]
     return _dicom(b"1.2.840.10008.1.2.1.99", b"".join(parts))
 
 

@@ -54,7 +54,7 @@ FILES = {
 @pytest.mark.parametrize("kind", FILES)
 def test_damaged_files(tmp_path: Path, kind: str) -> None:
     """Files damaged anywhere are read or refused, and nothing else."""
-    valid: bytes = FILES[kind]()  # type: ignore[no-untyped-call]
+    valid: bytes = FILES[kind]()
     path = tmp_path / "file"
 
     @examples(30)

@@ -9,5 +9,5 @@ MOST_PERCENT = 5.0
 async def test_memory_does_not_grow(default_bundle: object) -> None:
     """After the warm-up prompts, images and cancelled calls leave nothing behind."""
     assert default_bundle
-    figures = await growth(Load(prompts=300, images=30, cancelled=30), Load(prompts=600, images=40, cancelled=60))
+    figures = await growth(Load(prompts=200, images=20, cancelled=16), Load(prompts=200, images=10, cancelled=16))
     assert {name: value for name, value in figures.items() if name.endswith("percent") and value > MOST_PERCENT} == {}

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hilum.errors import Overloaded
@@ -71,6 +71,7 @@ async def test_streams_wait_in_turn() -> None:
     assert budget.held_bytes == 0
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(

@@ -5,12 +5,12 @@ import threading
 from collections.abc import AsyncIterator
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hilum.errors import Overloaded
 from hilum.serving.overload import ComputePool, Permit, Permits
-from hilum.serving.priority import Priority, prioritised
+from hilum.serving.priority import Priority, Urgency, prioritised
 from hilum.serving.telemetry import Telemetry
 
 # Long enough for any machine; nothing here waits for it unless it fails.
@@ -94,6 +94,32 @@ async def test_batch_leaves_permits_free() -> None:
     assert (permits.running, permits.waiting) == (0, 0)
 
 
+async def test_work_that_becomes_urgent_goes_first() -> None:
+    """Batch work that somebody interactive now waits for leaves its place for one among the interactive."""
+    permits = Permits(running=2, waiting=4, reserved=1)
+    order: list[str] = []
+
+    async def work(name: str) -> None:
+        async with permits.acquire():
+            order.append(name)
+            await asyncio.sleep(0)
+
+    async with asyncio.timeout(PATIENCE_S):
+        with prioritised(Priority.BATCH):
+            held = await permits.take()
+            first = asyncio.create_task(work("first"))
+        with prioritised(Priority.BATCH) as urgency:
+            second = asyncio.create_task(work("second"))
+        await _settle()
+        assert permits.waiting == 2
+        urgency.raise_to(Priority.INTERACTIVE)
+        await second
+        held.release()
+        await first
+    assert order == ["second", "first"]
+    assert (permits.running, permits.waiting) == (0, 0)
+
+
 async def test_waiting_places_are_apart() -> None:
     """Batch callers that fill their places take none from interactive ones."""
     permits = Permits(running=1, waiting=1)
@@ -143,11 +169,15 @@ async def test_cancellation_at_the_moment_of_handing_over(release_first: bool) -
     assert (permits.running, permits.waiting) == (0, 0)
 
 
+ACTIONS = ("take", "batch", "raise", "release", "cancel", "run")
+
+
+@settings(deadline=None)
 @given(
     st.integers(1, 3),
     st.integers(0, 3),
     st.integers(0, 2),
-    st.lists(st.tuples(st.sampled_from(["take", "batch", "release", "cancel", "run"]), st.integers(0, 9)), max_size=40),
+    st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 9)), max_size=40),
 )
 def test_no_sequence_loses_or_invents_permits(
     running: int, waiting: int, reserved: int, steps: list[tuple[str, int]]
@@ -158,16 +188,20 @@ def test_no_sequence_loses_or_invents_permits(
 
 async def _play(permits: Permits, steps: list[tuple[str, int]]) -> None:
     tasks: list[asyncio.Task[Permit]] = []
+    urgencies: list[Urgency] = []
     for action, number in steps:
         if action == "take":
             tasks.append(asyncio.create_task(permits.take()))
         elif action == "batch":
-            with prioritised(Priority.BATCH):
+            with prioritised(Priority.BATCH) as begun:
                 tasks.append(asyncio.create_task(permits.take()))
+                urgencies.append(begun)
         elif action == "run":
             await _settle()
         elif tasks and action == "cancel":
             tasks[number % len(tasks)].cancel()
+        elif urgencies and action == "raise":
+            urgencies[number % len(urgencies)].raise_to(Priority.INTERACTIVE)
         elif tasks:
             _release_if_given(tasks[number % len(tasks)])
         assert permits.running <= permits.limit_running

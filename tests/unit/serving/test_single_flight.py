@@ -2,6 +2,7 @@ import asyncio
 
 import pytest
 
+from hilum.serving.priority import Priority, Urgency, current_urgency, prioritised
 from hilum.serving.single_flight import SingleFlight
 from hilum.serving.telemetry import recording_facts
 from hilum.serving.tenant import tenant_tag
@@ -148,3 +149,25 @@ async def test_one_value_after_the_other(rounds: int) -> None:
     for number in range(1, rounds + 1):
         encoding.stored = None
         assert await flight.once(KEY, encoding.lookup, encoding.compute) == f"value {number}"
+
+
+async def test_what_a_click_waits_for_is_interactive() -> None:
+    """Batch work that an interactive caller joins becomes urgent; the rest of the batch caller's call does not."""
+    flight, encoding = SingleFlight(), Encoding()
+    seen: list[Urgency] = []
+
+    async def compute() -> str:
+        seen.append(current_urgency())
+        return await encoding.compute()
+
+    async with asyncio.timeout(PATIENCE_S):
+        with prioritised(Priority.BATCH) as series:
+            first = asyncio.create_task(flight.once(KEY, encoding.lookup, compute))
+        await encoding.started.wait()
+        assert [urgency.priority for urgency in seen] == [Priority.BATCH]
+        second = asyncio.create_task(flight.once(KEY, encoding.lookup, compute))
+        await asyncio.sleep(0)
+        assert [urgency.priority for urgency in seen] == [Priority.INTERACTIVE]
+        assert series.priority is Priority.BATCH
+        encoding.may_end.set()
+        assert await first == await second == "value 1"
