@@ -22,7 +22,8 @@ from hilum.serving.tenant import TenantResolver, acting_for, tenant_tag
 
 REQUEST_ID_METADATA_KEY = "x-request-id"
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# Hexadecimal and hyphens, as UUIDs and trace ids are: it is logged, and must have no room for a name.
+_REQUEST_ID = re.compile(r"[0-9A-Fa-f-]{1,64}")
 # Called by probes every few seconds, whose lines would bury the others, and by nobody's tenant.
 _INFRASTRUCTURE = ("/grpc.health.", "/grpc.reflection.")
 
