@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from hilum.v1 import image_pb2
 
 ASPECT_RANGE = (0.05, 20.0)
 MAX_GROUP_BYTES = 128
+_UID = re.compile(r"[0-9.]{0,64}")
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,9 @@ def _frame(message: image_pb2.ImageGeometry, kind: str | None) -> Frame:
         a, b, c, d, e, f, g, h, i = _exactly(9, patient.direction, "direction")
         dx, dy, dz = _exactly(3, patient.spacing_mm, "spacing_mm")
         axes = ((a, b, c), (d, e, f), (g, h, i))
+        # It is kept with transforms: digits and dots leave no room for a name.
+        if not _UID.fullmatch(patient.frame_of_reference_uid):
+            raise ValueError("frame_of_reference_uid must be a DICOM UID: at most 64 digits and dots")
         return PatientFrame((x, y, z), axes, (dx, dy, dz), patient.frame_of_reference_uid)
     if kind == "detector_plane":
         detector = message.detector_plane

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 REQUEST_ID_METADATA_KEY = "x-request-id"
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# Hexadecimal and hyphens, as UUIDs and trace ids are: it is logged, and must have no room for a name.
+_REQUEST_ID = re.compile(r"[0-9A-Fa-f-]{1,64}")
 # A caller's deadline began before ours: it hangs up that much earlier.
 _EARLY_S = 0.1
 # For a caller to take the answer that ends its call.

@@ -104,7 +104,7 @@ class Encoding:
         if not name:
             return next(iter(self.models.values()))
         if name not in self.models:
-            raise ModelNotFound(f"{name[:64]!a} is not served here; served: {', '.join(self.models)}")
+            raise ModelNotFound(f"no model of this name is served here; served: {', '.join(self.models)}")
         return self.models[name]
 
     def id_of(self, digest: bytes, options: EncodingOptions, tenant: str) -> bytes:

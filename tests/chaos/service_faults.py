@@ -24,12 +24,12 @@ def killed(name: str) -> Callable[[Stack], Awaitable[Observation]]:
     """Returns a fault: a service ends without a word while it works, and is started again in its place."""
 
     async def run(stack: Stack) -> Observation:
-        load = asyncio.ensure_future(stack.ask(24))
+        load = asyncio.ensure_future(_load(stack, name))
         await _busy(stack, name, load)
         await asyncio.to_thread(stack.processes[name].kill)
         tally = await load
         await stack.start(name)
-        recovered = await stack.until(stack.answers)
+        recovered = await stack.until(_whole(stack, name))
         return Observation(tally + await stack.ask(), recovered)
 
     return run
@@ -39,7 +39,7 @@ def drained(name: str) -> Callable[[Stack], Awaitable[Observation]]:
     """Returns a fault: a service is told to end (SIGTERM) under load; what it had taken on, it answers."""
 
     async def run(stack: Stack) -> Observation:
-        load = asyncio.ensure_future(stack.ask(24))
+        load = asyncio.ensure_future(_load(stack, name))
         await _busy(stack, name, load)
         process = stack.processes[name]
         os.kill(process.pid, signal.SIGTERM)
@@ -49,7 +49,7 @@ def drained(name: str) -> Callable[[Stack], Awaitable[Observation]]:
         await stack.start(name)
         tally = await load
         cut = sum(code in {"CANCELLED", "UNKNOWN", "INTERNAL"} for code in codes)
-        recovered = await stack.until(stack.answers)
+        recovered = await stack.until(_whole(stack, name))
         return Observation(tally + Tally(lost=["cut off by the drain"] * cut), recovered, f"{cut} cut off")
 
     return run
@@ -60,7 +60,7 @@ def hung(name: str) -> Callable[[Stack], Awaitable[Observation]]:
 
     async def run(stack: Stack) -> Observation:
         pid = stack.pid(name)
-        load = asyncio.ensure_future(stack.ask(24))
+        load = asyncio.ensure_future(_load(stack, name))
         await _busy(stack, name, load)
         os.kill(pid, signal.SIGSTOP)
         try:
@@ -71,7 +71,7 @@ def hung(name: str) -> Callable[[Stack], Awaitable[Observation]]:
         finally:
             os.kill(pid, signal.SIGCONT)
         tally = refused + await load
-        return Observation(tally, await stack.until(stack.answers))
+        return Observation(tally, await stack.until(_whole(stack, name)))
 
     return run
 
@@ -112,15 +112,29 @@ async def disk_full(stack: Stack) -> Observation:
             subprocess.run, command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
         )
         left = await asyncio.to_thread(lambda: list(Path(folder).glob("*/manifest.json")))
-    failed = run.returncode != 0 and not left
+    failed = run.returncode != 0 and "File too large" in run.stdout + run.stderr and not left
     return Observation(
         await stack.ask() if failed else Tally(wrong=1), None, f"exit code {run.returncode}, {len(left)} bundles left"
     )
 
 
+async def _load(stack: Stack, name: str) -> Tally:
+    """Asks a service many questions at once."""
+    return await (stack.ask_fusion(6) if name == "fusion" else stack.ask(24))
+
+
+def _whole(stack: Stack, name: str) -> Callable[[], Awaitable[bool]]:
+    """Returns what tells that a service answers again."""
+    return stack.registers if name == "fusion" else stack.answers
+
+
 async def _busy(stack: Stack, name: str, load: asyncio.Future[Tally]) -> None:
     """Returns when a service is in the middle of a request; AssertionError where the load ends before that."""
-    methods = {"encoder": "/hilum.v1.EncoderService/EncodeImage", "decoder": "/hilum.v1.DecoderService/PredictMasks"}
+    methods = {
+        "encoder": "/hilum.v1.EncoderService/EncodeImage",
+        "decoder": "/hilum.v1.DecoderService/PredictMasks",
+        "fusion": "/hilum.v1.FusionService/RegisterImages",
+    }
     process = stack.processes[name]
     while not await asyncio.to_thread(process.metric, "hilum_rpcs_in_flight", method=methods[name]):
         assert not load.done(), "the load ended before it was seen"
@@ -142,6 +156,8 @@ def _start(module: str, settings: dict[str, str]) -> subprocess.CompletedProcess
 FAULTS = [
     Fault("Encoder killed under load", killed("encoder"), _UNAVAILABLE),
     Fault("Decoder killed under load", killed("decoder"), _UNAVAILABLE),
+    Fault("Fusion killed under load", killed("fusion"), _UNAVAILABLE),
+    Fault("Fusion drained (SIGTERM) under load", drained("fusion"), _UNAVAILABLE),
     Fault("Encoder drained (SIGTERM) under load", drained("encoder"), _UNAVAILABLE),
     Fault("Decoder drained (SIGTERM) under load", drained("decoder"), _UNAVAILABLE),
     Fault("Encoder hung (SIGSTOP) under load", hung("encoder"), _UNAVAILABLE),

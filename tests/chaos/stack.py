@@ -15,7 +15,7 @@ import numpy as np
 import redis
 from numpy.typing import NDArray
 
-from hilum import AsyncClient, Box, Endpoints, Image, Prompt, Window
+from hilum import AsyncClient, Box, Endpoints, Image, Prompt, Transform, ViewRelation, Window
 from hilum.errors import HilumError
 from tests.chaos.proxy import Proxy
 from tests.integration.processes import Process, free_port, service, valkey
@@ -69,29 +69,32 @@ class Tally:
 
 
 class Stack:
-    """Valkey behind a proxy, an encoder, a decoder, and a client; each can be ended and started again in its place.
+    """Valkey behind a proxy, an encoder, a decoder, fusion, and a client; each process can be ended and started again in its place.
 
     Attributes:
         processes: What is running, by name.
         proxy: Between the services and Valkey.
         truth: Masks of the images without a fault.
+        transform: Id, and thereby content, of the transform between two of them.
     """
 
     def __init__(self) -> None:
         self._exits = ExitStack()
-        self._ports = {name: free_port() for name in ("valkey", "encoder", "decoder")}
+        self._ports = {name: free_port() for name in ("valkey", "encoder", "decoder", "fusion")}
         self.processes: dict[str, Process] = {}
         self.proxy = Proxy(self._ports["valkey"])
         self.truth: list[NDArray[np.bool_]] = []
+        self.transform = b""
         self.client: AsyncClient
 
     async def __aenter__(self) -> Stack:
         await self.proxy.start()
-        for name in ("valkey", "encoder", "decoder"):
+        for name in self._ports:
             await self.start(name)
         self.client = self.connect()
         for seed in range(IMAGES):
             self.truth.append(await self._mask(self.client, image(seed)))
+        self.transform = (await self._register(self.client)).transform_id
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -101,7 +104,7 @@ class Stack:
 
     def connect(self, timeout_s: float = 30.0) -> AsyncClient:
         """Returns a new client."""
-        addresses = [f"127.0.0.1:{self._ports[name]}" for name in ("encoder", "decoder", "decoder")]
+        addresses = [f"127.0.0.1:{self._ports[name]}" for name in ("encoder", "decoder", "fusion")]
         return AsyncClient(Endpoints(*addresses), timeout_s=timeout_s)
 
     async def start(self, name: str, **settings: str) -> None:
@@ -113,6 +116,8 @@ class Stack:
         if name == "valkey":
             return valkey(port)
         settings = {"port": str(port), "redis_url": f"redis://127.0.0.1:{self.proxy.port}", **settings}
+        if name == "fusion":
+            settings |= {other: f"127.0.0.1:{self._ports[other]}" for other in ("encoder", "decoder")}
         if name == "decoder":
             settings["encoders"] = json.dumps([f"127.0.0.1:{self._ports['encoder']}"])
         return service(name, **settings)
@@ -137,13 +142,27 @@ class Stack:
 
     async def ask_one(self, seed: int, group: str, client: AsyncClient) -> Tally:
         """Asks for one mask and compares it with the truth."""
+        return await self._judged(self._is_mask(seed, group, client))
+
+    async def ask_fusion(self, questions: int) -> Tally:
+        """Asks for transforms, all at once, and compares their content with the truth."""
+        asked = [self._judged(self._is_transform(self.client)) for _ in range(questions)]
+        return sum(await asyncio.gather(*asked), Tally())
+
+    @staticmethod
+    async def _judged(question: Awaitable[bool]) -> Tally:
         try:
-            mask = await self._mask(client, image(seed, group))
+            return Tally(right=1) if await question else Tally(wrong=1)
         except HilumError as error:
             return Tally(refused=[type(error).__name__])
         except Exception as error:  # noqa: BLE001  # whatever it is, it is no answer
             return Tally(lost=[type(error).__name__])
-        return Tally(right=1) if np.array_equal(mask, self.truth[seed]) else Tally(wrong=1)
+
+    async def _is_mask(self, seed: int, group: str, client: AsyncClient) -> bool:
+        return np.array_equal(await self._mask(client, image(seed, group)), self.truth[seed])
+
+    async def _is_transform(self, client: AsyncClient) -> bool:
+        return (await self._register(client)).transform_id == self.transform
 
     async def until(self, healthy: Callable[[], Awaitable[bool]]) -> float:
         """Returns how long it took until that held, in seconds; AssertionError when it does not within patience."""
@@ -178,6 +197,15 @@ class Stack:
         """Replaces the decoder by one with nothing in memory."""
         await asyncio.to_thread(self.processes["decoder"].stop)
         await self.start("decoder")
+
+    async def registers(self) -> bool:
+        """Says whether fusion answers, and rightly."""
+        return (await self.ask_fusion(1)).right == 1
+
+    @staticmethod
+    async def _register(client: AsyncClient) -> Transform:
+        registration = await client.register(image(0), image(1), view_relation=ViewRelation.COMPARABLE)
+        return registration.transform
 
     @staticmethod
     async def _mask(client: AsyncClient, picture: Image) -> NDArray[np.bool_]:

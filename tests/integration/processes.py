@@ -30,6 +30,10 @@ class Process:
         module: Run with `python -m`.
         arguments: Its arguments.
         environment: Added to this process's environment.
+
+    Attributes:
+        log: Events that it printed.
+        output: Every line that it printed, on standard error, too.
     """
 
     def __init__(self, module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
@@ -38,12 +42,14 @@ class Process:
             [sys.executable, "-m", module, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
             cwd=ROOT,
             env={**os.environ, "HILUM_STOP_WITH_PARENT": "1", **(environment or {})},
         )
         self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.log: list[dict[str, Any]] = []
+        self.output: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         self.ready = self.wait_for("ready")
@@ -70,12 +76,17 @@ class Process:
             if line.get("event") == event:
                 return line
 
-    def metric(self, name: str, **labels: str) -> float:
-        """Returns a Prometheus sample's value, summed over the labels that are not given."""
+    def metrics(self) -> str:
+        """Returns what the Prometheus endpoint answers."""
         host = self.address.rsplit(":", 1)[0]
         url = f"http://{host}:{self.ready['metrics_port']}/metrics"
         with urllib.request.urlopen(url, timeout=10) as response:
-            families = list(text_string_to_metric_families(response.read().decode()))
+            text: str = response.read().decode()
+        return text
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Returns a Prometheus sample's value, summed over the labels that are not given."""
+        families = list(text_string_to_metric_families(self.metrics()))
         return sum(
             sample.value
             for family in families
@@ -113,6 +124,7 @@ class Process:
         if self._popen.stdout is None:
             return
         for line in self._popen.stdout:
+            self.output.append(line)
             try:
                 event = json.loads(line)
             except ValueError:
