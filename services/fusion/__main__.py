@@ -14,11 +14,13 @@ from hilum.v1.fusion_service_pb2_grpc import add_FusionServiceServicer_to_server
 from services.fusion.pose import PoseEstimation
 from services.fusion.posing import Posing
 from services.fusion.registering import Registering
+from services.fusion.registering_volumes import RegisteringVolumes
 from services.fusion.registration import Registration
 from services.fusion.servicer import FusionServicer
 from services.fusion.settings import FusionSettings
 from services.fusion.targets import TargetSegmenter
 from services.fusion.transforms import KIND, TransformStore
+from services.fusion.volume_registration import VolumeRegistration
 
 SERVICE = "hilum.v1.FusionService"
 
@@ -36,6 +38,7 @@ def fusion_server(settings: FusionSettings, telemetry: Telemetry) -> Server:
         add_FusionServiceServicer_to_server,
         FusionServicer(
             Registering(Registration(threads=settings.intra_op_threads), segmenter, pool),
+            RegisteringVolumes(VolumeRegistration(threads=settings.intra_op_threads), pool),
             Posing(PoseEstimation(threads=settings.intra_op_threads), pool),
             TransformStore(settings.local_cache_bytes, shared.cache, telemetry),
             permits=Permits(settings.running_permits, settings.waiting_permits, name="fusion", telemetry=telemetry),

@@ -18,6 +18,7 @@ from hilum.codec.registration_options import options_from_request
 from hilum.codec.registrations import progress_to_message, registration_to_message
 from hilum.codec.tensors import check_answer_bytes, check_image_size, tensor_to_message
 from hilum.codec.transforms import flags_from_message, flags_to_message, reference_from_message
+from hilum.codec.volume_registrations import VolumeRegistrationRequest, volume_result_to_message
 from hilum.codec.volumes import VolumeRequest
 from hilum.errors import InvalidField, TransformFlagged
 from hilum.intensity import valid_pixels
@@ -32,6 +33,7 @@ from services.fusion.fusing import fuse
 from services.fusion.posing import Posing
 from services.fusion.projection import project_volume
 from services.fusion.registering import Registering, RegistrationTask
+from services.fusion.registering_volumes import RegisteringVolumes
 from services.fusion.resampling import resample
 from services.fusion.transforms import TransformStore
 
@@ -49,6 +51,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
 
     Args:
         registering: The registration core with its targets.
+        volumes: The registration core of volumes.
         posing: The pose core.
         transforms: Where transforms are kept.
         permits: How many calls may run at once, and how many may wait.
@@ -61,6 +64,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
     def __init__(
         self,
         registering: Registering,
+        volumes: RegisteringVolumes,
         posing: Posing,
         transforms: TransformStore,
         *,
@@ -71,6 +75,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         max_message_bytes: int,
     ) -> None:
         self._registering = registering
+        self._volumes = volumes
         self._posing = posing
         self._transforms = transforms
         self._permits = permits
@@ -122,6 +127,30 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
                         await self._transforms.put(transform, task.tenant)
                     rpc_facts().add(flags=",".join(event.transform.flags), register_ms=event.total_ms)
                     yield pb.RegisterImagesResponse(result=registration_to_message(event))
+
+    async def RegisterVolumes(  # noqa: N802
+        self,
+        request_iterator: AsyncIterator[pb.RegisterVolumesRequest],
+        context: grpc.aio.ServicerContext[object, object],
+    ) -> AsyncIterator[pb.RegisterVolumesResponse]:
+        """Registers two volumes that arrive in pieces, with progress."""
+        first = await anext(aiter(request_iterator), None)
+        if first is None or first.WhichOneof("content") != "registration":
+            raise InvalidField("the first message must describe the volumes", field="registration")
+        request = VolumeRegistrationRequest.from_message(first.registration, max_bytes=self._max_volume_bytes)
+        tenant = current_tenant()
+        async with self._permits.acquire():
+            fixed = await request.fixed.receive(request_iterator, "registration", followed=True)
+            moving = await request.moving.receive(request_iterator, "registration")
+            async with aclosing(self._volumes.run(request, fixed, moving)) as events:
+                async for event in events:
+                    if isinstance(event, RegistrationProgress):
+                        yield pb.RegisterVolumesResponse(progress=progress_to_message(event))
+                    else:
+                        for transform in (event.transform, event.inverse):
+                            await self._transforms.put(transform, tenant)
+                        rpc_facts().add(flags=",".join(event.transform.flags), register_ms=event.total_ms)
+                        yield pb.RegisterVolumesResponse(result=volume_result_to_message(event))
 
     async def EstimatePose(  # noqa: N802
         self,
