@@ -2,18 +2,19 @@
 
 A real volume is warped by a known motion and a known bend, and what is seen of it is changed: either another exposure
 of the same kind (noise), or a pseudo-modality, in which tissues have other grey levels in another order, a bias field,
-and other noise. A pseudo-modality is no MR image: it shows no contrast that the volume lacks. Read from the sample data,
-never shipped.
+and other noise. A pseudo-modality is no MR image: it shows no contrast that the volume lacks. Read from the sample
+data, never shipped.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813 - its own documentation's name
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
@@ -24,9 +25,12 @@ from hilum.displacement_field import grid_points
 from hilum.geometry import Float, PatientFrame
 from services.fusion.volume_registration import RegistrationVolume
 
+# It ships no types.
+sitk: Any = importlib.import_module("SimpleITK")
+
 Voxels = NDArray[np.float32]
 
-SEEDS = {Purpose.DEVELOPMENT: range(1000, 1003), Purpose.REPORT: range(5)}
+SEEDS = {Purpose.DEVELOPMENT: range(1000, 1003), Purpose.REPORT: range(3)}
 KINDS = ("ct", "pseudo")
 _TURN_DEG, _SCALE, _SHIFT = 10.0, 0.08, 0.08
 # Of the volume's longest side: distance of the bend's control points, and its largest displacement.
@@ -178,7 +182,7 @@ def _read(name: str, path: Path, window: tuple[float, float] | None) -> Subject:
 
 
 def _windowed(voxels: Voxels, window: tuple[float, float]) -> Voxels:
-    return np.clip((voxels - window[0]) / (window[1] - window[0]), 0, 1)
+    return np.asarray(np.clip((voxels - window[0]) / (window[1] - window[0]), 0, 1), np.float32)
 
 
 def _isotropic(subject: Subject) -> Subject:

@@ -34,6 +34,7 @@ from hilum.types import (
     Volume,
     Window,
 )
+from hilum.volume_registration import VolumeRegistrationOptions, VolumeRegistrationResult
 
 __version__ = "0.1.0"
 
@@ -77,6 +78,8 @@ __all__ = [
     "TransformModel",
     "ViewRelation",
     "Volume",
+    "VolumeRegistrationOptions",
+    "VolumeRegistrationResult",
     "Window",
     "choose_region",
 ]

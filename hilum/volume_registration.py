@@ -7,9 +7,64 @@ from dataclasses import dataclass
 import numpy as np
 
 from hilum.errors import InvalidField
+from hilum.geometry import PatientFrame
 from hilum.registration_options import LEAST_DETERMINANT, TransformModel, check_stiffness
 from hilum.transform import Transform
 from hilum.types import DeformationReport, StageReport
+
+_LEAST_SIDE = 4
+_LARGEST_ASPECT = 40.0
+_LARGEST_EXTENT_RATIO = 20.0
+
+
+@dataclass(frozen=True)
+class PlacedVolume:
+    """The size of a volume and where it lies.
+
+    Attributes:
+        size: (depth, height, width) in voxels.
+        frame: Where the voxels lie.
+    """
+
+    size: tuple[int, int, int]
+    frame: PatientFrame
+
+    @property
+    def longest_mm(self) -> float:
+        """The longest of its sides."""
+        return max(count * spacing for count, spacing in zip(self.size[::-1], self.frame.spacing_mm, strict=True))
+
+    def check(self, field: str) -> None:
+        """Refuses what cannot be registered.
+
+        Raises:
+            InvalidField: The volume is thinner than 4 voxels, or its voxels are flat or like needles.
+        """
+        if min(self.size) < _LEAST_SIDE:
+            raise InvalidField(f"needs at least {_LEAST_SIDE} voxels along each axis", field=f"{field}.shape")
+        spacing = self.frame.spacing_mm
+        if min(spacing) <= 0 or max(spacing) > _LARGEST_ASPECT * min(spacing):
+            raise InvalidField(
+                f"the spacing {spacing} makes voxels more than {_LARGEST_ASPECT:g} times as long as wide",
+                field=f"{field}.geometry",
+            )
+
+
+def check_volumes(fixed: PlacedVolume, moving: PlacedVolume, field: str) -> None:
+    """Refuses two volumes that cannot be registered; `field` is what holds the two in the request.
+
+    Raises:
+        InvalidField: One of them is impossible, or more than 20 times as long as the other.
+    """
+    fixed.check(f"{field}.fixed")
+    moving.check(f"{field}.moving")
+    lengths = fixed.longest_mm, moving.longest_mm
+    if max(lengths) > _LARGEST_EXTENT_RATIO * min(lengths):
+        raise InvalidField(
+            f"the fixed volume is {lengths[0]:.3g} mm long and the moving volume {lengths[1]:.3g} mm, more than "
+            f"{_LARGEST_EXTENT_RATIO:g} times apart: check the spacings",
+            field=f"{field}.moving.geometry",
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,10 +20,9 @@ from hilum.registration_options import TransformModel
 from hilum.types import Volume
 from hilum.v1 import fusion_service_pb2 as pb
 from hilum.v1 import image_pb2
-from hilum.volume_registration import VolumeRegistrationOptions, VolumeRegistrationResult
+from hilum.volume_registration import PlacedVolume, VolumeRegistrationOptions, VolumeRegistrationResult, check_volumes
 
 FIELD = "registration"
-LEAST_SIDE = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +55,7 @@ class VolumeRegistrationRequest:
         """
         fixed, fixed_frame = _described(message.fixed, f"{FIELD}.fixed", max_bytes)
         moving, moving_frame = _described(message.moving, f"{FIELD}.moving", max_bytes)
+        check_volumes(PlacedVolume(fixed.shape, fixed_frame), PlacedVolume(moving.shape, moving_frame), FIELD)
         if fixed.nbytes + moving.nbytes > max_bytes:
             reason = f"both volumes take {fixed.nbytes + moving.nbytes} bytes; at most {max_bytes}"
             raise LimitExceeded(reason, field=f"{FIELD}.moving.shape")
@@ -127,8 +127,6 @@ def _volume_to_message(volume: Volume) -> pb.FusionVolume:
 
 def _described(message: pb.FusionVolume, field: str, max_bytes: int) -> tuple[IncomingVolume, PatientFrame]:
     volume = IncomingVolume.described(message, field, max_bytes=max_bytes)
-    if min(volume.shape) < LEAST_SIDE:
-        raise InvalidField(f"needs at least {LEAST_SIDE} voxels along each axis", field=f"{field}.shape")
     if not isinstance(volume.geometry.frame, PatientFrame):
         raise FrameNotSupported("volumes are registered in PATIENT_LPS", field=f"{field}.geometry")
     return volume, volume.geometry.frame

@@ -12,14 +12,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from hilum.errors import InvalidField, NoContent
+from hilum.errors import NoContent
 from hilum.geometry import Float, ImageGeometry, PatientFrame, pixel_to_patient
 from hilum.image_grid import ImageGrid
 from hilum.types import BoolMask
+from hilum.volume_registration import PlacedVolume
 
-_MIN_SIDE = 4
-_LARGEST_ASPECT = 40.0
-_LARGEST_EXTENT_RATIO = 20.0
 _SAMPLES_ACROSS = 128
 """Voxels along the longest side that the range of a volume's values is taken from."""
 _FAR = 1e3
@@ -53,6 +51,11 @@ class RegistrationVolume:
         return depth, height, width
 
     @property
+    def place(self) -> PlacedVolume:
+        """Size and frame."""
+        return PlacedVolume(self.size, self.frame)
+
+    @property
     def patient_from_voxel(self) -> Float:
         """(4, 4): voxel indices (x, y, slice) to LPS in mm."""
         return ImageGrid(self.size, ImageGeometry(self.frame)).patient_mm
@@ -69,26 +72,14 @@ class RegistrationVolume:
         return float((np.abs(axes.T @ np.asarray(self.frame.direction)) @ sides).max())
 
     def check(self, field: str) -> None:
-        """Refuse what cannot be registered.
+        """Refuse what shows nothing.
 
         Args:
             field: the path of this volume in the request.
 
         Raises:
-            InvalidField: shape or spacing are impossible.
             NoContent: the voxels are constant or all padding.
         """
-        if self.voxels.ndim != 3 or min(self.voxels.shape) < _MIN_SIDE:
-            raise InvalidField(
-                f"needs (depth, height, width) of at least {_MIN_SIDE} each, has {self.voxels.shape}",
-                field=f"{field}.shape",
-            )
-        spacing = self.frame.spacing_mm
-        if min(spacing) <= 0 or max(spacing) > _LARGEST_ASPECT * min(spacing):
-            raise InvalidField(
-                f"the spacing {spacing} makes voxels more than {_LARGEST_ASPECT:g} times as long as wide",
-                field=f"{field}.geometry",
-            )
         values = self.voxels[self.usable]
         if values.size == 0 or values.min() == values.max():
             raise NoContent("all usable voxels have one value: nothing can be aligned", field=field)
@@ -114,20 +105,9 @@ class Canvas:
 
 
 def canvas_extent_mm(fixed: RegistrationVolume, moving: RegistrationVolume) -> float:
-    """The side of the cube that holds either volume, along the fixed volume's axes.
-
-    Raises:
-        InvalidField: one volume is more than 20 times as large as the other.
-    """
+    """The side of the cube that holds either volume, along the fixed volume's axes."""
     axes = np.asarray(fixed.frame.direction)
-    own = fixed.extent_mm(axes), moving.extent_mm(axes)
-    if max(own) > _LARGEST_EXTENT_RATIO * min(own):
-        raise InvalidField(
-            f"the fixed volume is {own[0]:.3g} mm long and the moving volume {own[1]:.3g} mm, more than "
-            f"{_LARGEST_EXTENT_RATIO:g} times apart: check the spacings",
-            field="registration.moving.geometry",
-        )
-    return max(own)
+    return max(fixed.extent_mm(axes), moving.extent_mm(axes))
 
 
 def working_from_patient(volume: RegistrationVolume, axes: Float, extent_mm: float) -> Float:

@@ -10,7 +10,7 @@ import torch
 
 from hilum.geometry import Float
 from hilum.types import RegistrationProgress, StageReport
-from hilum.volume_registration import VolumeRegistrationOptions
+from hilum.volume_registration import VolumeRegistrationOptions, check_volumes
 from services.fusion.volume_registration.agreement import Agreement
 from services.fusion.volume_registration.alignment import Alignment
 from services.fusion.volume_registration.canvas import RegistrationVolume
@@ -81,6 +81,7 @@ class VolumeRegistration:
         """
         options = options or VolumeRegistrationOptions()
         begun = RegistrationProgress("prepare", 0.0, 0.0)
+        check_volumes(fixed.place, moving.place, "registration")
         for name, volume in (("fixed", fixed), ("moving", moving)):
             volume.check(f"registration.{name}")
             yield begun

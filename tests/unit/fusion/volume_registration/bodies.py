@@ -21,8 +21,8 @@ def body(side: int = SIDE, seed: int = 0) -> Voxels:
     z, y, x = np.indices((side,) * 3) / (side - 1) * 2 - 1
     inside = (x / 0.8) ** 2 + (y / 0.62) ** 2 + (z / 0.9) ** 2 < 1
     noise = np.random.default_rng(seed).normal(size=(side,) * 3)
-    lumps = ndimage.gaussian_filter(noise, side / 20)
-    return np.asarray(inside * (0.5 + 0.15 * lumps / lumps.std()), np.float32)
+    lumps = ndimage.gaussian_filter(noise, side / 14)
+    return np.asarray(inside * (0.5 + 0.12 * lumps / lumps.std()), np.float32)
 
 
 def other_modality(voxels: Voxels, seed: int = 1) -> Voxels:

@@ -41,7 +41,7 @@ def test_refining_to_another_multiple() -> None:
 
 
 def test_bending_energy_of_a_known_function() -> None:
-    """u = x² along each axis, as splines hold it exactly, has u_xx = 2 and so the energy 4."""
+    """Splines hold u = z² exactly: its second derivative is 2 and so its energy 4; that of u = z y is 2."""
     count = 5
     place = -1.0 + (torch.arange(count + ORDER) - 1.0) * 2.0 / count
     # Control points of x²: the square of the place, less what the spline's width adds.
