@@ -80,7 +80,9 @@ def register(pair: VolumePair, model: TransformModel = TransformModel.DEFORMABLE
         longest, last = max(longest, time.perf_counter() - last), time.perf_counter()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     found = warp_of(outcome).apply(pair.points)
-    return VolumeCase(pair, outcome, pair.errors_mm(pair.points), pair.errors_mm(found), wall, cpu, longest)
+    case = VolumeCase(pair, outcome, pair.errors_mm(pair.points), pair.errors_mm(found), wall, cpu, longest)
+    print(f"{pair.name}: {case.error_mm.mean():.3f} mm, {cpu:.1f} CPU s", flush=True)
+    return case
 
 
 def warp_of(outcome: VolumeOutcome) -> Warp:

@@ -16,6 +16,7 @@ from hilum.registration_options import TransformModel
 from hilum.transform import Transform
 from hilum.types import DeformationReport, StageReport
 from hilum.volume_registration import VolumeRegistrationResult
+from hilum.warp import Warp, inverted
 
 ALGORITHM = "fake-volume-shift-1"
 _LARGEST_SIDE = 64
@@ -43,19 +44,12 @@ def shifted_volume(
     shift = np.eye(4)
     shift[:3, 3] = middles[1] - middles[0]
     bends = request.options.model is TransformModel.DEFORMABLE
-    points = tuple(min(count, _LARGEST_SIDE) for count in request.fixed.shape)
-    transform = Transform.from_matrix(
-        np.linalg.inv(grids[1].patient_mm) @ shift @ grids[0].patient_mm,
-        request.fixed.shape,
-        request.moving.shape,
-        fixed_geometry=request.fixed.geometry,
-        moving_geometry=request.moving.geometry,
-        algorithm=ALGORITHM,
-        displacement_field=DisplacementField(np.zeros((3, *points))) if bends else None,
-    )
+    matrix = np.linalg.inv(grids[1].patient_mm) @ shift @ grids[0].patient_mm
+    there = Warp(matrix, _nothing(grids[0]) if bends else None)
+    back = Warp(inverted(matrix), _nothing(grids[1]) if bends else None)
     return VolumeRegistrationResult(
-        transform=transform,
-        inverse=transform.inverse(),
+        transform=Transform.from_warp(there, *grids, algorithm=ALGORITHM),
+        inverse=Transform.from_warp(back, *reversed(grids), algorithm=ALGORITHM),
         stages=(StageReport("search", True, 0.0, 1.0),),
         similarity_before=0.0,
         similarity_after=1.0,
@@ -63,6 +57,11 @@ def shifted_volume(
         distinctness=1.0,
         deformation=DeformationReport(0.0, 1.0, 1.0, 0.0) if bends else None,
     )
+
+
+def _nothing(grid: ImageGrid) -> DisplacementField:
+    """A field without displacements."""
+    return DisplacementField(np.zeros((3, *(min(count, _LARGEST_SIDE) for count in grid.size))))
 
 
 def _middle_mm(voxels: NDArray[Any], padding_value: float | None, grid: ImageGrid, field: str) -> Float:
