@@ -294,7 +294,7 @@ async def test_projection(rig: Rig) -> None:
 
 
 async def test_volumes_are_registered(rig: Rig) -> None:
-    """Two volumes larger than a piece travel in one stream, with progress; the transform moves points in the patient."""
+    """Two volumes larger than a piece travel in one stream, with progress; the transform moves points in LPS."""
     voxels = np.zeros((40, 400, 400), np.uint16)
     voxels[10:20, 100:150, 200:280] = 900
     here, there = (

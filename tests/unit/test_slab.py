@@ -24,7 +24,7 @@ VOLUME = Volume(np.random.default_rng(0).normal(size=(30, 20, 40)).astype(np.flo
 PLANE = PatientFrame((-40.0, -30.0 + 9.5 * 3.0, 90.0), ((1, 0, 0), (0, 0, 1), (0, -1, 0)), (2.0, 4.0, 60.0), "1.2")
 PROJECTION = ImageGrid((30, 40), ImageGeometry(PLANE))
 RADIOGRAPH = ImageGrid((200, 300))
-MATRIX = [[5.0, 0.3, 20.0], [-0.2, 6.0, 4.0], [0, 0, 1]]
+MATRIX = np.array([[5.0, 0.3, 20.0], [-0.2, 6.0, 4.0], [0.0, 0.0, 1.0]])
 
 
 def found(side: Literal["fixed", "moving"], flags: tuple[str, ...] = ()) -> Transform:
