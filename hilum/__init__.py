@@ -35,6 +35,7 @@ from hilum.types import (
     Volume,
     Window,
 )
+from hilum.volume_registration import VolumeRegistrationOptions, VolumeRegistrationResult
 
 __version__ = "0.1.0"
 
@@ -79,6 +80,8 @@ __all__ = [
     "TransformModel",
     "ViewRelation",
     "Volume",
+    "VolumeRegistrationOptions",
+    "VolumeRegistrationResult",
     "Window",
     "choose_region",
 ]

@@ -49,6 +49,7 @@ from hilum.types import (
     ViewRelation,
     Volume,
 )
+from hilum.volume_registration import VolumeRegistrationOptions, VolumeRegistrationResult
 
 Answer = TypeVar("Answer")
 DEFAULT_TIMEOUT_S = 60.0
@@ -357,6 +358,17 @@ class Client:
                 on_progress=on_progress,
             )
         )
+
+    def register_volumes(
+        self,
+        fixed: Volume,
+        moving: Volume,
+        *,
+        options: VolumeRegistrationOptions | None = None,
+        on_progress: ProgressCallback | None = None,
+    ) -> VolumeRegistrationResult:
+        """See AsyncClient.register_volumes; `on_progress` is called in the client's thread."""
+        return self._wait(self._client.register_volumes(fixed, moving, options=options, on_progress=on_progress))
 
     def fuse(
         self,

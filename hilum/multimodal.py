@@ -20,6 +20,7 @@ from hilum.codec.registration_options import options_to_request
 from hilum.codec.registrations import registration_from_message
 from hilum.codec.tensors import tensor_from_message, tensor_to_message
 from hilum.codec.transforms import flag_name, flags_to_message, reference_to_message
+from hilum.codec.volume_registrations import registration_to_message, volume_result_from_message
 from hilum.connection import Metadata, streamed
 from hilum.digest import DATA_TYPE_CODES, little_endian
 from hilum.errors import InternalError
@@ -49,6 +50,7 @@ from hilum.types import (
 )
 from hilum.v1 import fusion_service_pb2 as pb
 from hilum.v1 import fusion_service_pb2_grpc, image_pb2
+from hilum.volume_registration import VolumeRegistrationOptions, VolumeRegistrationResult
 
 PointUnit: TypeAlias = Literal["px", "plane_mm", "patient_lps_mm"]
 
@@ -208,6 +210,47 @@ class FusionCalls:
         async for event in streamed(call):
             if event.WhichOneof("event") == "result":
                 return registration_from_message(event.result)
+            if on_progress is not None:
+                progress = event.progress
+                on_progress(RegistrationProgress(progress.stage, progress.fraction, progress.similarity))
+        raise InternalError("the service ended the stream without a result")
+
+    async def register_volumes(
+        self,
+        fixed: Volume,
+        moving: Volume,
+        *,
+        options: VolumeRegistrationOptions | None = None,
+        on_progress: Callable[[RegistrationProgress], None] | None = None,
+    ) -> VolumeRegistrationResult:
+        """Returns the transform that takes points of the fixed volume to the moving volume.
+
+        Deformable registration of two volumes takes far longer than of two images: give the client a `timeout_s` of
+        minutes.
+
+        Args:
+            fixed: The volume whose points the transform takes, in the patient (PATIENT_LPS).
+            moving: The volume that they are taken to, likewise; of another modality, spacing or direction.
+            options: Which transformations are considered, and what is known: VolumeRegistrationOptions() where None.
+            on_progress: Called with every step.
+
+        Raises:
+            HilumError: What the service answered; see hilum.errors.
+        """
+        header = registration_to_message(fixed, moving, options or VolumeRegistrationOptions())
+
+        async def requests() -> AsyncIterator[pb.RegisterVolumesRequest]:
+            yield pb.RegisterVolumesRequest(registration=header)
+            for volume in (fixed, moving):
+                for piece in _voxel_pieces(volume):
+                    yield pb.RegisterVolumesRequest(voxels=piece)
+
+        call = self._fusion.RegisterVolumes(
+            requests(), timeout=self._fusion_patience.limit_s(), metadata=self._fusion_metadata
+        )
+        async for event in streamed(call):
+            if event.WhichOneof("event") == "result":
+                return volume_result_from_message(event.result)
             if on_progress is not None:
                 progress = event.progress
                 on_progress(RegistrationProgress(progress.stage, progress.fraction, progress.similarity))

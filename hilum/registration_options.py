@@ -15,7 +15,8 @@ from hilum.types import BoolMask
 MAX_LANDMARKS = 100
 _LARGEST_WEIGHT = 1000.0
 _STIFFNESS = (0.01, 100.0)
-_LEAST_DETERMINANT = 1e-6
+LEAST_DETERMINANT = 1e-6
+"""Of an initial transform between pixels, below which it counts as singular."""
 
 
 class TransformModel(Enum):
@@ -95,12 +96,21 @@ class RegistrationOptions:
         region = self.rigid_region
         if region is not None and region.shape != fixed_size:
             raise InvalidField(f"has shape {region.shape}, the fixed image {fixed_size}", field="rigid_region")
-        if not _STIFFNESS[0] <= self.stiffness <= _STIFFNESS[1]:
-            raise InvalidField(f"must lie in [{_STIFFNESS[0]:g}, {_STIFFNESS[1]:g}]", field="stiffness")
-        if self.model is not TransformModel.DEFORMABLE:
-            for field, given in (("rigid_region", region is not None), ("stiffness", self.stiffness != 1.0)):
-                if given:
-                    raise InvalidField("is for transform_model DEFORMABLE only", field=field)
+        if self.model is not TransformModel.DEFORMABLE and region is not None:
+            raise InvalidField("is for transform_model DEFORMABLE only", field="rigid_region")
+        check_stiffness(self.stiffness, self.model)
+
+
+def check_stiffness(stiffness: float, model: TransformModel, *, field: str = "stiffness") -> None:
+    """Refuses a stiffness out of range, or for a model that does not bend.
+
+    Raises:
+        InvalidField: It does not lie in [0.01, 100], or is given without DEFORMABLE.
+    """
+    if not _STIFFNESS[0] <= stiffness <= _STIFFNESS[1]:
+        raise InvalidField(f"must lie in [{_STIFFNESS[0]:g}, {_STIFFNESS[1]:g}]", field=field)
+    if model is not TransformModel.DEFORMABLE and stiffness != 1.0:
+        raise InvalidField("is for transform_model DEFORMABLE only", field=field)
 
 
 def _check_initial(initial: Transform, fixed_size: Size, moving_size: Size) -> None:
@@ -114,7 +124,7 @@ def _check_initial(initial: Transform, fixed_size: Size, moving_size: Size) -> N
             field=field,
         )
     determinant = float(np.linalg.det(initial.matrix[:2, :2]))
-    if abs(determinant) < _LEAST_DETERMINANT:
+    if abs(determinant) < LEAST_DETERMINANT:
         raise InvalidField(f"is singular (determinant {determinant:.3g}): it maps the image onto a line", field=field)
 
 

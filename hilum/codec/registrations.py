@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from hilum.codec.masks import mask_from_message, mask_to_message
 from hilum.codec.transforms import transform_from_message, transform_to_message
 from hilum.types import (
@@ -30,15 +32,7 @@ def registration_to_message(registration: Registration) -> pb.RegistrationResult
         match_loss_before=registration.match_loss_before,
         match_loss_after=registration.match_loss_after,
         overlap_fraction=registration.overlap_fraction,
-        stages=[
-            pb.StageReport(
-                stage=stage.stage,
-                accepted=stage.accepted,
-                similarity_before=stage.similarity_before,
-                similarity_after=stage.similarity_after,
-            )
-            for stage in registration.stages
-        ],
+        stages=stages_to_message(registration.stages),
         targets=[
             pb.TargetReport(
                 dice_before=target.dice_before,
@@ -51,7 +45,7 @@ def registration_to_message(registration: Registration) -> pb.RegistrationResult
         total_ms=registration.total_ms,
         inverse=transform_to_message(registration.inverse),
         inverse_residual_px=registration.inverse_residual_px,
-        deformation=_deformation_to_message(registration.deformation),
+        deformation=deformation_to_message(registration.deformation),
         landmark_errors_px=registration.landmark_errors_px,
         distinctness=registration.distinctness,
     )
@@ -64,10 +58,7 @@ def registration_from_message(message: pb.RegistrationResult) -> Registration:
         match_loss_before=message.match_loss_before,
         match_loss_after=message.match_loss_after,
         overlap_fraction=message.overlap_fraction,
-        stages=tuple(
-            StageReport(stage.stage, stage.accepted, stage.similarity_before, stage.similarity_after)
-            for stage in message.stages
-        ),
+        stages=stages_from_message(message.stages),
         targets=tuple(
             TargetReport(
                 target.dice_before,
@@ -80,13 +71,34 @@ def registration_from_message(message: pb.RegistrationResult) -> Registration:
         total_ms=message.total_ms,
         inverse=transform_from_message(message.inverse, "inverse"),
         inverse_residual_px=message.inverse_residual_px,
-        deformation=_deformation_from_message(message.deformation) if message.HasField("deformation") else None,
+        deformation=deformation_from_message(message.deformation) if message.HasField("deformation") else None,
         landmark_errors_px=tuple(message.landmark_errors_px),
         distinctness=message.distinctness,
     )
 
 
-def _deformation_to_message(report: DeformationReport | None) -> pb.DeformationReport | None:
+def stages_to_message(stages: Iterable[StageReport]) -> list[pb.StageReport]:
+    """Returns the messages for reports of stages."""
+    return [
+        pb.StageReport(
+            stage=stage.stage,
+            accepted=stage.accepted,
+            similarity_before=stage.similarity_before,
+            similarity_after=stage.similarity_after,
+        )
+        for stage in stages
+    ]
+
+
+def stages_from_message(messages: Iterable[pb.StageReport]) -> tuple[StageReport, ...]:
+    """Returns the reports."""
+    return tuple(
+        StageReport(stage.stage, stage.accepted, stage.similarity_before, stage.similarity_after) for stage in messages
+    )
+
+
+def deformation_to_message(report: DeformationReport | None) -> pb.DeformationReport | None:
+    """Returns the message for a report, None for None."""
     if report is None:
         return None
     return pb.DeformationReport(
@@ -97,7 +109,8 @@ def _deformation_to_message(report: DeformationReport | None) -> pb.DeformationR
     )
 
 
-def _deformation_from_message(message: pb.DeformationReport) -> DeformationReport:
+def deformation_from_message(message: pb.DeformationReport) -> DeformationReport:
+    """Returns the report."""
     return DeformationReport(
         message.folding_fraction, message.least_jacobian, message.largest_jacobian, message.bending_energy
     )

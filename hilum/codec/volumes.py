@@ -109,12 +109,15 @@ class IncomingVolume:
             raise LimitExceeded(f"{volume.nbytes} bytes; at most {max_bytes}", field=f"{field}.shape")
         return volume
 
-    async def receive(self, messages: AsyncIterator[VoxelMessage], described_by: str) -> NDArray[Any]:
+    async def receive(
+        self, messages: AsyncIterator[VoxelMessage], described_by: str, *, followed: bool = False
+    ) -> NDArray[Any]:
         """Returns the voxels (depth, height, width) that the rest of the stream carries.
 
         Args:
             messages: All but the first.
             described_by: The field that only the first message may have.
+            followed: Another volume's voxels follow: stop where these end.
 
         Raises:
             InvalidField: A message carries no voxels.
@@ -127,9 +130,11 @@ class IncomingVolume:
                 raise InvalidField("only the first message describes the volume", field=described_by)
             chunk = np.frombuffer(message.voxels, np.uint8)
             if position + len(chunk) > self.nbytes:
-                raise InvalidTensor(f"more than the {self.nbytes} bytes that the shape takes", field="voxels")
+                raise InvalidTensor(f"more than the {self.nbytes} bytes that shape {self.shape} takes", field="voxels")
             buffer[position : position + len(chunk)] = chunk
             position += len(chunk)
+            if followed and position == self.nbytes:
+                break
         if position != self.nbytes:
             raise InvalidTensor(f"{position} bytes instead of the {self.nbytes} that the shape takes", field="voxels")
         voxels = buffer.view(self.data_type).reshape(self.shape)

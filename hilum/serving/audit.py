@@ -27,8 +27,10 @@ _ACTIONS: dict[str, Action] = {
     "GetEmbedding": "R",
     "PurgeEmbeddings": "D",
     "PredictMasks": "R",
+    "StreamPredictMasks": "R",
     "GenerateMasks": "R",
     "RegisterImages": "C",
+    "RegisterVolumes": "C",
     "EstimatePose": "C",
 }
 _DENIALS = {"PERMISSION_DENIED", "UNAUTHENTICATED"}

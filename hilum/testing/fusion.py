@@ -18,6 +18,7 @@ from hilum.codec.registration_options import options_from_request
 from hilum.codec.registrations import registration_to_message
 from hilum.codec.tensors import check_answer_bytes, check_image_size, tensor_to_message
 from hilum.codec.transforms import flags_from_message, flags_to_message, reference_from_message
+from hilum.codec.volume_registrations import VolumeRegistrationRequest, volume_result_to_message
 from hilum.codec.volumes import VolumeRequest
 from hilum.connection import MAX_MESSAGE_BYTES
 from hilum.displacement_field import DisplacementField
@@ -32,6 +33,7 @@ from hilum.testing.drawing import View, mask
 from hilum.testing.fake import Context, Fake, answering, streaming, tenant_of
 from hilum.testing.kept_pose import kept_pose
 from hilum.testing.model import FakeModel, check_kinds
+from hilum.testing.shifted_volume import shifted_volume
 from hilum.testing.styles import shown, target_contrast
 from hilum.transform import Transform
 from hilum.types import (
@@ -139,6 +141,23 @@ class FakeFusion(Fake, fusion_service_pb2_grpc.FusionServiceServicer):
         for transform in (registration.transform, registration.inverse):
             self._transforms[tenant_of(context), transform.transform_id] = transform
         yield pb.RegisterImagesResponse(result=registration_to_message(registration))
+
+    @streaming
+    async def RegisterVolumes(  # noqa: N802
+        self, request_iterator: AsyncIterator[pb.RegisterVolumesRequest], context: Context
+    ) -> AsyncIterator[pb.RegisterVolumesResponse]:
+        """Finds a shift, with progress."""
+        first = await anext(aiter(request_iterator), None)
+        if first is None or first.WhichOneof("content") != "registration":
+            raise InvalidField("the first message must describe the volumes", field="registration")
+        request = VolumeRegistrationRequest.from_message(first.registration, max_bytes=self._max_volume_bytes)
+        fixed = await request.fixed.receive(request_iterator, "registration", followed=True)
+        moving = await request.moving.receive(request_iterator, "registration")
+        yield pb.RegisterVolumesResponse(progress=pb.RegistrationProgress(stage="search", fraction=0.5))
+        result = shifted_volume(request, fixed, moving)
+        for transform in (result.transform, result.inverse):
+            self._transforms[tenant_of(context), transform.transform_id] = transform
+        yield pb.RegisterVolumesResponse(result=volume_result_to_message(result))
 
     @streaming
     async def EstimatePose(  # noqa: N802

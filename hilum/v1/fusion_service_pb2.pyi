@@ -1771,3 +1771,231 @@ class VerifiedModalityPair(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VerifiedModalityPair: _TypeAlias = VerifiedModalityPair  # noqa: Y015
+
+@_typing.final
+class FusionVolume(_message.Message):
+    """A volume to register, without its voxels."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHAPE_FIELD_NUMBER: _builtins.int
+    DATA_TYPE_FIELD_NUMBER: _builtins.int
+    GEOMETRY_FIELD_NUMBER: _builtins.int
+    PADDING_VALUE_FIELD_NUMBER: _builtins.int
+    MODALITY_FIELD_NUMBER: _builtins.int
+    data_type: _image_pb2.DataType.ValueType
+    """Element type: UINT8, UINT16, INT16 or FLOAT32."""
+    padding_value: _builtins.float
+    """Pixel Padding Value after rescale; such voxels are no image."""
+    modality: _builtins.str
+    """As FusionImage.modality."""
+    @_builtins.property
+    def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Shape (depth, height, width), three numbers of at least 4."""
+
+    @_builtins.property
+    def geometry(self) -> _image_pb2.ImageGeometry:
+        """Where the voxels lie: PATIENT_LPS with three spacings above 0. Required. Directions may differ between the volumes."""
+
+    def __init__(
+        self,
+        *,
+        shape: _abc.Iterable[_builtins.int] | None = ...,
+        data_type: _image_pb2.DataType.ValueType = ...,
+        geometry: _image_pb2.ImageGeometry | None = ...,
+        padding_value: _builtins.float | None = ...,
+        modality: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_padding_value", b"_padding_value", "geometry", b"geometry", "padding_value", b"padding_value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_padding_value", b"_padding_value", "data_type", b"data_type", "geometry", b"geometry", "modality", b"modality", "padding_value", b"padding_value", "shape", b"shape"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__padding_value: _TypeAlias = _typing.Literal["padding_value"]  # noqa: Y015
+    _WhichOneofArgType__padding_value: _TypeAlias = _typing.Literal["_padding_value", b"_padding_value"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__padding_value) -> _WhichOneofReturnType__padding_value | None: ...
+
+Global___FusionVolume: _TypeAlias = FusionVolume  # noqa: Y015
+
+@_typing.final
+class VolumeRegistration(_message.Message):
+    """Two volumes to register and what is known. Where both name one frame of reference, the place that patient coordinates
+    say is one of those that the search begins from.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIXED_FIELD_NUMBER: _builtins.int
+    MOVING_FIELD_NUMBER: _builtins.int
+    TRANSFORM_MODEL_FIELD_NUMBER: _builtins.int
+    INITIAL_TRANSFORM_FIELD_NUMBER: _builtins.int
+    STIFFNESS_FIELD_NUMBER: _builtins.int
+    transform_model: Global___TransformModel.ValueType
+    """Which transformations are considered; lengths are in mm."""
+    stiffness: _builtins.float
+    """DEFORMABLE: how strongly bending is held back, against the default; from 0.01 to 100. Absent: 1."""
+    @_builtins.property
+    def fixed(self) -> Global___FusionVolume:
+        """The volume whose points the transform takes."""
+
+    @_builtins.property
+    def moving(self) -> Global___FusionVolume:
+        """The volume that they are taken to."""
+
+    @_builtins.property
+    def initial_transform(self) -> Global___Transform:
+        """Where to begin instead of searching: an affine transform between volumes of these sizes. Its flags need not be
+        accepted: what is found from it is judged anew.
+        """
+
+    def __init__(
+        self,
+        *,
+        fixed: Global___FusionVolume | None = ...,
+        moving: Global___FusionVolume | None = ...,
+        transform_model: Global___TransformModel.ValueType = ...,
+        initial_transform: Global___Transform | None = ...,
+        stiffness: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_stiffness", b"_stiffness", "fixed", b"fixed", "initial_transform", b"initial_transform", "moving", b"moving", "stiffness", b"stiffness"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_stiffness", b"_stiffness", "fixed", b"fixed", "initial_transform", b"initial_transform", "moving", b"moving", "stiffness", b"stiffness", "transform_model", b"transform_model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__stiffness: _TypeAlias = _typing.Literal["stiffness"]  # noqa: Y015
+    _WhichOneofArgType__stiffness: _TypeAlias = _typing.Literal["_stiffness", b"_stiffness"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stiffness) -> _WhichOneofReturnType__stiffness | None: ...
+
+Global___VolumeRegistration: _TypeAlias = VolumeRegistration  # noqa: Y015
+
+@_typing.final
+class RegisterVolumesRequest(_message.Message):
+    """Description first, then voxels."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REGISTRATION_FIELD_NUMBER: _builtins.int
+    VOXELS_FIELD_NUMBER: _builtins.int
+    voxels: _builtins.bytes
+    """Every following message: the next bytes of the voxels, little-endian, row-major, at most 16 MiB a message; the fixed
+    volume's, then the moving one's. No message holds bytes of both.
+    """
+    @_builtins.property
+    def registration(self) -> Global___VolumeRegistration:
+        """The first message."""
+
+    def __init__(
+        self,
+        *,
+        registration: Global___VolumeRegistration | None = ...,
+        voxels: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "registration", b"registration", "voxels", b"voxels"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "registration", b"registration", "voxels", b"voxels"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["registration", "voxels"]  # noqa: Y015
+    _WhichOneofArgType_content: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_content) -> _WhichOneofReturnType_content | None: ...
+
+Global___RegisterVolumesRequest: _TypeAlias = RegisterVolumesRequest  # noqa: Y015
+
+@_typing.final
+class VolumeRegistrationResult(_message.Message):
+    """The transform between two volumes and how far it can be trusted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSFORM_FIELD_NUMBER: _builtins.int
+    INVERSE_FIELD_NUMBER: _builtins.int
+    STAGES_FIELD_NUMBER: _builtins.int
+    SIMILARITY_BEFORE_FIELD_NUMBER: _builtins.int
+    SIMILARITY_AFTER_FIELD_NUMBER: _builtins.int
+    OVERLAP_FRACTION_FIELD_NUMBER: _builtins.int
+    DISTINCTNESS_FIELD_NUMBER: _builtins.int
+    INVERSE_RESIDUAL_MM_FIELD_NUMBER: _builtins.int
+    DEFORMATION_FIELD_NUMBER: _builtins.int
+    TOTAL_MS_FIELD_NUMBER: _builtins.int
+    similarity_before: _builtins.float
+    """Agreement of structure at the start, in [0, 1], higher is better."""
+    similarity_after: _builtins.float
+    """At the end."""
+    overlap_fraction: _builtins.float
+    """Share of the fixed volume's body that the moving volume covers."""
+    distinctness: _builtins.float
+    """How far the result stands out from its neighbours: by how much the similarity falls when a volume slips by a fortieth
+    of the longest side.
+    """
+    inverse_residual_mm: _builtins.float
+    """Largest distance in mm between a point of the inverse's grid that comes from within the fixed volume and where the
+    transform takes the place that inverse gives for it; between grid points the fields are linear. 0 where affine.
+    """
+    total_ms: _builtins.float
+    """All of it, from the request's arrival."""
+    @_builtins.property
+    def transform(self) -> Global___Transform:
+        """Fixed to moving; a displacement field has at most 64 points along each axis."""
+
+    @_builtins.property
+    def inverse(self) -> Global___Transform:
+        """Moving to fixed, likewise."""
+
+    @_builtins.property
+    def stages(self) -> _containers.RepeatedCompositeFieldContainer[Global___StageReport]:
+        """Stages in order."""
+
+    @_builtins.property
+    def deformation(self) -> Global___DeformationReport:
+        """Present where the transform is deformable; determinants are of volume."""
+
+    def __init__(
+        self,
+        *,
+        transform: Global___Transform | None = ...,
+        inverse: Global___Transform | None = ...,
+        stages: _abc.Iterable[Global___StageReport] | None = ...,
+        similarity_before: _builtins.float = ...,
+        similarity_after: _builtins.float = ...,
+        overlap_fraction: _builtins.float = ...,
+        distinctness: _builtins.float = ...,
+        inverse_residual_mm: _builtins.float = ...,
+        deformation: Global___DeformationReport | None = ...,
+        total_ms: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deformation", b"deformation", "inverse", b"inverse", "transform", b"transform"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deformation", b"deformation", "distinctness", b"distinctness", "inverse", b"inverse", "inverse_residual_mm", b"inverse_residual_mm", "overlap_fraction", b"overlap_fraction", "similarity_after", b"similarity_after", "similarity_before", b"similarity_before", "stages", b"stages", "total_ms", b"total_ms", "transform", b"transform"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VolumeRegistrationResult: _TypeAlias = VolumeRegistrationResult  # noqa: Y015
+
+@_typing.final
+class RegisterVolumesResponse(_message.Message):
+    """Progress, then the result."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def progress(self) -> Global___RegistrationProgress:
+        """Zero or more. Stages are "prepare", "search", "affine", "deformation 1", one for each level, "examine"."""
+
+    @_builtins.property
+    def result(self) -> Global___VolumeRegistrationResult:
+        """The last message."""
+
+    def __init__(
+        self,
+        *,
+        progress: Global___RegistrationProgress | None = ...,
+        result: Global___VolumeRegistrationResult | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "progress", b"progress", "result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "progress", b"progress", "result", b"result"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["progress", "result"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+Global___RegisterVolumesResponse: _TypeAlias = RegisterVolumesResponse  # noqa: Y015

@@ -48,6 +48,11 @@ class FusionServiceStub:
                 request_serializer=hilum_dot_v1_dot_fusion__service__pb2.RegisterImagesRequest.SerializeToString,
                 response_deserializer=hilum_dot_v1_dot_fusion__service__pb2.RegisterImagesResponse.FromString,
                 _registered_method=True)
+        self.RegisterVolumes = channel.stream_stream(
+                '/hilum.v1.FusionService/RegisterVolumes',
+                request_serializer=hilum_dot_v1_dot_fusion__service__pb2.RegisterVolumesRequest.SerializeToString,
+                response_deserializer=hilum_dot_v1_dot_fusion__service__pb2.RegisterVolumesResponse.FromString,
+                _registered_method=True)
         self.EstimatePose = channel.stream_stream(
                 '/hilum.v1.FusionService/EstimatePose',
                 request_serializer=hilum_dot_v1_dot_fusion__service__pb2.EstimatePoseRequest.SerializeToString,
@@ -103,6 +108,18 @@ class FusionServiceServicer:
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TENSOR, LIMIT_EXCEEDED, OUTSIDE_IMAGE), NOT_FOUND
         (MODEL_NOT_FOUND), FAILED_PRECONDITION (NO_CONTENT, PROMPT_NOT_SUPPORTED), UNAVAILABLE (BACKEND_UNAVAILABLE).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RegisterVolumes(self, request_iterator, context):
+        """Finds the transform that takes points of the fixed volume to points of the moving volume. The first message says what
+        is known, the following ones carry the voxels: all of the fixed volume, then all of the moving one. The stream reports
+        progress and ends with the result. Cancelling it stops the work.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TENSOR, LIMIT_EXCEEDED), FAILED_PRECONDITION (NO_CONTENT,
+        FRAME_NOT_SUPPORTED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -179,6 +196,11 @@ def add_FusionServiceServicer_to_server(servicer, server):
                     servicer.RegisterImages,
                     request_deserializer=hilum_dot_v1_dot_fusion__service__pb2.RegisterImagesRequest.FromString,
                     response_serializer=hilum_dot_v1_dot_fusion__service__pb2.RegisterImagesResponse.SerializeToString,
+            ),
+            'RegisterVolumes': grpc.stream_stream_rpc_method_handler(
+                    servicer.RegisterVolumes,
+                    request_deserializer=hilum_dot_v1_dot_fusion__service__pb2.RegisterVolumesRequest.FromString,
+                    response_serializer=hilum_dot_v1_dot_fusion__service__pb2.RegisterVolumesResponse.SerializeToString,
             ),
             'EstimatePose': grpc.stream_stream_rpc_method_handler(
                     servicer.EstimatePose,
@@ -269,6 +291,33 @@ class FusionService:
             '/hilum.v1.FusionService/RegisterImages',
             hilum_dot_v1_dot_fusion__service__pb2.RegisterImagesRequest.SerializeToString,
             hilum_dot_v1_dot_fusion__service__pb2.RegisterImagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RegisterVolumes(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/hilum.v1.FusionService/RegisterVolumes',
+            hilum_dot_v1_dot_fusion__service__pb2.RegisterVolumesRequest.SerializeToString,
+            hilum_dot_v1_dot_fusion__service__pb2.RegisterVolumesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -50,6 +50,14 @@ class FusionServiceStub:
     Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TENSOR, LIMIT_EXCEEDED, OUTSIDE_IMAGE), NOT_FOUND
     (MODEL_NOT_FOUND), FAILED_PRECONDITION (NO_CONTENT, PROMPT_NOT_SUPPORTED), UNAVAILABLE (BACKEND_UNAVAILABLE).
     """
+    RegisterVolumes: _grpc.StreamStreamMultiCallable[_fusion_service_pb2.RegisterVolumesRequest, _fusion_service_pb2.RegisterVolumesResponse]
+    """Finds the transform that takes points of the fixed volume to points of the moving volume. The first message says what
+    is known, the following ones carry the voxels: all of the fixed volume, then all of the moving one. The stream reports
+    progress and ends with the result. Cancelling it stops the work.
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TENSOR, LIMIT_EXCEEDED), FAILED_PRECONDITION (NO_CONTENT,
+    FRAME_NOT_SUPPORTED).
+    """
     EstimatePose: _grpc.StreamStreamMultiCallable[_fusion_service_pb2.EstimatePoseRequest, _fusion_service_pb2.EstimatePoseResponse]
     """Finds the rigid pose in which a CT volume gives one or two radiographs whose projection geometry is known. The first
     message says what is known, the following ones carry the voxels. The stream reports progress and ends with the pose.
@@ -106,6 +114,14 @@ class FusionServiceAsyncStub(FusionServiceStub):
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TENSOR, LIMIT_EXCEEDED, OUTSIDE_IMAGE), NOT_FOUND
     (MODEL_NOT_FOUND), FAILED_PRECONDITION (NO_CONTENT, PROMPT_NOT_SUPPORTED), UNAVAILABLE (BACKEND_UNAVAILABLE).
+    """
+    RegisterVolumes: _aio.StreamStreamMultiCallable[_fusion_service_pb2.RegisterVolumesRequest, _fusion_service_pb2.RegisterVolumesResponse]  # type: ignore[assignment]
+    """Finds the transform that takes points of the fixed volume to points of the moving volume. The first message says what
+    is known, the following ones carry the voxels: all of the fixed volume, then all of the moving one. The stream reports
+    progress and ends with the result. Cancelling it stops the work.
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TENSOR, LIMIT_EXCEEDED), FAILED_PRECONDITION (NO_CONTENT,
+    FRAME_NOT_SUPPORTED).
     """
     EstimatePose: _aio.StreamStreamMultiCallable[_fusion_service_pb2.EstimatePoseRequest, _fusion_service_pb2.EstimatePoseResponse]  # type: ignore[assignment]
     """Finds the rigid pose in which a CT volume gives one or two radiographs whose projection geometry is known. The first
@@ -172,6 +188,20 @@ class FusionServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TENSOR, LIMIT_EXCEEDED, OUTSIDE_IMAGE), NOT_FOUND
         (MODEL_NOT_FOUND), FAILED_PRECONDITION (NO_CONTENT, PROMPT_NOT_SUPPORTED), UNAVAILABLE (BACKEND_UNAVAILABLE).
+        """
+
+    @_abc_1.abstractmethod
+    def RegisterVolumes(
+        self,
+        request_iterator: _MaybeAsyncIterator[_fusion_service_pb2.RegisterVolumesRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_fusion_service_pb2.RegisterVolumesResponse], _abc.AsyncIterator[_fusion_service_pb2.RegisterVolumesResponse]]:
+        """Finds the transform that takes points of the fixed volume to points of the moving volume. The first message says what
+        is known, the following ones carry the voxels: all of the fixed volume, then all of the moving one. The stream reports
+        progress and ends with the result. Cancelling it stops the work.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TENSOR, LIMIT_EXCEEDED), FAILED_PRECONDITION (NO_CONTENT,
+        FRAME_NOT_SUPPORTED).
         """
 
     @_abc_1.abstractmethod

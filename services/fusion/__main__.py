@@ -20,11 +20,13 @@ from services.fusion.capabilities import fusion_capabilities
 from services.fusion.pose import PoseEstimation
 from services.fusion.posing import Posing
 from services.fusion.registering import Registering
+from services.fusion.registering_volumes import RegisteringVolumes
 from services.fusion.registration import Registration
 from services.fusion.servicer import FusionServicer
 from services.fusion.settings import FusionSettings
 from services.fusion.targets import TargetSegmenter
 from services.fusion.transforms import TransformStore
+from services.fusion.volume_registration import VolumeRegistration
 
 SERVICE = "hilum.v1.FusionService"
 
@@ -46,6 +48,9 @@ def fusion_server(settings: FusionSettings, telemetry: Telemetry) -> Server:
         add_FusionServiceServicer_to_server,
         FusionServicer(
             Registering(Registration(threads=settings.intra_op_threads), segmenter, pool, capabilities.verified_pairs),
+            RegisteringVolumes(
+                VolumeRegistration(threads=settings.intra_op_threads), pool, capabilities.verified_pairs
+            ),
             Posing(PoseEstimation(threads=settings.intra_op_threads), pool),
             transforms,
             TenantKeys(settings.embedding_key_bytes),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import ExitStack, aclosing
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
+from numpy.typing import NDArray
 
 from hilum.codec.fusion import image_from_message, targets_from_message
 from hilum.codec.fusion_capabilities import capabilities_to_message
@@ -20,6 +21,7 @@ from hilum.codec.registration_options import options_from_request
 from hilum.codec.registrations import progress_to_message, registration_to_message
 from hilum.codec.tensors import check_answer_bytes, check_image_size, tensor_to_message
 from hilum.codec.transforms import flags_from_message, flags_to_message, reference_from_message
+from hilum.codec.volume_registrations import VolumeRegistrationRequest, volume_result_to_message
 from hilum.codec.volumes import VolumeRequest
 from hilum.digest import image_digest
 from hilum.errors import InvalidField, TransformFlagged
@@ -40,6 +42,7 @@ from services.fusion.fusing import fuse
 from services.fusion.posing import Posing
 from services.fusion.projection import project_volume
 from services.fusion.registering import Registering, RegistrationTask
+from services.fusion.registering_volumes import RegisteringVolumes
 from services.fusion.resampling import resample
 from services.fusion.transforms import TransformStore
 
@@ -59,6 +62,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
 
     Args:
         registering: The registration core with its targets.
+        volumes: The registration core of volumes.
         posing: The pose core.
         transforms: Where transforms are kept.
         keys: Tenants' keys, for tags of what transforms derive from.
@@ -72,6 +76,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
     def __init__(
         self,
         registering: Registering,
+        volumes: RegisteringVolumes,
         posing: Posing,
         transforms: TransformStore,
         keys: TenantKeys,
@@ -83,6 +88,7 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
         telemetry: Telemetry,
     ) -> None:
         self._registering = registering
+        self._volumes = volumes
         self._posing = posing
         self._transforms = transforms
         self._keys = keys
@@ -147,6 +153,35 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
                     rpc_facts().add(flags=",".join(event.transform.flags), register_ms=event.total_ms)
                     self._telemetry.transform_made(event.transform.flags)
                     yield pb.RegisterImagesResponse(result=registration_to_message(event))
+
+    async def RegisterVolumes(  # noqa: N802
+        self,
+        request_iterator: AsyncIterator[pb.RegisterVolumesRequest],
+        context: grpc.aio.ServicerContext[object, object],
+    ) -> AsyncIterator[pb.RegisterVolumesResponse]:
+        """Registers two volumes that arrive in pieces, with progress."""
+        first = await anext(aiter(request_iterator), None)
+        if first is None or first.WhichOneof("content") != "registration":
+            raise InvalidField("the first message must describe the volumes", field="registration")
+        since, tenant = self._transforms.memory.now(), current_tenant()
+        request = VolumeRegistrationRequest.from_message(first.registration, max_bytes=self._limits.max_volume_bytes)
+        self._permits.refuse_if_full()
+        with self._held.held(request.fixed.nbytes + request.moving.nbytes):
+            fixed = await request.fixed.receive(request_iterator, "registration", followed=True)
+            moving = await request.moving.receive(request_iterator, "registration")
+            work = self._permitted(self._volumes.run(request, fixed, moving))
+            async with aclosing(unhindered(work, RegistrationProgress)) as events:
+                async for event in events:
+                    if isinstance(event, RegistrationProgress):
+                        yield pb.RegisterVolumesResponse(progress=progress_to_message(event))
+                    else:
+                        tags = await self._pool.run(_volume_tags, (fixed, moving), self._keys.key(tenant))
+                        for transform in (event.transform, event.inverse):
+                            audit_record().concerns("transform_id", transform.transform_id)
+                            await self._transforms.put(transform, tenant, tags, since=since)
+                        rpc_facts().add(flags=",".join(event.transform.flags), register_ms=event.total_ms)
+                        self._telemetry.transform_made(event.transform.flags)
+                        yield pb.RegisterVolumesResponse(result=volume_result_to_message(event))
 
     async def EstimatePose(  # noqa: N802
         self,
@@ -314,6 +349,11 @@ def _tags(task: RegistrationTask, tenant_key: bytes) -> tuple[PurgeTag, ...]:
     images = (task.fixed.image, task.moving.image)
     digests = [image_digest(image.pixels) for image in images]
     return purge_tags(tenant_key, digests, [image.group for image in images])
+
+
+def _volume_tags(volumes: Sequence[NDArray[Any]], tenant_key: bytes) -> tuple[PurgeTag, ...]:
+    """Returns what a registration of volumes derives from; a volume's digest is an image's, of three axes."""
+    return purge_tags(tenant_key, [image_digest(volume) for volume in volumes], ())
 
 
 def _require_size(expected: tuple[int, int], actual: tuple[int, int], field: str) -> None:

@@ -16,7 +16,7 @@ class FusionSettings(ServiceSettings):
         encoder: Address of the encoder, for targets given as prompts.
         decoder: Address of the decoder.
         segmentation_timeout_s: Deadline of one call to them.
-        max_volume_bytes: Largest volume projected; it is held in memory.
+        max_volume_bytes: Largest volume projected or posed, or two volumes registered together; held in memory.
         max_held_bytes: Bytes of requests held at once, volumes that are still arriving counted in full.
     """
 

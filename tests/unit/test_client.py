@@ -15,6 +15,7 @@ from hilum import (
     Box,
     Client,
     Image,
+    ImageGeometry,
     Point,
     ProjectionAxis,
     ProjectionMethod,
@@ -22,8 +23,10 @@ from hilum import (
     Region,
     TargetPair,
     Transform,
+    TransformModel,
     ViewRelation,
     Volume,
+    VolumeRegistrationOptions,
     Window,
 )
 from hilum.connection import EMBEDDING_ID_KEY, IMAGE_DIGEST_KEY, Endpoints, open_channel
@@ -37,6 +40,7 @@ from hilum.errors import (
     TransformFlagged,
     TransformNotFound,
 )
+from hilum.geometry import PatientFrame
 from hilum.segmentation import EncodeFailure, EncodeSuccess
 from hilum.testing import FakeDecoder, FakeEncoder, FakeFusion, FakeModel, serve_in_process, serve_in_thread
 from hilum.types import ImageSource, RegistrationProgress
@@ -301,6 +305,29 @@ async def test_projection(rig: Rig) -> None:
     )
     assert np.array_equal(picture.pixels, voxels[5:30].max(axis=0))
     assert picture.pixels.dtype == np.float32
+
+
+async def test_volumes_are_registered(rig: Rig) -> None:
+    """Two volumes larger than a piece travel in one stream, with progress; the transform moves points in LPS."""
+    voxels = np.zeros((40, 400, 400), np.uint16)
+    voxels[10:20, 100:150, 200:280] = 900
+    here, there = (
+        ImageGeometry(PatientFrame((x, 0.0, 5.0), ((1, 0, 0), (0, 1, 0), (0, 0, 1)), (0.5, 0.5, 2.0)))
+        for x in (0.0, 30.0)
+    )
+    steps: list[RegistrationProgress] = []
+    result = await rig.client.register_volumes(
+        Volume(voxels, here),
+        Volume(voxels[5:].astype(np.float32), there),
+        options=VolumeRegistrationOptions(TransformModel.DEFORMABLE, stiffness=2.0),
+        on_progress=steps.append,
+    )
+    moved = result.transform.apply_patient([[100.0, 80.0, 30.0]])
+    np.testing.assert_allclose(moved, [[130.0, 80.0, 20.0]], atol=1e-6)
+    np.testing.assert_allclose(result.inverse.apply_patient(moved), [[100.0, 80.0, 30.0]], atol=1e-6)
+    assert steps
+    assert result.deformation is not None
+    assert result.transform.displacement_field is not None
 
 
 def test_without_asyncio() -> None:

@@ -77,7 +77,7 @@ def motions(x: Tensor, y: Tensor, degrees: int) -> Tensor:
     return torch.stack([torch.stack(field) for field in fields[:degrees]])
 
 
-def refine_affine(pair: CanvasPair, start: Alignment, level: AffineLevel) -> Iterator[Candidate]:
+def refine_affine(pair: CanvasPair, start: Alignment, level: AffineLevel) -> Iterator[Candidate[Alignment]]:
     """Climb the similarity; yield where it stands after each look, from the start on.
 
     Args:

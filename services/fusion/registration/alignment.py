@@ -7,6 +7,7 @@ edges at -1 and 1. An alignment in it therefore holds at every level of the regi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,8 @@ from torch import Tensor
 
 from services.fusion.registration.deformation import Deformation
 from services.fusion.registration.spline import pixel_grid
+
+Aligned = TypeVar("Aligned")
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,10 +54,10 @@ class Alignment:
 
 
 @dataclass(frozen=True, eq=False)
-class Candidate:
+class Candidate(Generic[Aligned]):
     """An alignment and how similar the images were found under it; higher is better."""
 
-    alignment: Alignment
+    alignment: Aligned
     similarity: float
 
 

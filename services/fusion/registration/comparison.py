@@ -62,22 +62,22 @@ Compare: TypeAlias = Callable[[Tensor, Tensor], Comparer]
 
 def compare_structure(fixed: Tensor, valid: Tensor) -> Comparer:
     """MIND-SSC and the orientations of gradients together."""
-    return _by_channels(lambda image, weight: torch.cat([_mind(image), _orientations(image, weight)]), fixed, valid)
+    return compare_channels(lambda image, weight: torch.cat([_mind(image), _orientations(image, weight)]), fixed, valid)
 
 
 def compare_mind(fixed: Tensor, valid: Tensor) -> Comparer:
     """MIND-SSC: finds its way from farther off."""
-    return _by_channels(lambda image, _: _mind(image), fixed, valid)
+    return compare_channels(lambda image, _: _mind(image), fixed, valid)
 
 
 def compare_gradients(fixed: Tensor, valid: Tensor) -> Comparer:
     """Orientations of normalised gradients, blind to sign and strength: sharp where edges meet."""
-    return _by_channels(_orientations, fixed, valid)
+    return compare_channels(_orientations, fixed, valid)
 
 
 def compare_edge_strength(fixed: Tensor, valid: Tensor) -> Comparer:
     """Match_Loss: | |Sobel(fixed)| - |Sobel(moving)| |. Edge strength is not shared by most modalities."""
-    return _by_channels(lambda image, _: sobel_magnitude(image)[None], fixed, valid, _ROBUST_SOBEL)
+    return compare_channels(lambda image, _: sobel_magnitude(image)[None], fixed, valid, _ROBUST_SOBEL)
 
 
 def compare_information(fixed: Tensor, valid: Tensor) -> Comparer:
@@ -137,14 +137,22 @@ def _orientations(image: Tensor, weight: Tensor) -> Tensor:
     return orientation_tensor(gradient_field(image, weight))
 
 
-def _by_channels(
+def compare_channels(
     describe: Callable[[Tensor, Tensor], Tensor],
     fixed: Tensor,
     valid: Tensor,
     robust: float = _ROBUST,
     trust: Tensor | None = None,
 ) -> Comparer:
-    """1 minus the mean of a robust square of the channels' differences (Charbonnier et al., 1997)."""
+    """1 minus the mean of a robust square of the channels' differences (Charbonnier et al., 1997).
+
+    Args:
+        describe: makes the channels (c, ...) of an image or volume and the weight of its elements.
+        fixed: what is compared with.
+        valid: the weight of its elements.
+        robust: see `_ROBUST`.
+        trust: a further weight of each element, where some say more than others.
+    """
     wanted = describe(fixed, valid)
 
     def compare(moving: Tensor, weight: Tensor) -> Comparison:

@@ -51,7 +51,7 @@ class FreeFormLevel:
     enough: float = 1e-5
 
 
-def refine_free_form(pair: CanvasPair, start: Alignment, level: FreeFormLevel) -> Iterator[Candidate]:
+def refine_free_form(pair: CanvasPair, start: Alignment, level: FreeFormLevel) -> Iterator[Candidate[Alignment]]:
     """Climb; yield where it stands after each look, from the start on.
 
     Args:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from services.fusion.registration.alignment import Alignment, Candidate
+from services.fusion.registration.alignment import Aligned, Candidate
 from services.fusion.registration.comparison import Comparison
 
 _HALVINGS = 4
@@ -19,11 +19,14 @@ _FIRST_STRETCH, _STRETCH_GROWTH, _LARGEST_STRETCH, _LEAST_STRETCH = 1.5, 1.5, 3.
 _LONGEST_STEP_PX = 4.0
 
 
-class Standing(Protocol):
+_Seen_co = TypeVar("_Seen_co", covariant=True)
+
+
+class Standing(Protocol[_Seen_co]):
     """An alignment that a problem has looked at."""
 
     @property
-    def alignment(self) -> Alignment:
+    def alignment(self) -> _Seen_co:
         """Where."""
 
     @property
@@ -38,13 +41,13 @@ class Standing(Protocol):
         """The step that would climb highest if the model around here were true; None where the model has no top."""
 
 
-class Problem(Protocol):
-    """What is to be climbed, over some way of changing an alignment."""
+class Problem(Protocol[Aligned]):
+    """What is to be climbed, over some way of changing an alignment, of images or of volumes."""
 
-    def look(self, alignment: Alignment) -> Standing:
+    def look(self, alignment: Aligned) -> Standing[Aligned]:
         """Measure an alignment."""
 
-    def stepped(self, alignment: Alignment, step: Tensor, longest: float) -> Alignment | None:
+    def stepped(self, alignment: Aligned, step: Tensor, longest: float) -> Aligned | None:
         """The alignment after a step, cut to move no point by more than `longest` working units; None if it folds."""
 
 
@@ -61,7 +64,7 @@ class Descent:
     enough: float
 
 
-def climb(problem: Problem, start: Alignment, size: int, descent: Descent) -> Iterator[Candidate]:
+def climb(problem: Problem[Aligned], start: Aligned, size: int, descent: Descent) -> Iterator[Candidate[Aligned]]:
     """Yield where the climb stands, from the start on, after each look; the last is the best.
 
     Args:

@@ -58,7 +58,7 @@ def landmark_anchor(pair: CanvasPair) -> Anchor:
     return Anchor((shares * pair.landmarks.fixed).sum(dim=0), (shares * pair.landmarks.moving).sum(dim=0))
 
 
-def search(pair: CanvasPair, grid: SearchGrid, anchor: Anchor | None = None) -> Iterator[list[Candidate]]:
+def search(pair: CanvasPair, grid: SearchGrid, anchor: Anchor | None = None) -> Iterator[list[Candidate[Alignment]]]:
     """Yield, scale by scale, the best translation for each rotation.
 
     The score is the cosine between the orientation tensors of the normalised gradient fields over the overlap: the

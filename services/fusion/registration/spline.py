@@ -61,14 +61,13 @@ def canvas_basis(size: int, intervals: int, derivative: int = 0) -> Tensor:
 
 
 @lru_cache(maxsize=16)
-def bending_form(intervals: int) -> Tensor:
-    """The matrix Q of the bending energy: c · Q c is the mean over the square of u_xx² + 2 u_xy² + u_yy².
+def mean_products(intervals: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Means over the axis of the products of each two splines: of their values, slopes and second derivatives.
 
     Exact, by Gauss-Legendre quadrature of each piece.
 
     Returns:
-        (m², m²) with m = intervals + 3, for control points c of one component, row by row along y; not to be written
-        to.
+        Three matrices (m, m) with m = intervals + 3; not to be written to.
     """
     nodes, weights = np.polynomial.legendre.leggauss(_QUADRATURE_POINTS)
     half = 1.0 / intervals
@@ -79,6 +78,18 @@ def bending_form(intervals: int) -> Tensor:
     values, slopes, curvatures = (
         basis.T @ (shares[:, None] * basis) for basis in (spline_basis(positions, intervals, d) for d in range(3))
     )
+    return values, slopes, curvatures
+
+
+@lru_cache(maxsize=16)
+def bending_form(intervals: int) -> Tensor:
+    """The matrix Q of the bending energy: c · Q c is the mean over the square of u_xx² + 2 u_xy² + u_yy².
+
+    Returns:
+        (m², m²) with m = intervals + 3, for control points c of one component, row by row along y; not to be written
+        to.
+    """
+    values, slopes, curvatures = mean_products(intervals)
     return (
         torch.kron(curvatures, values) + 2.0 * torch.kron(slopes, slopes) + torch.kron(values, curvatures)
     ).contiguous()
@@ -93,12 +104,17 @@ def subdivided(control: Tensor) -> Tensor:
     Returns:
         (..., 2 m - 3, 2 m - 3).
     """
-    count = control.shape[-1]
-    matrix = torch.zeros(2 * count - ORDER, count, dtype=control.dtype)
+    matrix = subdivision(control.shape[-1]).to(control.dtype)
+    return matrix @ control @ matrix.T
+
+
+def subdivision(count: int) -> Tensor:
+    """float64 (2 count - 3, count): control points along one axis to those over twice as many intervals."""
+    matrix = torch.zeros(2 * count - ORDER, count, dtype=torch.float64)
     for fine in range(len(matrix)):
         coarse = fine // 2
         if fine % 2:
-            matrix[fine, coarse : coarse + 3] = torch.tensor([0.125, 0.75, 0.125], dtype=control.dtype)
+            matrix[fine, coarse : coarse + 3] = torch.tensor([0.125, 0.75, 0.125], dtype=torch.float64)
         else:
             matrix[fine, coarse : coarse + 2] = 0.5
-    return matrix @ control @ matrix.T
+    return matrix

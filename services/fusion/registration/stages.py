@@ -88,7 +88,7 @@ class SearchStage:
         total, done = len(anchors) * len(self.grid.scales) + looks, 0
         starts = [Candidate(replace(start, deformation=None), 0.0)] if self.from_start else []
         for anchor in anchors:
-            found: list[Candidate] = []
+            found: list[Candidate[Alignment]] = []
             for candidates in search(pair, self.grid, anchor):
                 found += candidates
                 done += 1

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hilum.registration_options import LandmarkPair
-from services.fusion.registration.alignment import Candidate
+from services.fusion.registration.alignment import Alignment, Candidate
 from services.fusion.registration.canvas import RegistrationImage
 from services.fusion.registration.search import Anchor, SearchGrid, landmark_anchor, search, target_anchor
 from services.fusion.registration.workspace import Workspace
@@ -17,7 +17,7 @@ from tests.unit.fusion.phantoms import body_phantom, motion, moved, other_modali
 SIZE = (256, 256)
 
 
-def best(workspace: Workspace, grid: SearchGrid, anchor: Anchor | None = None) -> Candidate:
+def best(workspace: Workspace, grid: SearchGrid, anchor: Anchor | None = None) -> Candidate[Alignment]:
     found = [c for batch in search(workspace.at(64), grid, anchor) for c in batch]
     return max(found, key=lambda candidate: candidate.similarity)
 
