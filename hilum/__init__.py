@@ -4,7 +4,8 @@ This package is what a client installs. Importing it loads numpy, grpcio and pro
 writing results needs the extra `hilum[images]`, the command line `hilum[cli]`.
 """
 
-from hilum.client import AsyncClient, Client
+from hilum.blocking_client import Client
+from hilum.client import AsyncClient
 from hilum.connection import Endpoints
 from hilum.fusion_style import AlphaBlend, BaseRule, Checkerboard, ColourOverlay, Flicker, PyramidFusion
 from hilum.generation import GenerationParameters

@@ -27,6 +27,7 @@ from hilum.errors import (
 from hilum.looks import Looks, Question
 from hilum.patience import Patience
 from hilum.region import Region
+from hilum.served_model import Model, model_from_message
 from hilum.types import (
     EncodedImage,
     Image,
@@ -43,33 +44,6 @@ _KNOWN_IDS_KEPT = 4096
 _DIGESTS_PER_CALL = 4096
 
 RegionChoice: TypeAlias = Region | Literal["auto"] | None
-
-
-@dataclass(frozen=True)
-class Model:
-    """A model that the encoder serves, as GetCapabilities lists it.
-
-    Attributes:
-        name: To be passed as `model`.
-        encoder_revision: Hex.
-        decoder_revision: Hex.
-        image_size_px: Side of its square input.
-        prompts: Kinds of prompts it was trained on: "points", "box", "mask_input".
-        single_click: Whether the single mask answers one click best; otherwise the best scored of three does.
-        licence: SPDX licence of the weights.
-        backend: "onnx" or "triton".
-        compute_precision: Precision class.
-    """
-
-    name: str
-    encoder_revision: str
-    decoder_revision: str
-    image_size_px: int
-    prompts: frozenset[str]
-    single_click: bool
-    licence: str
-    backend: str
-    compute_precision: str
 
 
 @dataclass(frozen=True)
@@ -135,7 +109,7 @@ class SegmentationCalls:
                     encoder_pb.GetCapabilitiesRequest(), timeout=timeout_s, metadata=self._segmentation_metadata
                 )
             )
-            self._models = [_model(info) for info in response.models]
+            self._models = [model_from_message(info) for info in response.models]
         return self._models
 
     async def encode(
@@ -401,18 +375,3 @@ class SegmentationCalls:
         if served is None:
             raise ModelNotFound(f"{model!r} is not served; served: {', '.join(entry.name for entry in models)}")
         return served
-
-
-def _model(info: encoder_pb.ModelInfo) -> Model:
-    kinds = {"points": info.supports_points, "box": info.supports_box, "mask_input": info.supports_mask_input}
-    return Model(
-        name=info.name,
-        encoder_revision=info.encoder_revision,
-        decoder_revision=info.decoder_revision,
-        image_size_px=info.image_size_px,
-        prompts=frozenset(kind for kind, supported in kinds.items() if supported),
-        single_click=info.single_mask_for_click,
-        licence=info.licence,
-        backend=info.backend,
-        compute_precision=info.compute_precision,
-    )

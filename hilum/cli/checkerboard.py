@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from hilum.client import Client
+from hilum.blocking_client import Client
 from hilum.transform import Transform
 from hilum.types import Fusion, Image, IntensityMapping
 

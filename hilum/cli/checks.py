@@ -23,7 +23,7 @@ from hilum.errors import (
     Unavailable,
     from_rpc_error,
 )
-from hilum.segmentation import Model
+from hilum.served_model import Model
 from hilum.transform import Transform
 from hilum.types import BoolMask, Box, Image, Point, Prompt
 

@@ -26,7 +26,7 @@ from hilum.cli.checks import (
 )
 from hilum.cli.console import NOT_FOR_DIAGNOSIS, output
 from hilum.cli.session import Session
-from hilum.segmentation import Model
+from hilum.served_model import Model
 
 _PACKAGES = ("grpcio", "protobuf", "numpy", "pydicom", "nibabel", "highdicom")
 _STYLES = {State.OK: "green", State.WARNING: "yellow", State.FAILED: "red"}

@@ -10,12 +10,12 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from hilum.blocking_client import Client
 from hilum.cli.console import describe, output, step_progress
 from hilum.cli.options import GroupOption, ModelOption, PercentileOption, PresetOption, WindowOption
 from hilum.cli.session import Session
 from hilum.cli.study import ImageReference, Unreadable, files_of, images_of
 from hilum.cli.values import chosen_mapping
-from hilum.client import Client
 from hilum.errors import HilumError
 from hilum.planes import PlaneName
 from hilum.segmentation import EncodeFailure, EncodeSuccess

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, TypeAlias
 
 import typer
 
+from hilum.blocking_client import Client
 from hilum.cli.checkerboard import before_and_after
 from hilum.cli.console import output, stage_progress
 from hilum.cli.inputs import read_input
@@ -38,7 +39,6 @@ from hilum.cli.registration_options import (
 from hilum.cli.registration_report import flag_lines, registration_report
 from hilum.cli.session import Session
 from hilum.cli.values import parse_mapping
-from hilum.client import Client
 from hilum.transform import Transform
 from hilum.transform_file import write_transform
 from hilum.types import Box, Image, IntensityMapping, Prompt, TargetPair, ViewRelation
@@ -87,13 +87,15 @@ def register(
     model: ModelOption = "",
     group: GroupOption = "",
 ) -> None:
-    """Find the transform of FIXED to MOVING, without markers.
+    """Find the transform that takes points of FIXED to MOVING, without markers.
 
     Targets seen in both images, given as boxes in pairs, and landmarks steer the way; their agreement is reported.
     """
     targets = target_pairs(target_box_fixed or [], target_box_moving or [])
-    outputs = checked_outputs(out, (".json", ".png"))
-    mappings = parse_mapping(fixed_mapping), parse_mapping(moving_mapping)
+    outputs, mappings = (
+        checked_outputs(out, (".json", ".png")),
+        (parse_mapping(fixed_mapping), parse_mapping(moving_mapping)),
+    )
     fixed_image = read_input(fixed, frame=fixed_frame, plane=fixed_plane, index=fixed_index, group=group)
     moving_image = read_input(moving, frame=moving_frame, plane=moving_plane, index=moving_index, group=group)
     images = _named((fixed_image, moving_image), (fixed_modality, moving_modality))

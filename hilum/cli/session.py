@@ -8,7 +8,8 @@ from pathlib import Path
 import grpc.aio
 import typer
 
-from hilum.client import AsyncClient, Client
+from hilum.blocking_client import Client
+from hilum.client import AsyncClient
 from hilum.connection import Endpoints, open_channel
 from hilum.tls import Tls
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table as RichTable
 
-from hilum.client import Client
+from hilum.blocking_client import Client
 from hilum.errors import HilumError
 from hilum.serving.bundle import Bundle, find_bundle
 from modeling.evaluation.close_looks import CloseLooks

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hilum.client import Client
+from hilum.blocking_client import Client
 from hilum.connection import Endpoints
 from hilum.errors import ModelNotFound
 from hilum.geometry import ImageGeometry, PlaneFrame
