@@ -252,13 +252,15 @@ def measure() -> dict[str, float]:
             answers = list(simulate(clicks, make(moments[0.0]), kind, moments))
             found = summary(answers, known["embedding_redis_bytes"])
             figures |= {f"simulated_{popularity}_{name}_{key}": value for key, value in found.items()}
-    return {**figures, "simulated_ring_hash_moved_on_loss_share": moved_on_loss()}
+    for count, lost in ((REPLICAS, LOST), (3, 1)):
+        figures[f"simulated_ring_hash_moved_on_loss_of_{lost}_of_{count}"] = moved_on_loss(count, lost)
+    return figures
 
 
-def moved_on_loss() -> float:
-    """Returns the share of images whose replica is another one once a tenth of the replicas is lost."""
-    before, after = list(timeline().values())[:2]
-    choices = RingHash(before), RingHash(after)
+def moved_on_loss(count: int, lost: int) -> float:
+    """Returns the share of images whose replica is another one once some replicas are lost."""
+    names = [f"decoder-{number}" for number in range(count)]
+    choices = RingHash(names), RingHash(names[lost:])
     idle = _Running()
     keys = [number.to_bytes(4, "big") for number in range(IMAGES)]
     return sum(choices[0].pick(key, idle) != choices[1].pick(key, idle) for key in keys) / IMAGES

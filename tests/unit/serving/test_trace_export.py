@@ -50,8 +50,8 @@ def test_off_loads_nothing() -> None:
 
 def test_the_service_is_named() -> None:
     """Spans come from hilum-<service>, or from OTEL_SERVICE_NAME."""
-    assert '"service.name": "hilum-decoder"' in started(OTEL_TRACES_EXPORTER="console")[0]
-    assert '"service.name": "here"' in started(OTEL_TRACES_EXPORTER="console", OTEL_SERVICE_NAME="here")[0]
+    assert '"service.name": "hilum-decoder"' in started(OTEL_TRACES_EXPORTER="console")[1]
+    assert '"service.name": "here"' in started(OTEL_TRACES_EXPORTER="console", OTEL_SERVICE_NAME="here")[1]
 
 
 def test_an_unknown_exporter_costs_traces_only() -> None:
