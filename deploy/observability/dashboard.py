@@ -99,6 +99,7 @@ QUEUES = [
         "Pieces of work that run.",
     ),
     Panel("Refusals", "reqps", {"{{pool}}": rate("hilum_refusals_total", "", "pool")}, "Work refused as too much."),
+    Panel("Held", "bytes", {"{{job}}": 'sum by (job) (hilum_held_bytes{job=~"$job"})'}, "Requests being handled."),
     Panel(
         "In flight",
         "short",
@@ -189,6 +190,9 @@ DEPENDENCIES = [
             )
         },
         "Calls to Redis and Triton that failed.",
+    ),
+    Panel(
+        "Audit", "reqps", {"{{event}}": rate("hilum_audit_events_total", "", "event")}, "lost must stay at 0."
     ),
     Panel("Transforms", "reqps", {"{{flag}}": rate("hilum_transforms_total", "", "flag")}, "By quality flag."),
 ]

@@ -91,11 +91,8 @@ def register(
 
     Targets seen in both images, given as boxes in pairs, and landmarks steer the way; their agreement is reported.
     """
-    targets = target_pairs(target_box_fixed or [], target_box_moving or [])
-    outputs, mappings = (
-        checked_outputs(out, (".json", ".png")),
-        (parse_mapping(fixed_mapping), parse_mapping(moving_mapping)),
-    )
+    targets, outputs = target_pairs(target_box_fixed or [], target_box_moving or []), checked_outputs(out, _FORMATS)
+    mappings = parse_mapping(fixed_mapping), parse_mapping(moving_mapping)
     fixed_image = read_input(fixed, frame=fixed_frame, plane=fixed_plane, index=fixed_index, group=group)
     moving_image = read_input(moving, frame=moving_frame, plane=moving_plane, index=moving_index, group=group)
     images = _named((fixed_image, moving_image), (fixed_modality, moving_modality))

@@ -158,7 +158,8 @@ class AuditTrail:
             try:
                 self._sink.write(message)
             except OSError as error:
-                self._log("audit_sink_away", error=type(error).__name__)
+                if self._is_time_to_log():
+                    self._telemetry.log.error("audit_sink_away", error=type(error).__name__)  # noqa: TRY400  # no fault of ours
                 if self._ending.wait(_RETRY_S):
                     self._lost(1, "sink_away")
                     return
@@ -168,13 +169,15 @@ class AuditTrail:
 
     def _lost(self, events: int, reason: str) -> None:
         self._telemetry.audit_event("lost", events)
-        self._log("audit_lost", reason=reason)
+        if self._is_time_to_log():
+            self._telemetry.log.error("audit_lost", reason=reason)
 
-    def _log(self, event: str, **facts: str) -> None:
+    def _is_time_to_log(self) -> bool:
         now = time.monotonic()
-        if now - self._logged_at >= _LOG_INTERVAL_S:
-            self._logged_at = now
-            self._telemetry.log.error(event, **facts)
+        if now - self._logged_at < _LOG_INTERVAL_S:
+            return False
+        self._logged_at = now
+        return True
 
 
 def _address(peer: str) -> str:

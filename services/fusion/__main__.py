@@ -42,15 +42,14 @@ def fusion_server(settings: FusionSettings, telemetry: Telemetry) -> Server:
     decoder = open_upstream(settings.decoder, "decoder", settings, telemetry)
     segmenter = TargetSegmenter(encoder, decoder, timeout_s=settings.segmentation_timeout_s)
     capabilities = fusion_capabilities(settings)
+    verified = capabilities.verified_pairs
     server = Server(settings, telemetry, dependencies=shared.dependencies)
     server.add(
         SERVICE,
         add_FusionServiceServicer_to_server,
         FusionServicer(
-            Registering(Registration(threads=settings.intra_op_threads), segmenter, pool, capabilities.verified_pairs),
-            RegisteringVolumes(
-                VolumeRegistration(threads=settings.intra_op_threads), pool, capabilities.verified_pairs
-            ),
+            Registering(Registration(threads=settings.intra_op_threads), segmenter, pool, verified),
+            RegisteringVolumes(VolumeRegistration(threads=settings.intra_op_threads), pool, verified),
             Posing(PoseEstimation(threads=settings.intra_op_threads), pool),
             transforms,
             TenantKeys(settings.embedding_key_bytes),

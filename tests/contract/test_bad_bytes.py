@@ -17,6 +17,7 @@ from tests.contract.fusing import FIXED, MOVING, fusing, image, moving_points, p
 from tests.contract.messages import box, encode_image, options, picture, point, predict_masks
 from tests.contract.mutations import answer, mutated
 from tests.contract.posing import VOXELS, posing
+from tests.contract.volumes import registering_volumes
 from tests.contract.wiring import Caller
 from tests.fuzz.examples import damaged, examples
 
@@ -53,6 +54,9 @@ VALID: dict[str, Any] = {
         encoder_pb.FindMissingEmbeddingsRequest(image_digests=[b"x" * 32] * 2, options=options())
     ],
     "EncoderService/GetEmbedding": lambda caller: [encoder_pb.GetEmbeddingRequest(embedding_id=_encode(caller))],
+    "EncoderService/PurgeEmbeddings": lambda _: [
+        encoder_pb.PurgeEmbeddingsRequest(image_digests=[b"x" * 32], group="study-1")
+    ],
     "EncoderService/GetCapabilities": lambda _: [encoder_pb.GetCapabilitiesRequest()],
     "DecoderService/PredictMasks": lambda caller: [
         predict_masks(_encode(caller), box(9, 9, 30, 30), point(20, 20), multimask_output=True)
@@ -62,14 +66,16 @@ VALID: dict[str, Any] = {
         decoder_pb.GenerateMasksRequest(embedding_id=_encode(caller), points_per_side=2, points_per_batch=4)
     ],
     "FusionService/RegisterImages": lambda _: [registering(fixed=image(SMALL[0]), moving=image(SMALL[1]))],
+    "FusionService/RegisterVolumes": lambda _: list(registering_volumes()),
     "FusionService/EstimatePose": lambda _: list(posing()),
     "FusionService/ProjectVolume": lambda _: list(projecting(np.ascontiguousarray(VOXELS[:6, :6, :6]))),
     "FusionService/FuseImages": lambda _: [fusing()],
     "FusionService/ResampleImage": lambda _: [resampling()],
     "FusionService/TransformPoints": lambda _: [moving_points([(1, 2)] * 3)],
     "FusionService/StreamTransformPoints": _stream_points,
+    "FusionService/GetCapabilities": lambda _: [fusion_pb.FusionServiceGetCapabilitiesRequest()],
 }
-SLOW = {"RegisterImages", "EstimatePose", "GenerateMasks"}
+SLOW = {"RegisterImages", "RegisterVolumes", "EstimatePose", "GenerateMasks"}
 
 
 def test_every_rpc_is_met() -> None:

@@ -62,7 +62,7 @@ def hospitals(sam_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> I
     folder: Path = tmp_path_factory.mktemp("secure") / "made"
     create(folder)
     key = signing_key(folder)
-    tokens = [caller_token(key, "annotator", tenant=tenant) for tenant in ("st-mary", "st-john")]
+    tokens = [caller_token(key, "annotator", "service", tenant=tenant) for tenant in ("st-mary", "st-john")]
     with in_thread(secured_services(sam_bundle, folder)) as endpoints:
         caller = SecuredCaller(endpoints, credentials(folder))
         mary, john = (Hospital(caller, token) for token in tokens)
@@ -116,9 +116,9 @@ BY_ID: dict[str, Callable[[bytes, pb.TransformReference], Any]] = {
 }
 UNKNOWN = {"EMBEDDING_NOT_FOUND", "PIXELS_REQUIRED", "TRANSFORM_NOT_FOUND"}
 # Tested below, each in its own way.
-OTHERWISE = {"EncodeImages", "FindMissingEmbeddings", "RegisterImages"}
-# Answer from the request alone, and keep nothing.
-STATELESS = {"GetCapabilities", "ProjectVolume", "EstimatePose"}
+OTHERWISE = {"EncodeImages", "FindMissingEmbeddings", "PurgeEmbeddings", "RegisterImages"}
+# Answer from the request alone.
+STATELESS = {"GetCapabilities", "ProjectVolume", "EstimatePose", "RegisterVolumes"}
 
 
 def test_every_method_is_judged() -> None:
@@ -174,6 +174,19 @@ def test_series_and_digests_are_their_tenant_s(hospitals: tuple[Hospital, Hospit
     item = encoder_pb.EncodeImagesRequest(item_id="1", image=encode_image(pixels, with_pixels=False))
     assert mary.call("EncodeImages", iter([item]))[0].HasField("encoded")
     assert from_status(john.call("EncodeImages", iter([item]))[0].error).reason == "PIXELS_REQUIRED"
+
+
+def test_nobody_purges_for_another(hospitals: tuple[Hospital, Hospital]) -> None:
+    """A purge by digest or by group deletes what its own tenant has, and nothing of another's."""
+    mary, john = hospitals
+    pixels = picture(seed=73)
+    mary.call("EncodeImage", encode_image(pixels))
+    mary.call("EncodeImage", encode_image(pixels, group="study-1"))
+    purge = encoder_pb.PurgeEmbeddingsRequest(image_digests=[digest_of(pixels)], group="study-1")
+    assert not john.call("PurgeEmbeddings", purge).deleted_memory_copies
+    assert not mary.call("FindMissingEmbeddings", _find(pixels)).missing_image_digests
+    assert mary.call("PurgeEmbeddings", purge).deleted_memory_copies
+    assert mary.call("FindMissingEmbeddings", _find(pixels)).missing_image_digests
 
 
 def test_an_embedding_sent_along_is_not_kept(hospitals: tuple[Hospital, Hospital], embedding_id: bytes) -> None:

@@ -29,22 +29,6 @@ SETTINGS: dict[str, type[ServiceSettings]] = {
 # Read by hilum.serving.bundle, not by a settings class.
 BUNDLES = "HILUM_BUNDLES"
 CLEAN_UP_S = 5
-# Settings of TLS and identities, which the services do not have yet. Goes when they have.
-COMING = {
-    "HILUM_ALLOW_INSECURE",
-    "HILUM_EMBEDDING_KEY_FILE",
-    "HILUM_JWKS",
-    "HILUM_JWT_AUDIENCE",
-    "HILUM_JWT_ISSUER",
-    "HILUM_REDIS_CA",
-    "HILUM_REDIS_PASSWORD_FILE",
-    "HILUM_SERVICE_JWKS",
-    "HILUM_SERVICE_KEY",
-    "HILUM_TLS_CERTIFICATE",
-    "HILUM_TLS_CLIENT_CA",
-    "HILUM_TLS_KEY",
-    "HILUM_UPSTREAM_CA",
-}
 
 
 @pytest.fixture(scope="module", params=["dev", "production", "production-cpu"])
@@ -84,10 +68,7 @@ def test_settings_exist_and_are_accepted(overlay: Overlay, service: str, monkeyp
     """Every HILUM_ variable is a setting of the service that gets it, with a value that it accepts."""
     variables = {name: value for name, value in overlay.environment(service).items() if name.startswith("HILUM_")}
     known = {f"HILUM_{field.upper()}" for field in SETTINGS[service].model_fields} | {BUNDLES}
-    assert set(variables) - known <= COMING
-    assert not COMING & known
-    if variables.get("HILUM_TENANT_SOURCE") == "identity" and COMING:
-        del variables["HILUM_TENANT_SOURCE"]
+    assert set(variables) <= known
     for name in [name for name in os.environ if name.startswith("HILUM_")]:
         monkeypatch.delenv(name)
     for name, value in variables.items():
