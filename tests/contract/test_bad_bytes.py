@@ -100,7 +100,7 @@ def _sent(caller: Caller, path: str, messages: list[bytes]) -> None:
     except AssertionError as fault:
         # A deadline that passed is noticed by the client itself, without the service's details.
         cause = fault.__context__
-        if not (isinstance(cause, grpc.RpcError) and cause.code() is grpc.StatusCode.DEADLINE_EXCEEDED):  # type: ignore[attr-defined]
+        if not (isinstance(cause, grpc.RpcError) and cause.code() is grpc.StatusCode.DEADLINE_EXCEEDED):
             raise
 
 

@@ -130,9 +130,9 @@ class Held(Prompting):
         self.worked_on: list[int] = []
         pool = ComputePool(1, 0)
         self.pool = pool
-        super().__init__(
-            Any, Decoding(permits=Permits(1, 0), pool=pool), pool=pool, max_image_pixels=1, max_message_bytes=1
-        )  # type: ignore[arg-type]  # no images are looked for
+        no_images: Any = None
+        decoding = Decoding(permits=Permits(1, 0), pool=pool)
+        super().__init__(no_images, decoding, pool=pool, max_image_pixels=1, max_message_bytes=1)
 
     async def prompted(self, request: pb.PredictMasksRequest) -> PromptedImage:
         """Returns nothing that is looked at."""

@@ -154,7 +154,7 @@ VOXELS = np.random.default_rng(0).integers(-100, 100, (200, 200, 200), dtype=np.
 
 def _started(rig: Rig, method: str, identity: bytes) -> Any:
     """Begins a call that takes a while."""
-    request: Any = {
+    requests: dict[str, Callable[[], Any]] = {
         "EncodeImage": lambda: encode_image(picture(99, (900, 900))),
         "EncodeImages": lambda: series(40),
         "PredictMasks": lambda: predict_masks(identity, *[box(20, 15, 60, 45)] * 48),
@@ -164,8 +164,8 @@ def _started(rig: Rig, method: str, identity: bytes) -> Any:
         "ProjectVolume": lambda: projecting(VOXELS),
         "RegisterImages": registering,
         "FuseImages": fusing,
-    }[method]()
-    return rig.call(method, request)
+    }
+    return rig.call(method, requests[method]())
 
 
 METHODS = (
@@ -213,6 +213,7 @@ async def test_more_than_fits_is_refused_with_a_delay(rig: Rig, method: str) -> 
         assert isinstance(error, grpc.aio.AioRpcError)
         domain = from_rpc_error(error)
         assert isinstance(domain, Overloaded)
+        assert domain.retry_after_s is not None
         assert int(dict(error.trailing_metadata())["grpc-retry-pushback-ms"]) == round(domain.retry_after_s * 1000)
 
 
