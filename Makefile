@@ -46,7 +46,7 @@ evaluate: setup
 		--regions --protocols box,click,refined --out build/evaluation/stones
 
 # Faults done to real processes, and what comes of them: a table, and build/chaos.json.
-chaos: setup
+chaos: setup triton
 	$(BIN)/python -m modeling install lite-medsam
 	$(BIN)/python -m modeling install lite-medsam-click
 	$(BIN)/python -m tests.chaos

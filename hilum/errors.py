@@ -240,6 +240,8 @@ _BY_CODE: dict[grpc.StatusCode, type[HilumError]] = {
     grpc.StatusCode.FAILED_PRECONDITION: FailedPrecondition,
     grpc.StatusCode.RESOURCE_EXHAUSTED: Overloaded,
     grpc.StatusCode.UNAVAILABLE: BackendUnavailable,
+    # By a server that drains; a caller's own cancelling is no RpcError.
+    grpc.StatusCode.CANCELLED: BackendUnavailable,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
 }
 

@@ -129,14 +129,19 @@ def _whole(stack: Stack, name: str) -> Callable[[], Awaitable[bool]]:
 
 
 async def _busy(stack: Stack, name: str, load: asyncio.Future[Tally]) -> None:
-    """Returns when a service is in the middle of a request; AssertionError where the load ends before that."""
+    """Returns when a service has answered some and is in the middle of another; AssertionError where the load ends."""
     methods = {
         "encoder": "/hilum.v1.EncoderService/EncodeImage",
         "decoder": "/hilum.v1.DecoderService/PredictMasks",
         "fusion": "/hilum.v1.FusionService/RegisterImages",
     }
-    process = stack.processes[name]
-    while not await asyncio.to_thread(process.metric, "hilum_rpcs_in_flight", method=methods[name]):
+    process, method = stack.processes[name], methods[name]
+
+    def answered() -> float:
+        return process.metric("hilum_rpcs_total", method=method, code="OK")
+
+    before = await asyncio.to_thread(answered)
+    while await asyncio.to_thread(answered) < before + 2 or not process.metric("hilum_rpcs_in_flight", method=method):
         assert not load.done(), "the load ended before it was seen"
 
 

@@ -345,8 +345,8 @@ def test_a_purged_image_is_not_known_under_any_options(caller: Caller) -> None:
 def test_a_purged_group_is_not_known(caller: Caller, stranger: Caller) -> None:
     """By group, its images go; the same image in another group, in none, and of another tenant stays."""
     image = picture(seed=3)
-    for fields in ({"group": "study 1"}, {"group": "study 2"}, {}):
-        caller.call("EncodeImage", encode_image(image, **fields))
+    for group in ("study 1", "study 2", ""):
+        caller.call("EncodeImage", encode_image(image, group=group))
     stranger.call("EncodeImage", encode_image(image, group="study 1"))
     assert caller.call("PurgeEmbeddings", pb.PurgeEmbeddingsRequest(group="study 1")).deleted_memory_copies == 1
     assert not _known(caller, image, group="study 1")
