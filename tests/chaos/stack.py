@@ -106,7 +106,7 @@ class Stack:
         await asyncio.to_thread(self._exits.close)
         await self.proxy.close()
 
-    def connect(self, timeout_s: float = 30.0) -> AsyncClient:
+    def connect(self, timeout_s: float = 60.0) -> AsyncClient:
         """Returns a new client."""
         addresses = [f"127.0.0.1:{self._ports[name]}" for name in ("encoder", "decoder", "fusion")]
         return AsyncClient(Endpoints(*addresses), timeout_s=timeout_s)
