@@ -71,7 +71,7 @@ $(DEPLOY_TOOLS)/.ready: deploy/check-requirements.txt
 		echo "promtool could not be had: put it on the path, or apt-get update and try again"
 	touch $@
 # Faults done to real processes, and what comes of them: a table, and build/chaos.json.
-chaos: setup
+chaos: setup triton
 	$(BIN)/python -m modeling install lite-medsam
 	$(BIN)/python -m modeling install lite-medsam-click
 	$(BIN)/python -m tests.chaos

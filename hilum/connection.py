@@ -29,7 +29,8 @@ EMBEDDING_ID_KEY = "x-hilum-embedding-id"
 TENANT_KEY = "x-hilum-tenant"
 PRIORITY_KEY = "x-hilum-priority"
 
-# Only UNAVAILABLE is tried again: the request did not reach a service, or the service said to come back.
+# UNAVAILABLE is tried again: the request did not reach a service, or the service said to come back. And CANCELLED, when
+# the caller has not cancelled: so gRPC answers requests that reach a server in the moment in which it begins to drain.
 _RETRY = {
     "methodConfig": [
         {
@@ -39,7 +40,7 @@ _RETRY = {
                 "initialBackoff": "0.1s",
                 "maxBackoff": "2s",
                 "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
+                "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
             },
         }
     ]

@@ -266,6 +266,8 @@ _BY_CODE: dict[grpc.StatusCode, type[HilumError]] = {
     grpc.StatusCode.UNAVAILABLE: BackendUnavailable,
     grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
     grpc.StatusCode.PERMISSION_DENIED: PermissionDenied,
+    # By a server that drains; a caller's own cancelling is no RpcError.
+    grpc.StatusCode.CANCELLED: BackendUnavailable,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
 }
 

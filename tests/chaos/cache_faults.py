@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from tests.chaos.fault import Fault, Observation
 from tests.chaos.stack import Stack
@@ -140,7 +141,7 @@ def poisoned(damage: Callable[[bytes, bytes], bytes | None]) -> Callable[[Stack]
             admin.delete(name)
         tally = await stack.ask(3, group=group)
         names = stack.values()
-        values = [admin.get(name) for name in names]
+        values: list[Any] = [admin.get(name) for name in names]
         for index, name in enumerate(names):
             put = damage(bytes(values[index]), bytes(values[index - 1]))
             admin.delete(name)
@@ -197,7 +198,7 @@ def another_type(value: bytes, other: bytes) -> None:
 
 async def _configured(stack: Stack, settings: dict[str, str], event: str) -> Observation:
     admin, before = stack.admin(), stack.count(event)
-    was: dict[str, str] = {name: str(admin.config_get(name)[name]) for name in settings}  # type: ignore[index]
+    was: dict[str, str] = {name: str(admin.config_get(name)[name]) for name in settings}
     for name, value in settings.items():
         admin.config_set(name, value)
     try:

@@ -10,12 +10,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from modeling.install import installed
 from tests.chaos.fault import Fault, Observation
 from tests.chaos.stack import Stack, Tally
-from tests.integration.processes import ROOT
+from tests.integration.processes import ROOT, Process
 
 _UNAVAILABLE = ("BackendUnavailable", "DeadlineExceeded")
 
@@ -45,10 +46,9 @@ def drained(name: str) -> Callable[[Stack], Awaitable[Observation]]:
         os.kill(process.pid, signal.SIGTERM)
         await asyncio.to_thread(process.wait_for, "stopped")
         await asyncio.to_thread(process.stop)
-        codes = [line["code"] for line in process.log if line.get("event") == "rpc"]
         await stack.start(name)
         tally = await load
-        cut = sum(code in {"CANCELLED", "UNKNOWN", "INTERNAL"} for code in codes)
+        cut = _cut_off(process)
         recovered = await stack.until(_whole(stack, name))
         return Observation(tally + Tally(lost=["cut off by the drain"] * cut), recovered, f"{cut} cut off")
 
@@ -120,7 +120,16 @@ async def disk_full(stack: Stack) -> Observation:
 
 async def _load(stack: Stack, name: str) -> Tally:
     """Asks a service many questions at once."""
-    return await (stack.ask_fusion(6) if name == "fusion" else stack.ask(24))
+    return await (stack.ask_fusion(6) if name == "fusion" else stack.ask(10))
+
+
+def _cut_off(process: Process) -> int:
+    """Returns how many calls began before a drain and were not answered by the service itself."""
+    began = next(datetime.fromisoformat(line["timestamp"]) for line in process.log if line["event"] == "draining")
+    cut = [line for line in process.log if line["event"] == "rpc" and line["code"] in {"CANCELLED", "INTERNAL"}]
+    return sum(
+        datetime.fromisoformat(line["timestamp"]) - timedelta(milliseconds=line["duration_ms"]) < began for line in cut
+    )
 
 
 def _whole(stack: Stack, name: str) -> Callable[[], Awaitable[bool]]:
@@ -129,14 +138,19 @@ def _whole(stack: Stack, name: str) -> Callable[[], Awaitable[bool]]:
 
 
 async def _busy(stack: Stack, name: str, load: asyncio.Future[Tally]) -> None:
-    """Returns when a service is in the middle of a request; AssertionError where the load ends before that."""
+    """Returns when a service has answered some and is in the middle of another; AssertionError where the load ends."""
     methods = {
         "encoder": "/hilum.v1.EncoderService/EncodeImage",
         "decoder": "/hilum.v1.DecoderService/PredictMasks",
         "fusion": "/hilum.v1.FusionService/RegisterImages",
     }
-    process = stack.processes[name]
-    while not await asyncio.to_thread(process.metric, "hilum_rpcs_in_flight", method=methods[name]):
+    process, method = stack.processes[name], methods[name]
+
+    def answered() -> float:
+        return process.metric("hilum_rpcs_total", method=method, code="OK")
+
+    before = await asyncio.to_thread(answered)
+    while await asyncio.to_thread(answered) < before + 2 or not process.metric("hilum_rpcs_in_flight", method=method):
         assert not load.done(), "the load ended before it was seen"
 
 

@@ -69,7 +69,10 @@ class Tally:
 
 
 class Stack:
-    """Valkey behind a proxy, an encoder, a decoder, fusion, and a client; each process can be ended and started again in its place.
+    """Valkey behind a proxy, an encoder, a decoder, fusion, and a client; processes are ended and started in place.
+
+    Args:
+        encoder: Settings of the encoder.
 
     Attributes:
         processes: What is running, by name.
@@ -78,7 +81,8 @@ class Stack:
         transform: Id, and thereby content, of the transform between two of them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, **encoder: str) -> None:
+        self._encoder = encoder
         self._exits = ExitStack()
         self._ports = {name: free_port() for name in ("valkey", "encoder", "decoder", "fusion")}
         self.processes: dict[str, Process] = {}
@@ -102,7 +106,7 @@ class Stack:
         await asyncio.to_thread(self._exits.close)
         await self.proxy.close()
 
-    def connect(self, timeout_s: float = 30.0) -> AsyncClient:
+    def connect(self, timeout_s: float = 60.0) -> AsyncClient:
         """Returns a new client."""
         addresses = [f"127.0.0.1:{self._ports[name]}" for name in ("encoder", "decoder", "fusion")]
         return AsyncClient(Endpoints(*addresses), timeout_s=timeout_s)
@@ -116,6 +120,8 @@ class Stack:
         if name == "valkey":
             return valkey(port)
         settings = {"port": str(port), "redis_url": f"redis://127.0.0.1:{self.proxy.port}", **settings}
+        if name == "encoder":
+            settings = self._encoder | settings
         if name == "fusion":
             settings |= {other: f"127.0.0.1:{self._ports[other]}" for other in ("encoder", "decoder")}
         if name == "decoder":

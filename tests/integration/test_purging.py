@@ -180,7 +180,7 @@ async def test_a_silent_replica_is_reported(replicas: list[Replica], valkey: Val
 
 def test_keys_say_nothing_of_the_group() -> None:
     """A group's name enters keys as a keyed hash only."""
-    assert b"study" not in STUDY
+    assert b"study" not in bytes(STUDY)
     assert "study" not in value_key(EMBEDDING, A, identity(1))
 
 

@@ -53,6 +53,12 @@ class TritonServer:
         """The gRPC target."""
         return f"127.0.0.1:{self._grpc_port}"
 
+    @property
+    def pid(self) -> int:
+        """Process id of the server."""
+        assert self._popen is not None
+        return self._popen.pid
+
     def start(self, *repositories: Path) -> None:
         """Starts the server and returns when its models are loaded; AssertionError when it ends before that."""
         command = [

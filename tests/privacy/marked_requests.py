@@ -7,7 +7,6 @@ from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
-from google.protobuf.message_factory import GetMessageClass
 
 from hilum.v1 import decoder_service_pb2, encoder_service_pb2, fusion_service_pb2
 
@@ -37,7 +36,7 @@ def text_fields(message: Descriptor, before: tuple[FieldDescriptor, ...] = ()) -
 
 def marked(request: Message, way: tuple[FieldDescriptor, ...], mark: str) -> Message:
     """Returns a copy of a request with the mark at the end of the way; repeated fields are marked in their first."""
-    made = GetMessageClass(request.DESCRIPTOR)()
+    made = type(request)()
     made.CopyFrom(request)
     at: Any = made
     for step in way[:-1]:

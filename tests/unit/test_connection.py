@@ -25,11 +25,11 @@ def test_addresses_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) ->
     assert Endpoints.from_environment() == Endpoints(decoder="decoder.example.org:443")
 
 
-def test_only_unavailable_is_tried_again() -> None:
-    """The retry policy names one status: with it the request reached nobody, or is asked to come back."""
+def test_what_reached_nobody_is_tried_again() -> None:
+    """The retry policy names the statuses of requests that reached nobody, are asked to come back, or met a drain."""
     options = dict(channel_options())
     (policy,) = json.loads(str(options["grpc.service_config"]))["methodConfig"]
-    assert policy["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE"]
+    assert policy["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE", "CANCELLED"]
     assert options["grpc.max_receive_message_length"] == options["grpc.max_send_message_length"] == 64 * 2**20
 
 
