@@ -139,7 +139,7 @@ def checks(rendered: Sequence[Overlay], tools: Tools) -> Iterator[tuple[str, Che
         yield f"checkov {overlay.name}", partial(policies, overlay, tools)
     for path in sorted(DOCKERFILES.glob("*.Dockerfile")):
         yield f"hadolint {path.name}", partial(dockerfile, path, tools)
-    for path in sorted(RULES.glob("*.yaml")):
+    for path in sorted(RULES.glob("alerts*.yaml")):
         yield f"promtool {path.name}", partial(rule_file, path, tools)
 
 

@@ -28,6 +28,7 @@ SETTINGS: dict[str, type[ServiceSettings]] = {
 }
 # Read by hilum.serving.bundle, not by a settings class.
 BUNDLES = "HILUM_BUNDLES"
+KEY_FILE = "HILUM_EMBEDDING_KEY_FILE"
 CLEAN_UP_S = 5
 
 
@@ -64,11 +65,17 @@ def test_everything_is_in_one_namespace(overlay: Overlay) -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_settings_exist_and_are_accepted(overlay: Overlay, service: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_exist_and_are_accepted(
+    overlay: Overlay, service: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Every HILUM_ variable is a setting of the service that gets it, with a value that it accepts."""
     variables = {name: value for name, value in overlay.environment(service).items() if name.startswith("HILUM_")}
     known = {f"HILUM_{field.upper()}" for field in SETTINGS[service].model_fields} | {BUNDLES}
     assert set(variables) <= known
+    if KEY_FILE in variables:
+        # What the pod mounts there.
+        variables[KEY_FILE] = str(tmp_path / "embedding-key")
+        (tmp_path / "embedding-key").write_text("5e" * 32)
     for name in [name for name in os.environ if name.startswith("HILUM_")]:
         monkeypatch.delenv(name)
     for name, value in variables.items():
