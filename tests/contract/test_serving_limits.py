@@ -59,7 +59,7 @@ async def test_handlers_know_class_and_deadline(rig: Rig, call: Any) -> None:
     await call(rig, metadata=(("x-hilum-priority", "batch"),), timeout=PATIENCE_S)
     (left,) = rig.behaviour.remaining_s
     assert left is not None
-    assert 0 < left <= PATIENCE_S
+    assert 0 < left < PATIENCE_S + 1  # gRPC rounds deadlines up on the wire
     error = errors.from_rpc_error(await _failure(call(rig, metadata=(("x-hilum-priority", "urgent"),))))
     assert isinstance(error, errors.InvalidField)
     await call(rig)
