@@ -317,4 +317,4 @@ async def test_the_deadline_goes_with_the_work() -> None:
             events = [event async for event in call]
     assert isinstance(events[-1], fusion_service_pb2.RegisterImagesResponse)
     assert encoder.remaining_s
-    assert max(encoder.remaining_s) <= 50
+    assert max(encoder.remaining_s) < 51  # gRPC rounds deadlines up on the wire

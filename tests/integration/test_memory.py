@@ -2,8 +2,8 @@
 
 from benchmarks.memory import Load, growth
 
-# A short run cannot tell less from the allocator's moods.
-MOST_PERCENT = 5.0
+# In so short a run the allocator has not settled yet: this finds what leaks with every call, the long version the rest.
+MOST_PERCENT = 25.0
 
 
 async def test_memory_does_not_grow(default_bundle: object) -> None:
