@@ -1,7 +1,6 @@
 """The clients, against the fakes of hilum.testing."""
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -29,7 +28,7 @@ from hilum import (
     VolumeRegistrationOptions,
     Window,
 )
-from hilum.connection import EMBEDDING_ID_KEY, IMAGE_DIGEST_KEY, Endpoints, open_channel
+from hilum.connection import EMBEDDING_ID_KEY, IMAGE_DIGEST_KEY, Endpoints
 from hilum.digest import image_digest
 from hilum.errors import (
     EmbeddingNotFound,
@@ -42,7 +41,7 @@ from hilum.errors import (
 )
 from hilum.geometry import PatientFrame
 from hilum.segmentation import EncodeFailure, EncodeSuccess
-from hilum.testing import FakeDecoder, FakeEncoder, FakeFusion, FakeModel, serve_in_process, serve_in_thread
+from hilum.testing import FakeDecoder, FakeEncoder, FakeFusion, FakeModel, serve_in_process
 from hilum.types import ImageSource, RegistrationProgress
 
 PATIENCE_S = 30
@@ -330,46 +329,6 @@ async def test_volumes_are_registered(rig: Rig) -> None:
     assert result.transform.displacement_field is not None
 
 
-def test_without_asyncio() -> None:
-    """Client does in a plain thread what AsyncClient does, for several threads at once, and closes twice."""
-    encoder = FakeEncoder()
-    results = []
-    with serve_in_thread(encoder) as endpoints:
-        client = Client(endpoints, tenant="a")
-
-        def work(seed: int) -> None:
-            results.append(client.predict(image(seed), [Prompt(box=LARGE)]).masks[0][0].area_px)
-
-        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(PATIENCE_S)
-        assert results == [200 * 200] * 4
-        ended = []
-        outcomes = client.encode_many([image(9), image(0)], on_outcome=lambda outcome: ended.append(outcome.index))
-        assert [outcome.index for outcome in outcomes] == [0, 1]
-        assert sorted(ended) == [0, 1]
-        assert [model.name for model in client.models()] == ["fake"]
-        points = client.transform_points(Transform.from_matrix(np.eye(3), (5, 5), (5, 5)), [[1.0, 2.0]])
-        assert points.tolist() == [[1, 2]]
-        with client.point_stream(Transform.from_matrix(np.eye(3), (5, 5), (5, 5))) as move:
-            assert [move([[x, 2.0]]).tolist() for x in (1.0, 3.0)] == [[[1, 2]], [[3, 2]]]
-        client.close()
-        client.close()
-    assert encoder.encoder_runs == 5
-
-
-def test_errors_without_asyncio() -> None:
-    """Client raises the same exceptions, and works on after them."""
-    encoder = FakeEncoder()
-    with serve_in_thread(encoder) as endpoints, Client(endpoints, channel=open_channel) as client:
-        encoder.fail_next(ModelNotFound("gone"))
-        with pytest.raises(ModelNotFound):
-            client.encode(image())
-        assert client.encode(image()).model == "fake"
-
-
 async def test_dragging(rig: Rig) -> None:
     """Prompts that are moved are answered as `predict` answers them; a faulty one does not end the stream."""
     prompts = [Prompt(box=Box(10, 10, 30 + step, 30)) for step in range(3)]
@@ -397,10 +356,3 @@ async def test_dragging_stays_in_its_region(rig: Rig) -> None:
     assert answer.prediction is not None
     assert answer.prediction.regions == (Region(8, 8, 16, 16),)
     assert answer.prediction.best().mask.shape == image().size
-
-
-def test_dragging_without_asyncio() -> None:
-    """Client drags too."""
-    with serve_in_thread() as endpoints, Client(endpoints) as client, client.dragging(image()) as drag:
-        number = drag.move([Prompt(box=Box(10, 10, 30, 30))])
-        assert drag.answer().sequence_number == number
