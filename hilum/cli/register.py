@@ -53,6 +53,7 @@ _OutOption: TypeAlias = Annotated[
     typer.Option(metavar="FILE", help="transform.json, for `hilum fuse`, or x.png, before and after. Repeatable."),
 ]
 
+_FORMATS = (".json", ".png")
 _VIEWS: dict[View, ViewRelation] = {
     "comparable": ViewRelation.COMPARABLE,
     "slab-and-projection": ViewRelation.SLAB_AND_PROJECTION,
