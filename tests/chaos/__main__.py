@@ -103,7 +103,7 @@ async def _with_triton(report: Report, only: str) -> None:
             return
         await under_fault.start()
         address = under_fault.server.address
-        async with Stack(backend="triton", triton_url=address, triton_timeout_s="3") as stack:
+        async with Stack(backend="triton", triton_url=address, triton_timeout_s="8") as stack:
             for fault in chosen:
                 await report.add(fault, stack)
     finally:

@@ -13,7 +13,7 @@ from typing import TypeAlias
 from modeling.install import installed
 from modeling.model_repository import Execution, generate_model_repository
 from tests.chaos.fault import Fault, Observation
-from tests.chaos.stack import Stack
+from tests.chaos.stack import Stack, Tally
 from tests.integration.tritonserver import TritonServer, small_bundle
 
 MODEL = "lite-medsam-click"
@@ -52,13 +52,18 @@ class TritonUnderFault:
 def faults(triton: TritonUnderFault) -> list[Fault]:
     """Returns the faults of this server."""
 
-    def known(before: Callable[[Stack], Awaitable[None]], after: Callable[[], Awaitable[None]]) -> Run:
+    def under_load(before: Callable[[Stack], Awaitable[None]], after: Callable[[], Awaitable[None]]) -> Run:
         async def run(stack: Stack) -> Observation:
-            tally = await stack.ask(3, group="known")
+            async def is_known() -> bool:
+                return (await stack.ask(3, group="known")).right == 3
+
+            await stack.until(is_known)
             load = asyncio.ensure_future(stack.ask(6))
             await before(stack)
-            tally += await load
-            tally += await stack.ask(3, group="known") + await stack.ask(3)
+            tally = await load
+            known = await stack.ask(3, group="known")
+            lost = Tally(lost=["what was known"] * (3 - known.right))
+            tally += known + lost + await stack.ask(3)
             await after()
             return Observation(tally, await stack.until(stack.answers))
 
@@ -85,8 +90,8 @@ def faults(triton: TritonUnderFault) -> list[Fault]:
         await triton.start(wrong=True)
 
     return [
-        Fault("Triton killed under load", known(kill, triton.start), _UNAVAILABLE),
-        Fault("Triton's model process killed", known(kill_stub, restart), _UNAVAILABLE),
-        Fault("Triton hung (SIGSTOP)", known(stop, go_on), _UNAVAILABLE),
-        Fault("Triton with another model's weights", known(load_another, restart), _UNAVAILABLE),
+        Fault("Triton killed under load", under_load(kill, triton.start), _UNAVAILABLE),
+        Fault("Triton's model process killed", under_load(kill_stub, restart), _UNAVAILABLE),
+        Fault("Triton hung (SIGSTOP)", under_load(stop, go_on), _UNAVAILABLE),
+        Fault("Triton with another model's weights", under_load(load_another, restart), _UNAVAILABLE),
     ]
