@@ -30,35 +30,40 @@ class _Plane:
     Attributes:
         name: for the caption.
         axis: of (depth, height, width), that is cut.
+        right: whether the patient's right lies on the picture's left.
     """
 
     name: str
     axis: int
+    right: bool
 
 
-_PLANES = (_Plane("axial", 0), _Plane("coronal", 1), _Plane("sagittal", 2))
+_PLANES = (_Plane("axial", 0, True), _Plane("coronal", 1, True), _Plane("sagittal", 2, False))
+_NOTICE = "simulated motion and pseudo-modality - not for diagnosis"
 
 
 def draw(pair: VolumePair, warp: Warp, path: Path) -> None:
-    """Write a PNG: per plane of the fixed volume's array the two volumes in tiles, before and after.
+    """Write a PNG: for each plane through the middle the two volumes in tiles, before and after.
 
-    Volumes whose array is not stored as axial slices are turned so that it is.
+    Args:
+        pair: what was registered.
+        warp: fixed voxels to moving voxels, as found.
+        path: where the picture goes.
     """
     places = warp.apply(grid_points(pair.fixed.size))
     moved = ndimage.map_coordinates(pair.moving.voxels, places[:, ::-1].T, order=1, mode="constant")
+    fixed = _upright(pair.fixed, pair.fixed.voxels)
     rows = []
     for title, moving in (("before", pair.moving.voxels), ("after", moved.reshape(pair.fixed.size))):
-        shown = [
-            _checkerboard(_upright(pair.fixed, pair.fixed.voxels), _upright(pair.fixed, moving), pair.fixed, plane)
-            for plane in _PLANES
-        ]
+        turned = _upright(pair.fixed, moving)
+        shown = [_checkerboard(fixed, turned, pair.fixed, plane) for plane in _PLANES]
         height = max(picture.shape[0] for picture in shown)
-        cells = [
-            _captioned(picture, height, f"{plane.name}, {title}") for picture, plane in zip(shown, _PLANES, strict=True)
-        ]
+        cells = [_framed(picture, height, plane, title) for picture, plane in zip(shown, _PLANES, strict=True)]
         rows.append(np.concatenate(cells, axis=1))
     path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.concatenate(rows, axis=0))
+    whole = np.concatenate(rows, axis=0)
+    _write(whole, _NOTICE, (_MARGIN, whole.shape[0] - _MARGIN))
+    cv2.imwrite(str(path), whole, [cv2.IMWRITE_PNG_COMPRESSION, 9])
 
 
 def _axes(volume: RegistrationVolume) -> list[tuple[int, bool]]:
@@ -94,9 +99,15 @@ def _checkerboard(
     return np.where((y // tile + x // tile) % 2 < 1, *pictures).astype(np.uint8)
 
 
-def _captioned(picture: Grey, height: int, caption: str) -> Grey:
+def _framed(picture: Grey, height: int, plane: _Plane, title: str) -> Grey:
     framed = np.zeros((height + _CAPTION + _MARGIN, picture.shape[1] + _MARGIN), np.uint8)
     top = _CAPTION + (height - picture.shape[0]) // 2
     framed[top : top + picture.shape[0], : picture.shape[1]] = picture
-    cv2.putText(framed, caption, (4, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, 255, 1, cv2.LINE_AA)
+    _write(framed, f"{plane.name}, {title}", (_MARGIN, 20))
+    if plane.right:
+        _write(framed, "R", (_MARGIN, _CAPTION + height // 2))
     return framed
+
+
+def _write(picture: Grey, text: str, place: tuple[int, int]) -> None:
+    cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 255, 1, cv2.LINE_AA)
