@@ -47,7 +47,8 @@ def most_similar(pair: Pair) -> Grey:
             optimiser.step()
             with torch.no_grad():
                 picture.clamp_(0.0, 255.0)
-    return np.rint(picture.detach().numpy()).astype(np.uint8)
+    found: Grey = np.rint(picture.detach().numpy()).astype(np.uint8)
+    return found
 
 
 def similarity(image: Tensor, reference: Tensor, body: BoolMask) -> Tensor:

@@ -93,8 +93,14 @@ def compare(pair: KnownPair, patient: Patient, decoder: Predictor, seed: int) ->
     seen = shown(pair)
     without, masked = register(pair, DEFAULT), register(asked.pair, DEFAULT)
     by_boxes = np.linalg.norm(asked.moved - pair.truth, axis=-1)
-    errors = [Errors.of(error, pair, seen) for error in (without.error_px, masked.error_px, by_boxes)]
-    return Case(pair.name, *errors, _dice(asked.pair, patient), masked.outcome.flags)
+    return Case(
+        pair.name,
+        Errors.of(without.error_px, pair, seen),
+        Errors.of(masked.error_px, pair, seen),
+        Errors.of(by_boxes, pair, seen),
+        _dice(asked.pair, patient),
+        masked.outcome.flags,
+    )
 
 
 def shown(pair: KnownPair) -> BoolMask:
