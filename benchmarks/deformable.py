@@ -76,6 +76,7 @@ class Case:
         wall_s: wall seconds.
         cpu_s: processor seconds.
         longest_step_s: longest time between two yields, after which a cancelled caller is free.
+        longest_step_cpu_s: the same in processor seconds.
     """
 
     pair: KnownPair
@@ -84,6 +85,7 @@ class Case:
     wall_s: float
     cpu_s: float
     longest_step_s: float
+    longest_step_cpu_s: float
 
     @property
     def body_px(self) -> NDArray[np.float64]:
@@ -97,16 +99,17 @@ def register(pair: KnownPair, method: str) -> Case:
     wall, cpu = time.perf_counter(), time.process_time()
     run = registration.run(pair.fixed, pair.moving, ViewRelation.COMPARABLE, METHODS[method])
     outcome: RegistrationOutcome | None = None
-    longest, last = 0.0, wall
+    longest, last = np.zeros(2), np.array([wall, cpu])
     while outcome is None:
         try:
             step: RegistrationProgress = next(run)
             del step
         except StopIteration as finished:
             outcome = finished.value
-        longest, last = max(longest, time.perf_counter() - last), time.perf_counter()
+        now = np.array([time.perf_counter(), time.process_time()])
+        longest, last = np.maximum(longest, now - last), now
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    return Case(pair, outcome, errors_px(pair, outcome), wall, cpu, longest)
+    return Case(pair, outcome, errors_px(pair, outcome), wall, cpu, float(longest[0]), float(longest[1]))
 
 
 def reversed_errors_px(pair: KnownPair) -> NDArray[np.float64]:

@@ -147,15 +147,16 @@ class RadiographedVolume:
         fixed = RegistrationImage(on_grid.astype(np.float32), spacing)
         return cls(name, volume, grid, material_paths(volume), fixed, projected_body(volume, grid))
 
-    def pair(self, seed: int, *, hard: bool = False) -> KnownPair:
+    def pair(self, seed: int, *, hard: bool = False, reach: float | None = None) -> KnownPair:
         """The projection and a simulated X-ray of the body after the warp of this seed; noise has the same seed.
 
         Args:
             seed: of the warp and of the detector's noise.
             hard: twice the rotation and shift, the beam collimated to the middle, a tenth of the signal in noise.
+            reach: times the rotation and shift, where that is not as `hard` says.
         """
         size = (self.grid.height, self.grid.width)
-        warp = KnownWarp.from_seed(seed, size, reach=2.0 if hard else 1.0)
+        warp = KnownWarp.from_seed(seed, size, reach=reach or (2.0 if hard else 1.0))
         paths, motion = bent_paths(self.paths, self.grid, warp), rigid_motion(self.grid, warp)
         xray = simulate_xray(self.volume, paths, self.grid, motion, seed)
         pixels, exposed = xray.pixels.astype(np.float32), xray.exposed

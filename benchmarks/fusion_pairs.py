@@ -82,19 +82,26 @@ class PairSet:
     pairs: list[Pair]
 
 
-def held_out() -> Iterator[PairSet]:
-    """Yields the sets: at true alignment and as registered, without the images that settings were chosen on."""
+_HOW = {False: "true alignment", True: "after registration"}
+
+
+def held_out(registered: tuple[bool, ...] = (False, True)) -> Iterator[PairSet]:
+    """Yields the sets: at true alignment and as registered, without the images that settings were chosen on.
+
+    Args:
+        registered: which of the two.
+    """
     projections = _Projections.of(load_ct_volume())
-    for how, registered in (("true alignment", False), ("after registration", True)):
-        pairs = [projections.pair(seed, registered=registered) for seed in MOTION_SEEDS[1:]]
-        yield PairSet("a_registered" if registered else "a", f"CT projection and simulated X-ray, {how}", pairs)
+    for found in registered:
+        pairs = [projections.pair(seed, registered=found) for seed in MOTION_SEEDS[1:]]
+        yield PairSet("a_registered" if found else "a", f"CT projection and simulated X-ray, {_HOW[found]}", pairs)
     prostate = DATA / "mr_prostate_adc_hbv"
     if not prostate.is_dir():
         print(f"no (c) and (e): {DATA.relative_to(ROOT.parent)} beside the checkout is absent")
         return
-    for how, registered in (("true alignment", False), ("after registration", True)):
-        pairs = [pair for number, pair in _diffusion_pairs(registered=registered) if number % 2]
-        yield PairSet("c_registered" if registered else "c", f"ADC and high-b-value MR, {how}", pairs)
+    for found in registered:
+        pairs = [pair for number, pair in _diffusion_pairs(registered=found) if number % 2]
+        yield PairSet("c_registered" if found else "c", f"ADC and high-b-value MR, {_HOW[found]}", pairs)
     yield PairSet("e", "head, two MR contrasts, aligned by elastix's solution", [_head_pair()])
 
 

@@ -40,6 +40,7 @@ def measure(rounds: int = ROUNDS, data: Path = SAMPLE_DATA) -> dict[str, float]:
         figures[f"registration_{side}_cpu_s"] = statistics.median(case.cpu_s for case in of_side)
         figures[f"registration_{side}_tre_px"] = statistics.mean(float(case.body_px.mean()) for case in of_side)
         figures[f"registration_{side}_longest_step_s"] = max(case.longest_step_s for case in of_side)
+        figures[f"registration_{side}_longest_step_cpu_s"] = max(case.longest_step_cpu_s for case in of_side)
     return figures
 
 

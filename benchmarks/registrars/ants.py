@@ -20,13 +20,13 @@ class Ants:
 
     Attributes:
         transform: its own name for a sequence of transforms.
-        metric: of the deformation, "mattes" or "CC".
-        step: gradient step of the deformation.
+        metric: of the deformation, "mattes" or "CC"; of antsRegistrationSyN it is fixed.
+        iterations: of the deformation at a quarter, half and full resolution, likewise.
     """
 
     transform: str = "SyN"
     metric: str = "mattes"
-    step: float = 0.2
+    iterations: tuple[int, int, int] = (100, 70, 50)
 
     def __call__(self) -> Registrar:
         """One thread, by the environment that ITK reads."""
@@ -46,11 +46,13 @@ class Ants:
             found = ants.registration(
                 *images,
                 type_of_transform=self.transform,
+                # Centres on each other, as everybody begins: centres of mass say little between modalities.
+                initial_transform="Identity",
                 mask=masks[0],
                 moving_mask=masks[1],
                 syn_metric=self.metric,
                 syn_sampling=4 if self.metric == "CC" else 32,
-                grad_step=self.step,
+                reg_iterations=self.iterations,
                 random_seed=1,
                 singleprecision=True,
                 outprefix=str(Path(folder) / "found"),

@@ -23,7 +23,7 @@ class Elastix:
     Attributes:
         spacing_px: of the finest control points.
         bending: weight of the bending energy beside mutual information.
-        iterations: at each of four resolutions.
+        iterations: at each of four resolutions, of the affine and of the bent transform.
     """
 
     spacing_px: float = 16.0
@@ -57,8 +57,8 @@ class Elastix:
         bspline = parameters.GetDefaultParameterMap("bspline", 4, self.spacing_px)
         # Its default map already adds a bending energy to mutual information.
         bspline["Metric0Weight"], bspline["Metric1Weight"] = ["1.0"], [str(self.bending)]
-        bspline["MaximumNumberOfIterations"] = [str(self.iterations)]
         parameters.AddParameterMap(bspline)
+        parameters.SetParameter("MaximumNumberOfIterations", str(self.iterations))
         _, found = itk.elastix_registration_method(
             *images, parameter_object=parameters, log_to_console=False, number_of_threads=1, **masks
         )

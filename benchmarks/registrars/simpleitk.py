@@ -25,10 +25,12 @@ class SimpleItk:
     Attributes:
         mesh: B-spline intervals along each axis.
         iterations: of L-BFGS-B at each of three resolutions.
+        share: of the pixels that mutual information is taken from.
     """
 
     mesh: int = 8
     iterations: int = 50
+    share: float = 0.25
 
     def __call__(self) -> Registrar:
         """One thread."""
@@ -63,7 +65,7 @@ class SimpleItk:
         method = sitk.ImageRegistrationMethod()
         method.SetMetricAsMattesMutualInformation(_BINS)
         method.SetMetricSamplingStrategy(method.REGULAR)
-        method.SetMetricSamplingPercentage(0.25, _SEED)
+        method.SetMetricSamplingPercentage(self.share, _SEED)
         method.SetInterpolator(sitk.sitkLinear)
         method.SetShrinkFactorsPerLevel([4, 2, 1])
         method.SetSmoothingSigmasPerLevel([2.0, 1.0, 0.0])

@@ -85,10 +85,15 @@ class Examination:
         moving, grid = self._pair.moving, alignment.sampling_grid(FINEST)
         pixels = warp(moving.pixels[None], grid)[0].numpy()
         covered = warp(moving.valid[None], grid, padding="zeros")[0].numpy() > 0.5
+        yield
+        agreement, of_images = self._agreement.of(alignment), self._agreement.of_images(alignment)
+        yield
+        information = self._agreement.information(alignment)
+        yield
         return Fit(
-            self._agreement.of(alignment),
-            self._agreement.of_images(alignment),
-            self._agreement.information(alignment),
+            agreement,
+            of_images,
+            information,
             match_loss(self._pair.fixed.pixels.numpy(), pixels, self._usable & covered),
             overlap_fraction(self._body, covered),
             dice,

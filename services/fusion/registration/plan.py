@@ -24,6 +24,9 @@ from services.fusion.registration.stages import AffineStage, FreeFormStage, Sear
 
 COARSEST, JUDGED, FINEST = 64, 128, 256
 
+# Around targets, whose place is known, a search can afford to turn farther.
+_ROTATIONS_AROUND_TARGETS_DEG = (0.0, *(sign * 5.0 * step for step in range(1, 10) for sign in (-1, 1)))
+
 _DEGREES = {
     TransformModel.RIGID: RIGID_DEGREES,
     TransformModel.SIMILARITY: SIMILARITY_DEGREES,
@@ -80,6 +83,7 @@ def target_stages(options: RegistrationOptions, grid: SearchGrid) -> tuple[Stage
     coarse, fine = _MEASURES[options.measure]
     if degrees == RIGID_DEGREES:
         grid = replace(grid, scales=(1.0,))
+    grid = replace(grid, rotations_deg=_ROTATIONS_AROUND_TARGETS_DEG)
     brief = AffineLevel(COARSEST, 5, coarse, degrees, target_weight=1.0, landmark_weight=1.0)
     stages: list[Stage] = [
         SearchStage(COARSEST, grid, brief, freely=False, from_targets=True, from_landmarks=False, from_start=True),

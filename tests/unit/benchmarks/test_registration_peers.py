@@ -8,9 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from benchmarks.deformable_pairs import MAPS
+from benchmarks.registrars.ants import Ants
+from benchmarks.registrars.elastix import Elastix
 from benchmarks.registrars.process import NotInstalled, RegistrarProcess
-from benchmarks.registrars.registrar import Grey, Places, Registrar, pixel_places
-from benchmarks.registration_peers import folding_share
+from benchmarks.registrars.registrar import Grey, Load, Places, Registrar, pixel_places
+from benchmarks.registrars.simpleitk import SimpleItk
+from benchmarks.registration_peers import GRID, TUNED, folding_share, interval_of_mean, stride
 from services.fusion.registration import RegistrationImage
 
 SIZE = (12, 16)
@@ -72,3 +76,44 @@ def test_peers_get_percentiles_and_a_mask() -> None:
     assert not grey.mask[:, 150:].any()
     assert not grey.pixels[:, 150:].any()
     assert grey.pixels[50, 148] > 0.95
+
+
+@pytest.mark.parametrize("load", [Ants(iterations=(40, 20, 0)), Elastix(iterations=50), SimpleItk(mesh=4)], ids=repr)
+def test_peers_are_asked_the_right_way_round(load: Load) -> None:
+    """What each peer finds of a known shift along x and y has its axes and its direction right."""
+    y, x = np.mgrid[:64, :64]
+    blobs = ((20, 30, 9, 1.0), (40, 22, 6, 0.7), (38, 44, 7, 0.5))
+    fixed, moving = (
+        sum(h * np.exp(-((x - cx - dx) ** 2 + (y - cy - dy) ** 2) / w**2) for cx, cy, w, h in blobs)
+        for dx, dy in ((0, 0), (4, -3))
+    )
+    images = RegistrationImage(fixed.astype(np.float32)), RegistrationImage(moving.astype(np.float32))
+    try:
+        with RegistrarProcess(load) as process:
+            answer = process.register(load, *images)
+    except NotInstalled as missing:
+        pytest.skip(f"{missing}: pip install -e '.[bench]'")
+    assert answer is not None
+    shift = (answer.places - pixel_places((64, 64)))[16:48, 16:48].mean(axis=(0, 1))
+    assert np.allclose(shift, (4, -3), atol=0.7)
+
+
+def test_peers_are_tuned_alike() -> None:
+    """As many settings are tried for each peer, and what is reported is one of those that were tried."""
+    assert len({len(settings) for settings in GRID.values()}) == 1
+    assert all(TUNED[kind][peer] in GRID[peer] for kind in TUNED for peer in GRID)
+
+
+def test_pairs_are_spread_over_all_maps() -> None:
+    """Whatever the number of pairs, they do not all show one intensity map."""
+    for count in range(2, 40):
+        assert len({place * stride(40, count) % len(MAPS) for place in range(count)}) == min(count, len(MAPS))
+
+
+def test_the_interval_of_a_mean_holds_it() -> None:
+    """The interval holds the mean, is about four standard errors wide, and is the same every time."""
+    values = np.random.default_rng(3).normal(1.0, 2.0, 100)
+    low, high = interval_of_mean(values)
+    assert low < values.mean() < high
+    assert 0.7 < (high - low) < 0.9
+    assert interval_of_mean(values) == (low, high)

@@ -142,6 +142,25 @@ def test_a_wrong_target_is_outvoted_and_flagged() -> None:
     assert outcome.flags == ("MASKS_DISAGREE",)
 
 
+def test_an_outline_that_misses_by_4_px_costs_nothing(known: Followed) -> None:
+    """What a poor outline leads to is dropped where the images do not show that it is better: bit by bit the same."""
+    outcome = with_targets(np.roll(MOVED_ORGAN, 4, axis=1))
+    assert any(stage.stage == "search" for stage in outcome.stages[len(known[0].stages) :])
+    assert np.array_equal(outcome.fixed_to_moving, known[0].fixed_to_moving)
+
+
+def test_targets_let_a_search_turn_farther() -> None:
+    """A turn of 40 degrees, which the images alone do not find, is found by a target, and flagged as large."""
+    true = motion(SIZE, -40.0, 1.0, (10.0, -8.0))
+    moving = other_modality(moved(PICTURE, true))
+    organ = np.asarray(resample(ORGAN, Warp(inverted(true)), SIZE).pixels, np.bool_)
+    alone, _ = register(RegistrationImage(PICTURE), RegistrationImage(moving))
+    assert registration_error(alone.fixed_to_moving, true, PICTURE).mean() > 10
+    outcome, _ = register(RegistrationImage(PICTURE, targets=(ORGAN,)), RegistrationImage(moving, targets=(organ,)))
+    assert registration_error(outcome.fixed_to_moving, true, PICTURE).mean() < 0.7
+    assert outcome.flags == ("LARGE_DEFORMATION",)
+
+
 def test_slab_and_projection_are_flagged_and_ignore_targets() -> None:
     """Differing views keep angles, always carry VIEWS_DIFFER, and no target moves or flags them."""
     plain, _ = register(RegistrationImage(PICTURE), RegistrationImage(MOVING), ViewRelation.SLAB_AND_PROJECTION)
