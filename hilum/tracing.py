@@ -2,7 +2,7 @@
 
 Loaded only where tracing is on; needs the extra `tracing`. Spans carry names, codes and sizes, and never an error's
 message: it may quote what a caller sent. For that reason, and because handlers here write to streams by themselves,
-these interceptors stand in place of opentelemetry-instrumentation-grpc (docs/adr/0010-own-tracing-interceptors.md).
+these interceptors stand in place of opentelemetry-instrumentation-grpc (docs/adr/0011-own-tracing-interceptors.md).
 """
 
 from __future__ import annotations
