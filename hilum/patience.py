@@ -13,7 +13,9 @@ from hilum.errors import DeadlineExceeded, Overloaded
 
 Answer = TypeVar("Answer")
 
-DEFAULT_ATTEMPTS = 4
+DEFAULT_ATTEMPTS = 6
+# Whoever is refused again comes back after twice the time: the load falls until it fits.
+_LONGER = 2.0
 # Callers that were refused together do not come back together; never earlier than the service said.
 _JITTER = 0.5
 
@@ -65,7 +67,8 @@ class Patience:
                 # Without a delay it is gRPC that refuses, such as a message too large: it would do so again.
                 if overloaded.retry_after_s is None or attempt >= self.attempts:
                     raise
-                delay_s = overloaded.retry_after_s * random.uniform(1, 1 + _JITTER)  # noqa: S311 - no secret
+                longer = _LONGER ** (attempt - 1) * random.uniform(1, 1 + _JITTER)  # noqa: S311 - no secret
+                delay_s = overloaded.retry_after_s * longer
                 if now() + delay_s >= deadline:
                     raise
             await asyncio.sleep(delay_s)

@@ -191,9 +191,7 @@ DEPENDENCIES = [
         },
         "Calls to Redis and Triton that failed.",
     ),
-    Panel(
-        "Audit", "reqps", {"{{event}}": rate("hilum_audit_events_total", "", "event")}, "lost must stay at 0."
-    ),
+    Panel("Audit", "reqps", {"{{event}}": rate("hilum_audit_events_total", "", "event")}, "lost must stay at 0."),
     Panel("Transforms", "reqps", {"{{flag}}": rate("hilum_transforms_total", "", "flag")}, "By quality flag."),
 ]
 

@@ -80,7 +80,8 @@ class Permits:
             running,
             settings.waiting_permits,
             reserved=min(settings.reserved_permits, running - 1),
-            standing=max(1, running // 2),
+            # As many wait as run: each caller waits for one other at most, and twice the permits in users are served.
+            standing=running,
             name=name,
             telemetry=telemetry,
         )

@@ -243,7 +243,7 @@ def test_what_is_logged_of_callers(folder: Path, sam_bundle: Bundle) -> None:
         ({"HILUM_UPSTREAM_CA": "/nowhere"}, "encoder"),
     ],
 )
-def test_a_server_does_not_start_with_less_than_it_was_told(
+async def test_a_server_does_not_start_with_less_than_it_was_told(
     folder: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], told: str
 ) -> None:
     """A file that is missing keeps the server from starting, with one line that says which and nothing on the wire."""

@@ -180,7 +180,7 @@ async def test_spans_hold_no_words_of_the_caller(recorded: Recorded, sam_bundle:
         real_services([sam_bundle], tracer=recorded.tracer, tenant_source="default") as endpoints,
         traced_client(recorded, endpoints) as client,
     ):
-        with pytest.raises(ModelNotFound, match="DOE-JOHN"):
+        with pytest.raises(ModelNotFound, match="no model of this name"):
             await client.encode(image(1), mapping=WINDOW, model="DOE-JOHN")
     server = next(span for span in recorded.spans() if span.kind is SpanKind.SERVER)
     assert server.attributes

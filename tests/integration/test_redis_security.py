@@ -44,8 +44,8 @@ def _admin(server: ValkeyServer, password: str | None = None) -> Any:
 
 def _allow(server: ValkeyServer, password: str) -> None:
     """Gives the user "hilum" a password and the rights that docs/how-to/secure-a-deployment.md gives it."""
-    rights = ["~hilum:v1:*", "-@all", "+get", "+set", "+del", "+exists", "+pexpire", "+eval", "+ping", "+mget"]
-    rights += ["+client|setinfo", "+select"]
+    rights = ["~hilum:*", "-@all", "+get", "+set", "+del", "+exists", "+pexpire", "+eval", "+ping", "+mget"]
+    rights += ["+time", "+scan", "+getrange", "+unlink", "+incrby", "+client|setinfo", "+select"]
     _admin(server, "operator").execute_command("ACL", "SETUSER", "hilum", "reset", "on", f">{password}", *rights)
 
 

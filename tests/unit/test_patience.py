@@ -19,12 +19,12 @@ async def encode(endpoints: Endpoints, **options: object) -> None:
 
 
 async def test_overload_that_passes_is_not_noticed() -> None:
-    """Three refusals in a row are behind the caller's back; a fourth is told, and with one attempt the first."""
+    """Five refusals in a row are behind the caller's back; a sixth is told, and with one attempt the first."""
     encoder = FakeEncoder()
     async with serve_in_process(encoder) as endpoints:
-        encoder.fail_next(BUSY, BUSY, BUSY)
+        encoder.fail_next(*[BUSY] * 5)
         await encode(endpoints)
-        encoder.fail_next(BUSY, BUSY, BUSY, BUSY)
+        encoder.fail_next(*[BUSY] * 6)
         with pytest.raises(Overloaded):
             await encode(endpoints)
         encoder.fail_next(BUSY)

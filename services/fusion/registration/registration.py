@@ -116,14 +116,9 @@ class Registration:
         alignment, reports = yield from _follow(stages, workspace, by_images, start, (0.0, share))
         if steered and by_targets.at(FINEST).target_dice(alignment).min() < _SETTLED_DICE:
             stages = target_stages(options, self._grid)
-            affine = replace(alignment, deformation=None)
-            proposal, more = yield from _follow(stages, workspace, by_targets, affine, (share, 1.0))
+            alignment, more, rejected = yield from _led_by_masks(stages, workspace, by_targets, alignment, (share, 1.0))
             reports += more
-            verdict = _verdict_on_masks(by_targets, alignment, proposal)
-            if verdict is MaskVerdict.KEPT:
-                alignment = proposal
-            elif verdict is MaskVerdict.REJECTED:
-                flags.add("MASKS_REJECTED")
+            flags |= rejected
 
         judge = by_targets.at(JUDGED)
         done = RegistrationProgress("examine", 1.0, judge.of_images(alignment))
@@ -142,6 +137,17 @@ class Registration:
             flags.add("LARGE_DEFORMATION")
         matrix = workspace.fixed_to_moving_px(alignment)
         return RegistrationOutcome(matrix, field, tuple(sorted(flags)), reports, before, after, distinctness)
+
+
+def _led_by_masks(
+    stages: Sequence[Stage], workspace: Workspace, judges: _Judges, alignment: Alignment, shares: tuple[float, float]
+) -> Generator[RegistrationProgress, None, tuple[Alignment, tuple[StageReport, ...], set[str]]]:
+    """Follows the masks; returns where that leads, or the alignment itself if it leads nowhere better, with flags."""
+    affine = replace(alignment, deformation=None)
+    proposal, reports = yield from _follow(stages, workspace, judges, affine, shares)
+    verdict = _verdict_on_masks(judges, alignment, proposal)
+    rejected = {"MASKS_REJECTED"} if verdict is MaskVerdict.REJECTED else set()
+    return proposal if verdict is MaskVerdict.KEPT else alignment, reports, rejected
 
 
 class MaskVerdict(Enum):

@@ -33,8 +33,10 @@ Command: TypeAlias = Callable[..., Outcome]
 
 
 @pytest.fixture
-def command(capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs `hilum` with these arguments."""
+def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Runs `hilum` with these arguments, its output into a pipe."""
+    # Whoever runs the tests may have a width; a pipe has none.
+    monkeypatch.delenv("COLUMNS", raising=False)
 
     def call(*arguments: object) -> Outcome:
         capsys.readouterr()
