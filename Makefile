@@ -19,7 +19,7 @@ stones: setup
 test: setup triton lint
 	$(BIN)/python -m modeling install lite-medsam
 	$(BIN)/python -m modeling install lite-medsam-click
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 bench: setup triton
 	$(BIN)/python -m modeling install lite-medsam

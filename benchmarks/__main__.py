@@ -21,18 +21,18 @@ NAMES = (
     "stones",
     "pose",
     "points",
-    "cache",
     "load",
     "replicas",
     "replicas_simulation",
-    "memory",
 )
+# Half an hour of prompts; by name only.
+LONG = ("memory",)
 
 
 def main() -> None:
     """Parses the command line and runs what it names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", default=NAMES, metavar="NAME", help=", ".join(NAMES))
+    parser.add_argument("names", nargs="*", default=NAMES, metavar="NAME", help=", ".join(NAMES + LONG))
     parser.add_argument("--readme", action="store_true", help="write the README's table too")
     options = parser.parse_args()
     for name in options.names:
