@@ -42,8 +42,9 @@ IMAGES = 4
 ROUNDS = 3
 WARM_UP_S = 2.0
 UNLOADED_S, SATURATION_S, OVERLOAD_S = 4.0, 5.0, 8.0
-PERMITS = 4
-CALLERS = 6
+# Of one core: a permit for the one click that it can compute, and places for a burst of four.
+CAPACITY = {"compute_threads": "1", "running_permits": "1", "reserved_permits": "0", "waiting_permits": "4"}
+CALLERS = 2
 TIMEOUT_S = 30.0
 _RETRYING = ("grpc.service_config", "grpc.enable_retries")
 
@@ -240,7 +241,7 @@ def measure() -> dict[str, float]:
             redis = f"redis://127.0.0.1:{port}"
             encoder = stack.enter_context(service("encoder", redis_url=redis))
         with on_core(of_decoder):
-            decoder = stack.enter_context(decoder_of(encoder, redis, running_permits=str(PERMITS)))
+            decoder = stack.enter_context(decoder_of(encoder, redis, **CAPACITY))
         with on_core(of_others):
             return {**asyncio.run(measured(decoder, encoder)), "load_decoder_cores": 1, "load_generator_cores": 1}
 

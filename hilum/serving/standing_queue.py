@@ -7,6 +7,9 @@ once. The idea is that of controlled delay (Nichols and Jacobson, ACM Queue 10(5
 
 from __future__ import annotations
 
+# Times that a full queue could be worked off without a refusal: fewer come about by chance, while too much still comes.
+_CALM = 5.0
+
 
 class StandingQueue:
     """Watches one queue.
@@ -30,13 +33,13 @@ class StandingQueue:
             drain_s: In which a full queue would be worked off.
         """
         if self._occupied_since is not None and now - self._occupied_since > drain_s:
-            self._short_until = max(self._short_until, now + drain_s)
+            self._short_until = max(self._short_until, now + _CALM * drain_s)
         return self._standing if now < self._short_until else self._burst
 
     def refused(self, now: float, drain_s: float) -> None:
         """Notes that a newcomer was refused: a short queue stays short until nobody has been refused for a while."""
         if now < self._short_until:
-            self._short_until = now + drain_s
+            self._short_until = now + _CALM * drain_s
 
     def holds(self, waiting: int, now: float) -> None:
         """Notes how many wait."""

@@ -21,8 +21,8 @@ def test_a_standing_queue_is_short_until_nobody_is_refused() -> None:
     assert queue.places(1.1, DRAIN_S) == 2
     queue.holds(0, 1.2)
     queue.refused(1.9, DRAIN_S)
-    assert queue.places(2.8, DRAIN_S) == 2
-    assert queue.places(3.0, DRAIN_S) == 32
+    assert queue.places(6.8, DRAIN_S) == 2
+    assert queue.places(7.0, DRAIN_S) == 32
 
 
 def test_refusals_of_a_full_burst_do_not_shorten_it() -> None:
