@@ -38,13 +38,15 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_contents(wheel: Path) -> None:
-    """It holds the package hilum with its stubs, types and licence, and neither services nor tests."""
+    """It holds the package hilum with its stubs, types, built-in policy and licence, and neither services nor tests."""
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.partition("/")[0] for name in names} == {"hilum", wheel.name.split("-py3")[0] + ".dist-info"}
     for needed in ("hilum/py.typed", "hilum/v1/image_pb2.pyi", "hilum/testing/server.py"):
         assert needed in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
-    assert not [name for name in names if not name.endswith((".py", ".pyi", "py.typed")) and ".dist-info/" not in name]
+    code = [name for name in names if name.endswith((".py", ".pyi"))]
+    data = {"hilum/py.typed", "hilum/serving/policy.toml"}
+    assert {name for name in names if ".dist-info/" not in name} == {*code, *data}
 
 
 def _requirements(distribution: str) -> set[str]:
