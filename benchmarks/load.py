@@ -189,13 +189,13 @@ def on_core(core: int) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-async def encoded(encoder: Process) -> list[bytes]:
-    """Encodes the images; returns their embedding ids."""
+async def encoded(encoder: Process, count: int) -> list[bytes]:
+    """Encodes different images, one after the other; returns their embedding ids."""
     ids = []
     async with open_channel(encoder.address) as channel:
         encode = encoder_service_pb2_grpc.EncoderServiceStub(channel)
-        for number in range(IMAGES):
-            pixels = np.roll(image(), 8 * number, axis=1)
+        for number in range(count):
+            pixels = np.roll(image(), 4 * number, axis=1)
             request = encoder_pb.EncodeImageRequest(
                 image_digest=image_digest(pixels),
                 options=options_to_message(EncodingOptions(Window(100, 600))),
@@ -219,7 +219,7 @@ async def measured(decoder: Process, encoder: Process) -> dict[str, float]:
     """Returns the figures of a running decoder."""
     options = [option for option in channel_options() if option[0] not in _RETRYING]
     async with grpc.aio.insecure_channel(decoder.address, options=[*options, ("grpc.enable_retries", 0)]) as channel:
-        clicks = Clicks(channel, await encoded(encoder))
+        clicks = Clicks(channel, await encoded(encoder, IMAGES))
         return figures([await one_round(clicks, psutil.Process(decoder.pid)) for _ in range(ROUNDS)])
 
 

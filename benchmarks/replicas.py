@@ -19,20 +19,16 @@ import numpy as np
 import psutil
 import redis
 
+from benchmarks.load import encoded
 from benchmarks.replica_choice import Choice, RingHash, RoundRobin
 from benchmarks.replicas_simulation import Click, Replica, simulate, zipf_clicks
 from benchmarks.report import main
-from benchmarks.serving import PROMPT, image
-from hilum.codec.images import EncodingOptions, options_to_message
+from benchmarks.serving import PROMPT
 from hilum.codec.prompts import prompt_to_message
-from hilum.codec.tensors import tensor_to_message
 from hilum.connection import answered, open_channel
-from hilum.digest import image_digest
 from hilum.serving.settings import ServiceSettings
-from hilum.types import Window
 from hilum.v1 import decoder_service_pb2 as decoder_pb
-from hilum.v1 import decoder_service_pb2_grpc, encoder_service_pb2_grpc
-from hilum.v1 import encoder_service_pb2 as encoder_pb
+from hilum.v1 import decoder_service_pb2_grpc
 from tests.integration.processes import Process, decoder_of, free_port, service, valkey
 
 IMAGES, HOT_IMAGES, CLICKS = 12, 4, 80
@@ -62,23 +58,6 @@ class Answered:
 
     hot: bool
     duration_s: float
-
-
-async def encode(encoder: Process, count: int) -> list[bytes]:
-    """Encodes different images, one after the other; returns their embedding ids."""
-    ids = []
-    async with open_channel(encoder.address) as channel:
-        stub = encoder_service_pb2_grpc.EncoderServiceStub(channel)
-        for number in range(count):
-            pixels = np.roll(image(), 4 * number, axis=1)
-            request = encoder_pb.EncodeImageRequest(
-                image_digest=image_digest(pixels),
-                options=options_to_message(EncodingOptions(Window(100, 600))),
-                pixels=tensor_to_message(pixels),
-            )
-            response = await answered(stub.EncodeImage(request))
-            ids.append(response.embedding_id)
-    return ids
 
 
 def cpu_s(process: Process) -> float:
@@ -158,7 +137,7 @@ def compare(
 async def measured(encoder: Process, decoders: dict[str, Process]) -> dict[str, float]:
     """Returns the figures of running decoders; kills the last one."""
     before_s = cpu_s(encoder)
-    embeddings = await encode(encoder, IMAGES + HOT_IMAGES)
+    embeddings = await encoded(encoder, IMAGES + HOT_IMAGES)
     encode_cpu_s = cpu_s(encoder) - before_s
     images, fillers = embeddings[:IMAGES], embeddings[IMAGES:]
     clicks, names = clicks_on(images), list(decoders)
@@ -204,7 +183,7 @@ def sizes(encoder: Process, redis_url: str) -> tuple[int, int]:
         async def click() -> None:
             async with open_channel(decoder.address) as channel:
                 replicas = Replicas({"": decoder_service_pb2_grpc.DecoderServiceStub(channel)})
-                await replicas.click("", (await encode(encoder, 1))[0])
+                await replicas.click("", (await encoded(encoder, 1))[0])
 
         asyncio.run(click())
         hot = round(decoder.metric("hilum_memory_cache_bytes", cache="hot"))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Literal, TypeAlias
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
+from typing import Literal, TypeAlias, TypeVar
 
 import grpc.aio
 import numpy as np
@@ -52,6 +52,7 @@ from hilum.v1 import fusion_service_pb2 as pb
 from hilum.v1 import fusion_service_pb2_grpc, image_pb2
 from hilum.volume_registration import VolumeRegistrationOptions, VolumeRegistrationResult
 
+Event = TypeVar("Event", pb.RegisterImagesResponse, pb.RegisterVolumesResponse, pb.EstimatePoseResponse)
 PointUnit: TypeAlias = Literal["px", "plane_mm", "patient_lps_mm"]
 
 _VOXEL_CHUNK_BYTES = 8 * 1024 * 1024
@@ -152,13 +153,7 @@ class FusionCalls:
 
         limit_s = self._fusion_patience.limit_s()
         call = self._fusion.EstimatePose(requests(), timeout=limit_s, metadata=self._fusion_metadata)
-        async for event in streamed(call):
-            if event.WhichOneof("event") == "pose":
-                return pose_from_message(event.pose)
-            if on_progress is not None:
-                progress = event.progress
-                on_progress(RegistrationProgress(progress.stage, progress.fraction, progress.similarity))
-        raise InternalError("the service ended the stream without a pose")
+        return pose_from_message((await _last_event(call, "pose", on_progress)).pose)
 
     async def register(
         self,
@@ -207,13 +202,7 @@ class FusionCalls:
         )
         limit_s = self._fusion_patience.limit_s()
         call = self._fusion.RegisterImages(request, timeout=limit_s, metadata=self._fusion_metadata)
-        async for event in streamed(call):
-            if event.WhichOneof("event") == "result":
-                return registration_from_message(event.result)
-            if on_progress is not None:
-                progress = event.progress
-                on_progress(RegistrationProgress(progress.stage, progress.fraction, progress.similarity))
-        raise InternalError("the service ended the stream without a result")
+        return registration_from_message((await _last_event(call, "result", on_progress)).result)
 
     async def register_volumes(
         self,
@@ -248,13 +237,7 @@ class FusionCalls:
         call = self._fusion.RegisterVolumes(
             requests(), timeout=self._fusion_patience.limit_s(), metadata=self._fusion_metadata
         )
-        async for event in streamed(call):
-            if event.WhichOneof("event") == "result":
-                return volume_result_from_message(event.result)
-            if on_progress is not None:
-                progress = event.progress
-                on_progress(RegistrationProgress(progress.stage, progress.fraction, progress.similarity))
-        raise InternalError("the service ended the stream without a result")
+        return volume_result_from_message((await _last_event(call, "result", on_progress)).result)
 
     async def fuse(
         self,
@@ -369,6 +352,19 @@ class FusionCalls:
         direction = pb.TRANSFORM_DIRECTION_MOVING_TO_FIXED if inverse else pb.TRANSFORM_DIRECTION_FIXED_TO_MOVING
         call = self._fusion.StreamTransformPoints(metadata=self._fusion_metadata)
         return PointStream(call, transform, direction, _UNITS[unit])
+
+
+async def _last_event(
+    call: AsyncIterable[Event], last: str, on_progress: Callable[[RegistrationProgress], None] | None
+) -> Event:
+    """Tells of a stream's progress; returns the event that ends it."""
+    async for event in streamed(call):
+        if event.WhichOneof("event") == last:
+            return event
+        if on_progress is not None:
+            progress = event.progress
+            on_progress(RegistrationProgress(progress.stage, progress.fraction, progress.similarity))
+    raise InternalError(f"the service ended the stream without a {last}")
 
 
 def _image_to_message(image: Image, mapping: IntensityMapping | None) -> pb.FusionImage:

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Literal, TextIO, TypeAlias
+from typing import TYPE_CHECKING, Literal, TextIO, TypeAlias, get_args
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
@@ -41,19 +41,7 @@ CacheEvent: TypeAlias = Literal[
     "purged",
     "undecryptable",
 ]
-CACHE_EVENTS: tuple[CacheEvent, ...] = (
-    "hit",
-    "miss",
-    "stored",
-    "corrupt",
-    "too_large",
-    "full",
-    "timeout",
-    "error",
-    "circuit_open",
-    "purged",
-    "undecryptable",
-)
+CACHE_EVENTS: tuple[CacheEvent, ...] = get_args(CacheEvent)
 
 _MAX_FACT_LENGTH = 200
 
