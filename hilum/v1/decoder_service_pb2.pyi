@@ -181,7 +181,10 @@ class PredictMasksRequest(_message.Message):
     embedding_id: _builtins.bytes
     """Id that EncodeImage returned, 32 bytes."""
     multimask_output: _builtins.bool
-    """Three masks per prompt (whole, part, subpart) instead of one. Sensible for ambiguous prompts such as one point."""
+    """Three masks per prompt (whole, part, subpart) instead of one. Sensible for ambiguous prompts such as one point.
+    The first is the single mask where the model learnt clicks with it (single_mask_for_click of GetCapabilities); the
+    other two are then the least like it.
+    """
     mask_encoding: _image_pb2.MaskEncoding.ValueType
     """How masks are returned; default COCO_RLE."""
     return_low_res_masks: _builtins.bool

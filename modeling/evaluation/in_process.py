@@ -19,6 +19,7 @@ from PIL import Image as PillowImage
 from hilum.region import Region
 from hilum.serving.bundle import Bundle, Manifest, Normalisation, PromptKinds
 from hilum.serving.calibration import ScoreCalibration
+from hilum.serving.candidates import three_candidates
 from hilum.types import Prompt
 from modeling.evaluation.predictor import Answers, Candidates, pixel_aspect
 from modeling.sample import Sample
@@ -28,7 +29,6 @@ _MAX_BATCH = 8
 # Of one image: a target takes up to four regions beside the whole image. An embedding has 4 MB, a view 10 MB more.
 _EMBEDDINGS_KEPT = 16
 _VIEWS_KEPT = 6
-_MASKS = {"single": slice(0, 1), "three": slice(1, 4), "four": slice(0, 4)}
 
 Tensors = dict[str, NDArray[np.float32]]
 Tokens = tuple[NDArray[np.float32], list[float]]
@@ -165,8 +165,9 @@ class BundlePredictor:
                 batch = members[begin : begin + _MAX_BATCH]
                 answer = self._decode(view, [prompts[it] for it in batch], [tokens[it] for it in batch])
                 for row, index in enumerate(batch):
-                    low_res[index] = answer["low_res_masks"][row, _MASKS[candidates]]
-                    scores[index] = answer["iou_predictions"][row, _MASKS[candidates]]
+                    chosen = self._chosen(answer["low_res_masks"][row], candidates)
+                    low_res[index] = answer["low_res_masks"][row, chosen]
+                    scores[index] = answer["iou_predictions"][row, chosen]
         logits, predicted = (np.stack([found[index] for index in range(len(prompts))]) for found in (low_res, scores))
         return Answers(self._upscaled(view.encoded, logits), predicted.astype(np.float64), logits)
 
@@ -180,6 +181,12 @@ class BundlePredictor:
             inputs["mask_input"] = np.stack(masks)[:, None].astype(np.float32)
             return run(self._decoder_with_mask, {**view.tensors, **inputs})
         return run(self._decoder, {**view.tensors, **run(self._prompts, {**view.tensors, **inputs})})
+
+    def _chosen(self, logits: NDArray[np.float32], candidates: Candidates) -> list[int]:
+        if candidates == "single":
+            return [0]
+        three = list(three_candidates(logits, self.manifest.mask_threshold, self.manifest.prompts))
+        return three if candidates == "three" else [0, *three]
 
     def _upscaled(self, encoded: Encoded, logits: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Logits (n, k, s, s) to masks of the image: up to the canvas, cut, up to the image, as segment-anything."""

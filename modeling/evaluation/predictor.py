@@ -72,6 +72,8 @@ class Predictor(Protocol):
     def predict(self, prompts: Sequence[Prompt], candidates: Candidates = "single") -> Answers:
         """Answer at least one prompt, each on its own; "four" is the single mask, then the three.
 
+        Of the three one may be the single mask again (hilum.serving.candidates).
+
         Raises:
             PromptNotSupported: only where `refuses`.
         """

@@ -10,6 +10,8 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
+from hilum.serving.bundle import Manifest
+from hilum.serving.candidates import three_candidates
 from hilum.serving.overload import ComputePool, Permits
 from hilum.serving.telemetry import Telemetry
 from hilum.types import Box, Placement, Prompt
@@ -121,8 +123,6 @@ class Decoding:
         middle = time.perf_counter()
         manifest = hot.model.bundle.manifest
         upscale = self._upscaler(hot)
-        # segment-anything's mask 0 is for unambiguous prompts, 1 to 3 for ambiguous ones.
-        chosen = range(1, 4) if multimask_output else range(1)
         decoded = [
             tuple(
                 _decoded(
@@ -132,13 +132,17 @@ class Decoding:
                     manifest.mask_threshold,
                     offset,
                 )
-                for mask in chosen
+                for mask in self._chosen(low_res.low_res_masks[index], manifest, multimask_output)
             )
             for index in range(len(batch.indices))
         ]
         timings.decode_ms += (middle - begin) * 1000
         timings.postprocess_ms += (time.perf_counter() - middle) * 1000
         return decoded
+
+    @staticmethod
+    def _chosen(logits: NDArray[np.float32], manifest: Manifest, multimask_output: bool) -> tuple[int, ...]:
+        return three_candidates(logits, manifest.mask_threshold, manifest.prompts) if multimask_output else (0,)
 
     def _upscaler(self, hot: HotImage) -> MaskUpscaler:
         manifest = hot.model.bundle.manifest
