@@ -20,7 +20,7 @@ from hilum.serving.telemetry import Telemetry
 from hilum.testing import FakeDecoder, FakeEncoder, serve_in_process
 from hilum.testing.fake import Context
 from hilum.types import Box, Prompt
-from hilum.v1 import decoder_service_pb2, encoder_service_pb2, fusion_service_pb2
+from hilum.v1 import decoder_service_pb2, encoder_service_pb2
 from hilum.v1 import fusion_service_pb2 as pb
 from hilum.v1.decoder_service_pb2_grpc import DecoderServiceStub
 from hilum.v1.encoder_service_pb2_grpc import EncoderServiceStub
@@ -319,6 +319,6 @@ async def test_the_deadline_goes_with_the_work() -> None:
             ]
             call = stub.RegisterImages(registering(targets=[pair(*around)]), timeout=50)
             events = [event async for event in call]
-    assert isinstance(events[-1], fusion_service_pb2.RegisterImagesResponse)
+    assert isinstance(events[-1], pb.RegisterImagesResponse)
     assert encoder.remaining_s
     assert max(encoder.remaining_s) < 51  # gRPC rounds deadlines up on the wire

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from services.fusion.registration.spline import canvas_basis
-from services.fusion.volume_registration.deformation import bent, separable
 from services.fusion.stepping import finished
+from services.fusion.volume_registration.deformation import bent, separable
 from services.fusion.volume_registration.lattice import Lattice
 from services.fusion.volume_registration.normal_equations import FULL
 
