@@ -52,7 +52,8 @@ def volumes_speed(data: Path = SAMPLE_DATA) -> dict[str, float]:
     figures = {}
     subject = volume_pairs.subjects(Purpose.REPORT, data)[0]
     for side in VOLUME_SIDES:
-        case = volumes.register(volume_pairs.known_pair(*[subject.thinned(128 // side)] * 2, "pseudo", 0))
+        thinned = subject.thinned(128 // side)
+        case = volumes.register(volume_pairs.known_pair(thinned, thinned, "pseudo", 0))
         figures[f"volume_{side}_s"] = case.wall_s
         figures[f"volume_{side}_cpu_s"] = case.cpu_s
         figures[f"volume_{side}_longest_step_s"] = case.longest_step_s
