@@ -15,10 +15,8 @@ def evaluated(transform: Transform, known: KnownPlaces) -> RegistrationEvaluatio
     """Returns the errors; folding and the way back are not looked for."""
     spacing = transform.moving_geometry.plane_spacing_mm
     scale = np.array(spacing or (1.0, 1.0))
-    errors = [
-        float(np.linalg.norm((transform.apply([pair.fixed_px])[0] - pair.moving_px) * scale))
-        for pair in known.landmarks
-    ]
+    moved = [transform.apply([pair.fixed_px])[0] - pair.moving_px for pair in known.landmarks]
+    errors = [float(np.linalg.norm(missed * scale)) for missed in moved]
     return RegistrationEvaluation(
         "px" if spacing is None else "mm",
         LandmarkErrors(tuple(errors)) if errors else None,

@@ -1794,8 +1794,9 @@ class EvaluateRegistrationResponse(_message.Message):
     folding_fraction: _builtins.float
     """Share of the displacement field's cells in which it folds; 0 where the transform is affine."""
     inverse_residual: _builtins.float
-    """Largest distance by which points of the landmarks and targets of the moving image are missed, taken to the fixed image
-    and back. Absent where there is no way back: the transform folds there, or is singular.
+    """Largest distance by which points of the landmarks and targets' outlines of the moving image are missed, taken to the
+    fixed image and back; of those that come from within it. Absent where none does, and where there is no way back: the
+    transform folds there.
     """
     @_builtins.property
     def landmarks(self) -> Global___LandmarkErrors:

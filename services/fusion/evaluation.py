@@ -92,9 +92,14 @@ def _inverse_residual(transform: Transform, points: Float, scale: Float) -> floa
     """How far moving points are missed, there and back; None where one cannot be taken back."""
     warp = transform.planar_warp
     try:
-        returned = warp.apply(warp.apply(points, inverse=True))
+        origins = warp.apply(points, inverse=True)
     except (InvalidField, np.linalg.LinAlgError):
         return None
+    # What lies beyond the fixed image was never registered.
+    within = ((origins >= -0.5) & (origins <= np.array(transform.fixed_size[::-1]) - 0.5)).all(axis=1)
+    if not within.any():
+        return None
+    points, returned = points[within], warp.apply(origins[within])
     missed = float(np.linalg.norm((returned - points) * scale, axis=1).max())
     return missed if np.isfinite(missed) else None
 
