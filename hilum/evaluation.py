@@ -59,8 +59,8 @@ class RegistrationEvaluation:
         landmarks: None where none were given.
         targets: In the order asked.
         folding_fraction: Share of the displacement field's cells in which it folds.
-        inverse_residual: Largest distance by which known moving points that come from within the fixed image are missed,
-            taken there and back; None where there is none, or no way back.
+        inverse_residual: Largest distance by which known moving points that come from within the fixed image are
+            missed, taken there and back; None where there is none, or no way back.
         flags: Of the transform.
     """
 
