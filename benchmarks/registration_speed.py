@@ -4,7 +4,8 @@
 
 Deformable registrations of pairs of kind (b) at 256, 512 and 1024 pixels, in turn, each of a pair of its own, and the
 fusion of 1024 x 1024 (`benchmarks/fusion_speed.py`). One thread. Medians of wall and of processor seconds: where other
-programs keep the machine busy, only the latter say what an idle machine would take.
+programs keep the machine busy, only the latter say what an idle machine would take. Then one deformable registration
+of a volume, 64 and 128 voxels across. The longest step is the longest that a caller who cancels may keep a thread busy.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import statistics
 from itertools import islice
 from pathlib import Path
 
+from benchmarks import volume_pairs, volumes
 from benchmarks.deformable import DEFAULT, SAMPLE_DATA, register
 from benchmarks.deformable_pairs import pseudo_pairs
 from benchmarks.fusion import WITH_GRADIENTS
@@ -22,6 +24,7 @@ from benchmarks.real_slices import Purpose
 from benchmarks.report import save, show
 
 SIDES_PX = (256, 512, 1024)
+VOLUME_SIDES = (64, 128)
 ROUNDS = 5
 
 
@@ -41,6 +44,20 @@ def measure(rounds: int = ROUNDS, data: Path = SAMPLE_DATA) -> dict[str, float]:
         figures[f"registration_{side}_tre_px"] = statistics.mean(float(case.body_px.mean()) for case in of_side)
         figures[f"registration_{side}_longest_step_s"] = max(case.longest_step_s for case in of_side)
         figures[f"registration_{side}_longest_step_cpu_s"] = max(case.longest_step_cpu_s for case in of_side)
+    return figures | volumes_speed(data)
+
+
+def volumes_speed(data: Path = SAMPLE_DATA) -> dict[str, float]:
+    """Time deformable registrations of a volume of 64 and of 128 voxels across, and their longest steps."""
+    figures = {}
+    subject = volume_pairs.subjects(Purpose.REPORT, data)[0]
+    for side in VOLUME_SIDES:
+        thinned = subject.thinned(128 // side)
+        case = volumes.register(volume_pairs.known_pair(thinned, thinned, "pseudo", 0))
+        figures[f"volume_{side}_s"] = case.wall_s
+        figures[f"volume_{side}_cpu_s"] = case.cpu_s
+        figures[f"volume_{side}_longest_step_s"] = case.longest_step_s
+        figures[f"volume_{side}_longest_step_cpu_s"] = case.longest_step_cpu_s
     return figures
 
 

@@ -24,8 +24,9 @@ from services.fusion.registration.gauss_newton import Descent, climb, normal_fie
 from services.fusion.registration.plan import FINEST, image_stages
 from services.fusion.registration.search import SearchGrid
 from services.fusion.registration.spline import pixel_grid
-from services.fusion.registration.stages import FreeFormStage, Stage, Step, Steps
+from services.fusion.registration.stages import FreeFormStage, Span, Stage, Steps, climbed
 from services.fusion.registration.workspace import Workspace
+from services.fusion.stepping import Work
 
 _SQUARINGS = 5
 _LEAST_DETERMINANT = 0.02
@@ -59,8 +60,8 @@ def _sampled(flow: Tensor, places: Tensor) -> Tensor:
 class _VelocityProblem(FreeFormProblem):
     """Changes of the velocity; the flow's derivative by it is taken to be the identity, as Vercauteren et al. do."""
 
-    def look(self, alignment: Alignment) -> FreeFormStanding:
-        standing = super().look(alignment)
+    def look(self, alignment: Alignment) -> Work[FreeFormStanding]:
+        standing = yield from super().look(alignment)
         return _VelocityStanding(self, alignment, standing.objective, standing.similarity, standing.compared)
 
     def stepped(self, alignment: Alignment, step: Tensor, longest: float) -> Alignment | None:
@@ -96,9 +97,8 @@ class VelocityStage:
         pair, level = workspace.at(self.level.size), self.level
         known = start.deformation or VelocityField.none(level.intervals)
         begun = Alignment(start.matrix, VelocityField(known.control).refined(level.intervals))
-        for reached in climb(_VelocityProblem(pair, level), begun, pair.size, Descent(level.steps, level.enough)):
-            yield Step(0.5, reached.similarity)
-        return reached.alignment
+        climbing = climb(_VelocityProblem(pair, level), begun, pair.size, Descent(level.steps, level.enough))
+        return (yield from climbed(climbing, Span(0.0, 1.0, level.steps)))
 
 
 def velocity_stages(

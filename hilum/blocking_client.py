@@ -18,6 +18,7 @@ from hilum.automatic import GenerationCallback
 from hilum.client import DEFAULT_TIMEOUT_S, AsyncClient
 from hilum.connection import Endpoints
 from hilum.dragging import Drag
+from hilum.evaluation import RegistrationEvaluation
 from hilum.fusion_capabilities import FusionCapabilities
 from hilum.fusion_style import FusionStyle
 from hilum.generation import Generation, GenerationParameters
@@ -27,7 +28,7 @@ from hilum.patience import DEFAULT_ATTEMPTS
 from hilum.point_stream import PointStream
 from hilum.pose import EstimatedPose, Radiograph
 from hilum.region import Region
-from hilum.registration_options import RegistrationOptions
+from hilum.registration_options import LandmarkPair, RegistrationOptions
 from hilum.secured_channel import TokenProvider
 from hilum.segmentation import EncodeFailure, EncodeSuccess, Purge, RegionChoice
 from hilum.served_model import Model
@@ -355,6 +356,16 @@ class Client:
                 background_value=background_value,
             )
         )
+
+    def evaluate_registration(
+        self,
+        transform: Transform | bytes,
+        *,
+        targets: Sequence[tuple[BoolMask, BoolMask]] = (),
+        landmarks: Sequence[LandmarkPair] = (),
+    ) -> RegistrationEvaluation:
+        """See AsyncClient.evaluate_registration."""
+        return self._wait(self._client.evaluate_registration(transform, targets=targets, landmarks=landmarks))
 
     def transform_points(
         self, transform: Transform | bytes, points: ArrayLike, *, unit: PointUnit = "px", inverse: bool = False

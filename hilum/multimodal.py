@@ -9,6 +9,7 @@ import grpc.aio
 import numpy as np
 from numpy.typing import ArrayLike
 
+from hilum.codec.evaluations import evaluation_from_message, evaluation_request
 from hilum.codec.fusion_capabilities import capabilities_from_message
 from hilum.codec.fusion_styles import style_to_request, target_contrast_from_response
 from hilum.codec.images import geometry_from_message, geometry_to_message, mapping_to_message
@@ -24,13 +25,14 @@ from hilum.codec.volume_registrations import registration_to_message, volume_res
 from hilum.connection import Metadata, streamed
 from hilum.digest import DATA_TYPE_CODES, little_endian
 from hilum.errors import InternalError
+from hilum.evaluation import RegistrationEvaluation
 from hilum.fusion_capabilities import FusionCapabilities
 from hilum.fusion_style import FusionStyle, PyramidFusion
 from hilum.geometry import Float
 from hilum.patience import Patience
 from hilum.point_stream import PointStream
 from hilum.pose import EstimatedPose, Radiograph
-from hilum.registration_options import RegistrationOptions
+from hilum.registration_options import LandmarkPair, RegistrationOptions
 from hilum.transform import Transform
 from hilum.types import (
     BoolMask,
@@ -314,6 +316,28 @@ class FusionCalls:
             lambda timeout_s: self._fusion.ResampleImage(request, timeout=timeout_s, metadata=self._fusion_metadata)
         )
         return tensor_from_message(response.image, "image")
+
+    async def evaluate_registration(
+        self,
+        transform: Transform | bytes,
+        *,
+        targets: Sequence[tuple[BoolMask, BoolMask]] = (),
+        landmarks: Sequence[LandmarkPair] = (),
+    ) -> RegistrationEvaluation:
+        """Returns how well a transform between two images fits what is known in both.
+
+        Args:
+            transform: Fixed to moving, or its id; its flags need not be accepted.
+            targets: Masks of the fixed and of the moving image.
+            landmarks: Points of both; weights do not count.
+        """
+        request = evaluation_request(transform, targets, landmarks)
+        response = await self._fusion_patience.answered(
+            lambda timeout_s: self._fusion.EvaluateRegistration(
+                request, timeout=timeout_s, metadata=self._fusion_metadata
+            )
+        )
+        return evaluation_from_message(response)
 
     async def transform_points(
         self, transform: Transform | bytes, points: ArrayLike, *, unit: PointUnit = "px", inverse: bool = False

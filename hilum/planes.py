@@ -144,6 +144,16 @@ def cut(grid: Grid, plane: PlaneName, index: int) -> Cut:
     )
 
 
+def plane_count(volume: Volume, plane: PlaneName) -> int:
+    """Returns how many slices a volume has in a plane.
+
+    Raises:
+        InvalidField: No such plane.
+        FrameNotSupported: The volume knows pixels only.
+    """
+    return slice_count(_volume_grid(volume)[0], plane)
+
+
 def slice_volume(volume: Volume, plane: PlaneName, index: int, *, slices: int = 1) -> Image:
     """Returns a slice, or the mean of a slab, hung as its plane is.
 

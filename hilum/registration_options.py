@@ -92,7 +92,7 @@ class RegistrationOptions:
         if len(self.landmarks) > MAX_LANDMARKS:
             raise LimitExceeded(f"{len(self.landmarks)} pairs; at most {MAX_LANDMARKS}", field="landmarks")
         for index, pair in enumerate(self.landmarks):
-            _check_landmark(pair, f"landmarks[{index}]", fixed_size, moving_size)
+            check_landmark(pair, f"landmarks[{index}]", fixed_size, moving_size)
         region = self.rigid_region
         if region is not None and region.shape != fixed_size:
             raise InvalidField(f"has shape {region.shape}, the fixed image {fixed_size}", field="rigid_region")
@@ -128,7 +128,13 @@ def _check_initial(initial: Transform, fixed_size: Size, moving_size: Size) -> N
         raise InvalidField(f"is singular (determinant {determinant:.3g}): it maps the image onto a line", field=field)
 
 
-def _check_landmark(pair: LandmarkPair, field: str, fixed_size: Size, moving_size: Size) -> None:
+def check_landmark(pair: LandmarkPair, field: str, fixed_size: Size, moving_size: Size) -> None:
+    """Refuses a pair outside images of these (height, width), or of an impossible weight.
+
+    Raises:
+        OutsideImage: A point lies outside its image.
+        InvalidField: The weight is out of range.
+    """
     for name, (x, y), (height, width) in (
         ("in_fixed", pair.fixed_px, fixed_size),
         ("in_moving", pair.moving_px, moving_size),

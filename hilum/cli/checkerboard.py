@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from hilum.blocking_client import Client
 from hilum.transform import Transform
-from hilum.types import Fusion, Image, IntensityMapping
+from hilum.types import BoolMask, Fusion, Image, IntensityMapping
 
 Grey = NDArray[np.uint8]
 
@@ -50,11 +50,15 @@ def before_and_after(
 
 def checkerboard(fusion: Fusion) -> Grey:
     """Returns the fixed image with every other tile from the moving image, where that has pixels."""
-    height, width = fusion.fixed.shape
+    return tiles(fusion.fixed, fusion.moving, fusion.coverage)
+
+
+def tiles(fixed: Grey, moving: Grey, coverage: BoolMask) -> Grey:
+    """Returns the fixed picture with every other tile from the moving picture, where that covers it."""
+    height, width = fixed.shape
     side = max(1, -(-max(height, width) // _TILES))
     rows, columns = np.arange(height)[:, None] // side, np.arange(width)[None] // side
-    of_moving = ((rows + columns) % 2 == 1) & fusion.coverage
-    return np.where(of_moving, fusion.moving, fusion.fixed)
+    return np.where(((rows + columns) % 2 == 1) & coverage, moving, fixed)
 
 
 def centred(fixed: Image, moving: Image) -> Transform:

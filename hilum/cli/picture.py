@@ -40,7 +40,18 @@ def write_picture(
     Raises:
         OSError: The file cannot be written.
     """
-    _page(pictures, words, geometry or ImageGeometry()).save(path, "PNG")
+    _page(pictures, words, [geometry or ImageGeometry()] * len(pictures)).save(path, "PNG")
+
+
+def write_planes(
+    path: Path, pictures: Sequence[Grey], geometries: Sequence[ImageGeometry], words: Sequence[str] = ()
+) -> None:
+    """Writes a PNG as `write_picture` does, of pictures that each have a grid of their own.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    _page(pictures, words, geometries).save(path, "PNG")
 
 
 def write_flicker(
@@ -57,17 +68,20 @@ def write_flicker(
     Raises:
         OSError: The file cannot be written.
     """
-    first, *others = (_page([frame], words, geometry or ImageGeometry()) for frame in frames)
+    first, *others = (_page([frame], words, [geometry or ImageGeometry()]) for frame in frames)
     first.save(path, "GIF", save_all=True, append_images=others, duration=_FRAME_MS, loop=0)
 
 
-def _page(pictures: Sequence[Grey], words: Sequence[str], geometry: ImageGeometry) -> Image.Image:
-    drawn = [_marked(_squared(picture, geometry.pixel_aspect), geometry) for picture in pictures]
+def _page(pictures: Sequence[Grey], words: Sequence[str], geometries: Sequence[ImageGeometry]) -> Image.Image:
+    drawn = [
+        _marked(_squared(picture, geometry.pixel_aspect), geometry)
+        for picture, geometry in zip(pictures, geometries, strict=True)
+    ]
     font = ImageFont.load_default(_TEXT_PX)
     lines = [*words, NOT_FOR_DIAGNOSIS]
     width = sum(picture.width for picture in drawn) + _GAP_PX * (len(drawn) - 1)
     longest = max(int(font.getlength(line)) for line in lines) + 2 * _MARGIN_PX
-    height = drawn[0].height
+    height = max(picture.height for picture in drawn)
     size = max(width, longest), height + _LINE_PX * len(lines) + 2 * _MARGIN_PX
     page = Image.new("RGB" if any(picture.mode == "RGB" for picture in drawn) else "L", size)
     left = 0

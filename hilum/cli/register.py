@@ -13,6 +13,7 @@ from hilum.cli.checkerboard import before_and_after
 from hilum.cli.console import output, stage_progress
 from hilum.cli.inputs import read_input
 from hilum.cli.options import (
+    AcceptFlagOption,
     FixedArgument,
     FrameOption,
     GroupOption,
@@ -25,6 +26,7 @@ from hilum.cli.options import (
     checked_outputs,
 )
 from hilum.cli.picture import write_picture
+from hilum.cli.register_volumes import VolumeOutputs, VolumePair, is_volume, refuse_for_volumes
 from hilum.cli.registration_options import (
     InitialOption,
     LandmarkOption,
@@ -45,12 +47,23 @@ from hilum.types import Box, Image, IntensityMapping, Prompt, TargetPair, ViewRe
 
 View: TypeAlias = Literal["comparable", "slab-and-projection"]
 _ViewOption: TypeAlias = Annotated[
-    View,
-    typer.Option(help="comparable: slice and slice, or projection and projection. Else the alignment is coarse."),
+    View | None,
+    typer.Option(
+        help="Of images, required. comparable: slice and slice, or projection and projection. Else the alignment is "
+        "coarse."
+    ),
+]
+_ResampledOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Of volumes: x.nii.gz, the moving volume on the fixed volume's grid."),
 ]
 _OutOption: TypeAlias = Annotated[
     list[Path],
-    typer.Option(metavar="FILE", help="transform.json, for `hilum fuse`, or x.png, before and after. Repeatable."),
+    typer.Option(
+        metavar="FILE",
+        help="transform.json, for `hilum fuse`, or x.png, a checkerboard; of volumes also x.tfm (ITK) or x.nii.gz "
+        "(displacements). Repeatable.",
+    ),
 ]
 
 _FORMATS = (".json", ".png")
@@ -65,8 +78,10 @@ def register(
     fixed: FixedArgument,
     moving: MovingArgument,
     *,
-    view: _ViewOption,
     out: _OutOption,
+    view: _ViewOption = None,
+    resampled: _ResampledOption = None,
+    accept_flag: AcceptFlagOption = None,
     target_box_fixed: Annotated[list[Box] | None, box_option("A target in the fixed image. Repeatable.")] = None,
     target_box_moving: Annotated[list[Box] | None, box_option("The same target in the moving image.")] = None,
     transform_model: TransformModelOption = "affine",
@@ -90,8 +105,34 @@ def register(
 ) -> None:
     """Find the transform that takes points of FIXED to MOVING, without markers.
 
+    Two folders with DICOM series, or NIfTI volumes, of which no slice is named, are registered as volumes.
+
     Targets seen in both images, given as boxes in pairs, and landmarks steer the way; their agreement is reported.
     """
+    sliced = (fixed_frame, fixed_plane, fixed_index, moving_frame, moving_plane, moving_index)
+    if all(option is None for option in sliced) and is_volume(fixed) and is_volume(moving):
+        refuse_for_volumes(
+            {
+                "--view": view == "slab-and-projection",
+                "--target-box-fixed": target_box_fixed,
+                "--target-box-moving": target_box_moving,
+                "--measure": measure != "structure",
+                "--landmark": landmark,
+                "--rigid-region": rigid_region,
+                "--model": model,
+                "--group": group,
+            }
+        )
+        VolumeOutputs(out, resampled, accept_flag or [], (fixed_mapping, moving_mapping)).of_registration(
+            Session.of(context),
+            VolumePair.read(fixed, moving, (fixed_modality, moving_modality)),
+            model=transform_model,
+            initial=initial,
+            stiffness=stiffness,
+        )
+        return
+    if view is None:
+        raise typer.BadParameter("is required for images", param_hint="--view")
     targets, outputs = target_pairs(target_box_fixed or [], target_box_moving or []), checked_outputs(out, _FORMATS)
     mappings = parse_mapping(fixed_mapping), parse_mapping(moving_mapping)
     fixed_image = read_input(fixed, frame=fixed_frame, plane=fixed_plane, index=fixed_index, group=group)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, TypeVar
 
 import numpy as np
 import typer
@@ -17,7 +17,7 @@ from hilum.errors import InvalidArgument
 from hilum.registration_options import LandmarkPair, RegistrationOptions, SimilarityMeasure, TransformModel
 from hilum.transform import Size
 from hilum.transform_file import read_transform
-from hilum.types import Image
+from hilum.types import Image, Volume
 
 ModelName: TypeAlias = Literal["rigid", "similarity", "affine", "deformable"]
 MeasureName: TypeAlias = Literal["structure", "mutual-information", "match-loss"]
@@ -48,6 +48,7 @@ StiffnessOption: TypeAlias = Annotated[
 ModalityOption: TypeAlias = Annotated[
     str, typer.Option(metavar="NAME", help="DICOM Modality, such as CT, DX or MR, where the file does not say it.")
 ]
+Shown = TypeVar("Shown", Image, Volume)
 _FLAGS = {"initial_transform": "--initial", "rigid_region": "--rigid-region", "stiffness": "--stiffness"}
 
 
@@ -81,8 +82,8 @@ def parse_options(
     return options
 
 
-def with_modality(image: Image, modality: str, option: str) -> Image:
-    """Returns the image with the modality that its file does not say.
+def with_modality(image: Shown, modality: str, option: str) -> Shown:
+    """Returns the image or volume with the modality that its file does not say.
 
     Args:
         image: As read.

@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from hilum.cli.console import NOT_FOR_DIAGNOSIS
-from hilum.types import Registration
+from hilum.types import DeformationReport, Registration, StageReport
+from hilum.volume_registration import VolumeRegistrationResult
 
 FLAGS = {
     "VIEWS_DIFFER": "a slab was registered to a projection: a coarse alignment, and depth is unknown",
@@ -26,10 +27,6 @@ FLAGS = {
 
 def registration_report(registration: Registration) -> Group:
     """Returns tables of stages and targets, and the lines below them."""
-    stages = Table("stage", "kept", "similarity before", "after", box=None, pad_edge=False)
-    for stage in registration.stages:
-        kept = "yes" if stage.accepted else "no"
-        stages.add_row(stage.stage, kept, f"{stage.similarity_before:.4f}", f"{stage.similarity_after:.4f}")
     lines = [
         f"match loss {registration.match_loss_before:.4f} before, {registration.match_loss_after:.4f} after "
         "(lower is better)",
@@ -37,27 +34,53 @@ def registration_report(registration: Registration) -> Group:
             f"target {number}: Dice {target.dice_before:.3f} before, {target.dice_after:.3f} after"
             for number, target in enumerate(registration.targets, 1)
         ),
-        *_deformation_lines(registration),
+        *_deformation_lines(registration.deformation, "areas", f"{registration.inverse_residual_px:.3g} px"),
         *(
             f"landmark {number}: {error:.2f} px after"
             for number, error in enumerate(registration.landmark_errors_px, 1)
         ),
         f"the moving image covers {registration.overlap_fraction:.0%} of the fixed image's body",
-        *flag_lines(registration.transform.flags),
-        f"transform {b64encode(registration.transform.transform_id).decode()} by {registration.transform.algorithm}, "
-        f"{registration.total_ms:.0f} ms in the service",
-        NOT_FOR_DIAGNOSIS,
+        *_last_lines(registration),
     ]
-    return Group(stages, Text("\n".join(lines)))
+    return Group(_stage_table(registration.stages), Text("\n".join(lines)))
 
 
-def _deformation_lines(registration: Registration) -> list[str]:
-    bent = registration.deformation
+def volume_report(result: VolumeRegistrationResult) -> Group:
+    """Returns a table of stages and the lines below it."""
+    lines = [
+        f"structure agrees by {result.similarity_before:.4f} before, {result.similarity_after:.4f} after; a slip would "
+        f"cost {result.distinctness:.4f}",
+        *_deformation_lines(result.deformation, "volumes", f"{result.inverse_residual_mm:.3g} mm"),
+        f"the moving volume covers {result.overlap_fraction:.0%} of the fixed volume's body",
+        *_last_lines(result),
+    ]
+    return Group(_stage_table(result.stages), Text("\n".join(lines)))
+
+
+def _stage_table(reports: tuple[StageReport, ...]) -> Table:
+    stages = Table("stage", "kept", "similarity before", "after", box=None, pad_edge=False)
+    for stage in reports:
+        kept = "yes" if stage.accepted else "no"
+        stages.add_row(stage.stage, kept, f"{stage.similarity_before:.4f}", f"{stage.similarity_after:.4f}")
+    return stages
+
+
+def _deformation_lines(bent: DeformationReport | None, measured: str, missed: str) -> list[str]:
     if bent is None:
         return []
     return [
-        f"deformation: areas change by a factor of {bent.least_jacobian:.2f} to {bent.largest_jacobian:.2f}, "
-        f"{bent.folding_fraction:.2%} folds; the inverse misses by at most {registration.inverse_residual_px:.3g} px"
+        f"deformation: {measured} change by a factor of {bent.least_jacobian:.2f} to {bent.largest_jacobian:.2f}, "
+        f"{bent.folding_fraction:.2%} folds; the inverse misses by at most {missed}"
+    ]
+
+
+def _last_lines(registration: Registration | VolumeRegistrationResult) -> list[str]:
+    transform = registration.transform
+    return [
+        *flag_lines(transform.flags),
+        f"transform {b64encode(transform.transform_id).decode()} by {transform.algorithm}, "
+        f"{registration.total_ms:.0f} ms in the service",
+        NOT_FOR_DIAGNOSIS,
     ]
 
 

@@ -23,7 +23,7 @@ def options_to_request(options: RegistrationOptions) -> pb.RegisterImagesRequest
     return pb.RegisterImagesRequest(
         transform_model=pb.TransformModel.ValueType(options.model.value),
         similarity_measure=pb.SimilarityMeasure.ValueType(options.measure.value),
-        landmarks=[_landmark_to_message(pair) for pair in options.landmarks],
+        landmarks=[landmark_to_message(pair) for pair in options.landmarks],
         initial_transform=None if initial is None else transform_to_message(initial),
         rigid_region=None if region is None else mask_to_message(region),
         stiffness=None if options.stiffness == 1.0 else options.stiffness,
@@ -58,7 +58,7 @@ def options_from_request(
         TransformModel(model or pb.TRANSFORM_MODEL_AFFINE),
         SimilarityMeasure(measure or pb.SIMILARITY_MEASURE_STRUCTURE),
         initial,
-        tuple(_landmark_from_message(pair, f"landmarks[{index}]") for index, pair in enumerate(request.landmarks)),
+        tuple(landmark_from_message(pair, f"landmarks[{index}]") for index, pair in enumerate(request.landmarks)),
         region,
         request.stiffness if request.HasField("stiffness") else 1.0,
     )
@@ -66,7 +66,8 @@ def options_from_request(
     return options
 
 
-def _landmark_to_message(pair: LandmarkPair) -> pb.LandmarkPair:
+def landmark_to_message(pair: LandmarkPair) -> pb.LandmarkPair:
+    """Returns the message for a pair."""
     (fixed_x, fixed_y), (moving_x, moving_y) = pair.fixed_px, pair.moving_px
     return pb.LandmarkPair(
         in_fixed=image_pb2.Point(x=fixed_x, y=fixed_y),
@@ -75,7 +76,8 @@ def _landmark_to_message(pair: LandmarkPair) -> pb.LandmarkPair:
     )
 
 
-def _landmark_from_message(message: pb.LandmarkPair, field: str) -> LandmarkPair:
+def landmark_from_message(message: pb.LandmarkPair, field: str) -> LandmarkPair:
+    """Returns the pair; InvalidField where a point is missing."""
     for name in ("in_fixed", "in_moving"):
         if not message.HasField(name):
             raise InvalidField("is required", field=f"{field}.{name}")

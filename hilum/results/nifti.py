@@ -15,7 +15,7 @@ from hilum.generation import Generation
 from hilum.geometry import Float, PatientFrame
 from hilum.results.generation import labels_of, largest_first
 from hilum.results.segments import NOTICE, SIMULATED, Segment, chosen_segments, require_same_size
-from hilum.types import Image, Prediction
+from hilum.types import Image, Prediction, Volume
 
 with extra("images"):
     import nibabel
@@ -69,7 +69,23 @@ def write_generation_nifti(path: str | os.PathLike[str], image: Image, generatio
     _write(path, image, _frame(image), labels_of(image.size, largest_first(image, generation)), generation)
 
 
-def _frame(image: Image) -> PatientFrame:
+def write_volume(path: str | os.PathLike[str], volume: Volume, *, notes: Sequence[str] = ()) -> None:
+    """Writes grey values, axes (x, y, slice), with the affine of the volume's place in the patient.
+
+    Args:
+        path: .nii or .nii.gz.
+        volume: The volume.
+        notes: Noted in the header as far as it has room, such as the flags of the transform that made it.
+
+    Raises:
+        FrameNotSupported: The volume has no place in the patient.
+    """
+    frame = _frame(volume)
+    make: Any = nibabel.Nifti1Image  # nibabel is typed in parts only
+    _save(path, make(volume.voxels.transpose(2, 1, 0), _affine(frame)), [NOTICE, *notes])
+
+
+def _frame(image: Image | Volume) -> PatientFrame:
     frame = image.geometry.frame
     if not isinstance(frame, PatientFrame):
         raise FrameNotSupported("the image has no place in the patient, which NIfTI needs: write a picture or a report")
@@ -87,6 +103,10 @@ def _write(
     written = make(labels.T[:, :, None], _affine(frame))
     notes = [NOTICE, *([SIMULATED] if image.source.simulated else [])]
     notes.append(f"{result.model} {result.decoder_revision[:12]}")
+    _save(path, written, notes)
+
+
+def _save(path: str | os.PathLike[str], written: Any, notes: Sequence[str]) -> None:
     written.header["descrip"] = "; ".join(notes)[:_MAX_DESCRIPTION]
     written.header.set_xyzt_units("mm")
     written.set_sform(written.affine, _ALIGNED_TO_SCANNER)

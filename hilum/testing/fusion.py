@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 
 import numpy as np
 
+from hilum.codec.evaluations import KnownPlaces, evaluation_to_message
 from hilum.codec.fusion import MappedImage, Outline, image_from_message, targets_from_message
 from hilum.codec.fusion_capabilities import capabilities_to_message
 from hilum.codec.fusion_styles import answer_bytes, fusion_target, style_from_request, target_contrast_to_message
@@ -30,6 +31,7 @@ from hilum.intensity import grey_levels, valid_pixels
 from hilum.registration_options import RegistrationOptions, TransformModel
 from hilum.testing.alignment import dice, edge_difference, project, resample, shift_between
 from hilum.testing.drawing import View, mask
+from hilum.testing.evaluating import evaluated
 from hilum.testing.fake import Context, Fake, answering, streaming, tenant_of
 from hilum.testing.kept_pose import kept_pose
 from hilum.testing.model import FakeModel, check_kinds
@@ -234,6 +236,15 @@ class FakeFusion(Fake, fusion_service_pb2_grpc.FusionServiceServicer):
             coverage=mask_to_message(covered),
             flags=flags_to_message(transform.flags),
         )
+
+    @answering
+    async def EvaluateRegistration(  # noqa: N802
+        self, request: pb.EvaluateRegistrationRequest, context: Context
+    ) -> pb.EvaluateRegistrationResponse:
+        """Says how well a transform fits, as the service does, but for folding and the way back."""
+        transform = self._resolved(request.transform, tenant_of(context))
+        known = KnownPlaces.from_request(request, transform, max_pixels=self._max_image_pixels)
+        return evaluation_to_message(evaluated(transform, known))
 
     @answering
     async def TransformPoints(  # noqa: N802

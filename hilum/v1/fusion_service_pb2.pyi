@@ -371,6 +371,30 @@ volume, must lie in its plane within half a slice, or 1 mm where the thickness i
 """
 Global___PointUnit: _TypeAlias = PointUnit  # noqa: Y015
 
+class _LengthUnit:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LengthUnitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LengthUnit.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LENGTH_UNIT_UNSPECIFIED: _LengthUnit.ValueType  # 0
+    """Never sent."""
+    LENGTH_UNIT_MM: _LengthUnit.ValueType  # 1
+    """Millimetres: the moving image has spacing."""
+    LENGTH_UNIT_PX: _LengthUnit.ValueType  # 2
+    """Pixels of the moving image."""
+
+class LengthUnit(_LengthUnit, metaclass=_LengthUnitEnumTypeWrapper):
+    """The unit of lengths."""
+
+LENGTH_UNIT_UNSPECIFIED: LengthUnit.ValueType  # 0
+"""Never sent."""
+LENGTH_UNIT_MM: LengthUnit.ValueType  # 1
+"""Millimetres: the moving image has spacing."""
+LENGTH_UNIT_PX: LengthUnit.ValueType  # 2
+"""Pixels of the moving image."""
+Global___LengthUnit: _TypeAlias = LengthUnit  # noqa: Y015
+
 @_typing.final
 class IndexRange(_message.Message):
     """Half-open range of indices along the projection axis."""
@@ -1642,6 +1666,169 @@ class TransformPointsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TransformPointsResponse: _TypeAlias = TransformPointsResponse  # noqa: Y015
+
+@_typing.final
+class EvaluateRegistrationRequest(_message.Message):
+    """A transform between two images, and what is known to lie where in both. Nothing of it should have been used to find the
+    transform, or its errors say little.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSFORM_FIELD_NUMBER: _builtins.int
+    TARGETS_FIELD_NUMBER: _builtins.int
+    LANDMARKS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def transform(self) -> Global___TransformReference:
+        """The transform."""
+
+    @_builtins.property
+    def targets(self) -> _containers.RepeatedCompositeFieldContainer[Global___TargetPair]:
+        """Targets as masks of the images' sizes, at most 16. Prompts are refused."""
+
+    @_builtins.property
+    def landmarks(self) -> _containers.RepeatedCompositeFieldContainer[Global___LandmarkPair]:
+        """Points, at most 100. Weights are passed over."""
+
+    def __init__(
+        self,
+        *,
+        transform: Global___TransformReference | None = ...,
+        targets: _abc.Iterable[Global___TargetPair] | None = ...,
+        landmarks: _abc.Iterable[Global___LandmarkPair] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["transform", b"transform"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["landmarks", b"landmarks", "targets", b"targets", "transform", b"transform"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EvaluateRegistrationRequest: _TypeAlias = EvaluateRegistrationRequest  # noqa: Y015
+
+@_typing.final
+class LandmarkErrors(_message.Message):
+    """Target registration errors: distances in the moving image between where the transform takes landmarks of the fixed image
+    and where they are.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ERRORS_FIELD_NUMBER: _builtins.int
+    MEAN_FIELD_NUMBER: _builtins.int
+    P95_FIELD_NUMBER: _builtins.int
+    MAX_FIELD_NUMBER: _builtins.int
+    mean: _builtins.float
+    """Their mean."""
+    p95: _builtins.float
+    """Their 95th percentile, linear between them."""
+    max: _builtins.float
+    """The largest."""
+    @_builtins.property
+    def errors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """In the order asked."""
+
+    def __init__(
+        self,
+        *,
+        errors: _abc.Iterable[_builtins.float] | None = ...,
+        mean: _builtins.float = ...,
+        p95: _builtins.float = ...,
+        max: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["errors", b"errors", "max", b"max", "mean", b"mean", "p95", b"p95"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LandmarkErrors: _TypeAlias = LandmarkErrors  # noqa: Y015
+
+@_typing.final
+class TargetEvaluation(_message.Message):
+    """How well one target fits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DICE_FIELD_NUMBER: _builtins.int
+    CENTROID_ERROR_FIELD_NUMBER: _builtins.int
+    MEAN_SURFACE_DISTANCE_FIELD_NUMBER: _builtins.int
+    MAX_SURFACE_DISTANCE_FIELD_NUMBER: _builtins.int
+    dice: _builtins.float
+    """Dice of the fixed mask and the moving mask on the fixed grid, nearest neighbour."""
+    centroid_error: _builtins.float
+    """Distance of the centroids: of where the transform takes the fixed mask's pixels, and of the moving mask's."""
+    mean_surface_distance: _builtins.float
+    """Mean distance of each outline's pixels from the other outline, of both directions."""
+    max_surface_distance: _builtins.float
+    """The largest of those distances (Hausdorff)."""
+    def __init__(
+        self,
+        *,
+        dice: _builtins.float = ...,
+        centroid_error: _builtins.float = ...,
+        mean_surface_distance: _builtins.float = ...,
+        max_surface_distance: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["centroid_error", b"centroid_error", "dice", b"dice", "max_surface_distance", b"max_surface_distance", "mean_surface_distance", b"mean_surface_distance"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TargetEvaluation: _TypeAlias = TargetEvaluation  # noqa: Y015
+
+@_typing.final
+class EvaluateRegistrationResponse(_message.Message):
+    """How well a transform fits. Lengths are in the moving image."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UNIT_FIELD_NUMBER: _builtins.int
+    LANDMARKS_FIELD_NUMBER: _builtins.int
+    TARGETS_FIELD_NUMBER: _builtins.int
+    FOLDING_FRACTION_FIELD_NUMBER: _builtins.int
+    INVERSE_RESIDUAL_FIELD_NUMBER: _builtins.int
+    FLAGS_FIELD_NUMBER: _builtins.int
+    unit: Global___LengthUnit.ValueType
+    """The unit of all lengths."""
+    folding_fraction: _builtins.float
+    """Share of the displacement field's cells in which it folds; 0 where the transform is affine."""
+    inverse_residual: _builtins.float
+    """Largest distance by which points of the landmarks and targets' outlines of the moving image are missed, taken to the
+    fixed image and back; of those that come from within it. Absent where none does, and where there is no way back: the
+    transform folds there.
+    """
+    @_builtins.property
+    def landmarks(self) -> Global___LandmarkErrors:
+        """Where landmarks were given."""
+
+    @_builtins.property
+    def targets(self) -> _containers.RepeatedCompositeFieldContainer[Global___TargetEvaluation]:
+        """In the order asked."""
+
+    @_builtins.property
+    def flags(self) -> _containers.RepeatedScalarFieldContainer[Global___TransformFlag.ValueType]:
+        """The transform's flags."""
+
+    def __init__(
+        self,
+        *,
+        unit: Global___LengthUnit.ValueType = ...,
+        landmarks: Global___LandmarkErrors | None = ...,
+        targets: _abc.Iterable[Global___TargetEvaluation] | None = ...,
+        folding_fraction: _builtins.float = ...,
+        inverse_residual: _builtins.float | None = ...,
+        flags: _abc.Iterable[Global___TransformFlag.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_inverse_residual", b"_inverse_residual", "inverse_residual", b"inverse_residual", "landmarks", b"landmarks"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_inverse_residual", b"_inverse_residual", "flags", b"flags", "folding_fraction", b"folding_fraction", "inverse_residual", b"inverse_residual", "landmarks", b"landmarks", "targets", b"targets", "unit", b"unit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__inverse_residual: _TypeAlias = _typing.Literal["inverse_residual"]  # noqa: Y015
+    _WhichOneofArgType__inverse_residual: _TypeAlias = _typing.Literal["_inverse_residual", b"_inverse_residual"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__inverse_residual) -> _WhichOneofReturnType__inverse_residual | None: ...
+
+Global___EvaluateRegistrationResponse: _TypeAlias = EvaluateRegistrationResponse  # noqa: Y015
 
 @_typing.final
 class FusionServiceGetCapabilitiesRequest(_message.Message):

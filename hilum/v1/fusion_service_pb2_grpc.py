@@ -78,6 +78,11 @@ class FusionServiceStub:
                 request_serializer=hilum_dot_v1_dot_fusion__service__pb2.StreamTransformPointsRequest.SerializeToString,
                 response_deserializer=hilum_dot_v1_dot_fusion__service__pb2.StreamTransformPointsResponse.FromString,
                 _registered_method=True)
+        self.EvaluateRegistration = channel.unary_unary(
+                '/hilum.v1.FusionService/EvaluateRegistration',
+                request_serializer=hilum_dot_v1_dot_fusion__service__pb2.EvaluateRegistrationRequest.SerializeToString,
+                response_deserializer=hilum_dot_v1_dot_fusion__service__pb2.EvaluateRegistrationResponse.FromString,
+                _registered_method=True)
         self.GetCapabilities = channel.unary_unary(
                 '/hilum.v1.FusionService/GetCapabilities',
                 request_serializer=hilum_dot_v1_dot_fusion__service__pb2.FusionServiceGetCapabilitiesRequest.SerializeToString,
@@ -177,6 +182,17 @@ class FusionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EvaluateRegistration(self, request, context):
+        """Says how well a transform between two images fits targets and landmarks that are known in both. Flags need not be
+        accepted: they are returned.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TENSOR, LIMIT_EXCEEDED, OUTSIDE_IMAGE), NOT_FOUND
+        (TRANSFORM_NOT_FOUND), FAILED_PRECONDITION (NO_CONTENT).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetCapabilities(self, request, context):
         """Lists what the service does, within which limits, and on which pairs of modalities its registrations were verified.
         """
@@ -226,6 +242,11 @@ def add_FusionServiceServicer_to_server(servicer, server):
                     servicer.StreamTransformPoints,
                     request_deserializer=hilum_dot_v1_dot_fusion__service__pb2.StreamTransformPointsRequest.FromString,
                     response_serializer=hilum_dot_v1_dot_fusion__service__pb2.StreamTransformPointsResponse.SerializeToString,
+            ),
+            'EvaluateRegistration': grpc.unary_unary_rpc_method_handler(
+                    servicer.EvaluateRegistration,
+                    request_deserializer=hilum_dot_v1_dot_fusion__service__pb2.EvaluateRegistrationRequest.FromString,
+                    response_serializer=hilum_dot_v1_dot_fusion__service__pb2.EvaluateRegistrationResponse.SerializeToString,
             ),
             'GetCapabilities': grpc.unary_unary_rpc_method_handler(
                     servicer.GetCapabilities,
@@ -453,6 +474,33 @@ class FusionService:
             '/hilum.v1.FusionService/StreamTransformPoints',
             hilum_dot_v1_dot_fusion__service__pb2.StreamTransformPointsRequest.SerializeToString,
             hilum_dot_v1_dot_fusion__service__pb2.StreamTransformPointsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EvaluateRegistration(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hilum.v1.FusionService/EvaluateRegistration',
+            hilum_dot_v1_dot_fusion__service__pb2.EvaluateRegistrationRequest.SerializeToString,
+            hilum_dot_v1_dot_fusion__service__pb2.EvaluateRegistrationResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -90,6 +90,13 @@ class FusionServiceStub:
 
     Errors: as TransformPoints, with paths of fields from "asked" on; an error ends the stream.
     """
+    EvaluateRegistration: _grpc.UnaryUnaryMultiCallable[_fusion_service_pb2.EvaluateRegistrationRequest, _fusion_service_pb2.EvaluateRegistrationResponse]
+    """Says how well a transform between two images fits targets and landmarks that are known in both. Flags need not be
+    accepted: they are returned.
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TENSOR, LIMIT_EXCEEDED, OUTSIDE_IMAGE), NOT_FOUND
+    (TRANSFORM_NOT_FOUND), FAILED_PRECONDITION (NO_CONTENT).
+    """
     GetCapabilities: _grpc.UnaryUnaryMultiCallable[_fusion_service_pb2.FusionServiceGetCapabilitiesRequest, _fusion_service_pb2.FusionServiceGetCapabilitiesResponse]
     """Lists what the service does, within which limits, and on which pairs of modalities its registrations were verified."""
 
@@ -154,6 +161,13 @@ class FusionServiceAsyncStub(FusionServiceStub):
     names the transform; those after it that name none mean the one named last, so that an instrument sends its tip only.
 
     Errors: as TransformPoints, with paths of fields from "asked" on; an error ends the stream.
+    """
+    EvaluateRegistration: _aio.UnaryUnaryMultiCallable[_fusion_service_pb2.EvaluateRegistrationRequest, _fusion_service_pb2.EvaluateRegistrationResponse]  # type: ignore[assignment]
+    """Says how well a transform between two images fits targets and landmarks that are known in both. Flags need not be
+    accepted: they are returned.
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TENSOR, LIMIT_EXCEEDED, OUTSIDE_IMAGE), NOT_FOUND
+    (TRANSFORM_NOT_FOUND), FAILED_PRECONDITION (NO_CONTENT).
     """
     GetCapabilities: _aio.UnaryUnaryMultiCallable[_fusion_service_pb2.FusionServiceGetCapabilitiesRequest, _fusion_service_pb2.FusionServiceGetCapabilitiesResponse]  # type: ignore[assignment]
     """Lists what the service does, within which limits, and on which pairs of modalities its registrations were verified."""
@@ -264,6 +278,19 @@ class FusionServiceServicer(metaclass=_abc_1.ABCMeta):
         names the transform; those after it that name none mean the one named last, so that an instrument sends its tip only.
 
         Errors: as TransformPoints, with paths of fields from "asked" on; an error ends the stream.
+        """
+
+    @_abc_1.abstractmethod
+    def EvaluateRegistration(
+        self,
+        request: _fusion_service_pb2.EvaluateRegistrationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fusion_service_pb2.EvaluateRegistrationResponse, _abc.Awaitable[_fusion_service_pb2.EvaluateRegistrationResponse]]:
+        """Says how well a transform between two images fits targets and landmarks that are known in both. Flags need not be
+        accepted: they are returned.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_TENSOR, LIMIT_EXCEEDED, OUTSIDE_IMAGE), NOT_FOUND
+        (TRANSFORM_NOT_FOUND), FAILED_PRECONDITION (NO_CONTENT).
         """
 
     @_abc_1.abstractmethod

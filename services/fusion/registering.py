@@ -99,6 +99,7 @@ class Registering:
         fixed = _registration_image(task.fixed, [in_fixed for in_fixed, _ in masks])
         moving = _registration_image(task.moving, [in_moving for _, in_moving in masks])
         work = self._core.run(fixed, moving, task.view_relation, task.options)
+        told: RegistrationProgress | None = None
         while True:
             # One step a call, so that a cancelled caller stops the work: the next step is never asked for.
             step = await self._pool.run(next_step, work)
@@ -106,8 +107,9 @@ class Registering:
                 outcome = self._with_pair_doubts(task, step.outcome)
                 yield _result(task, masks, outcome, (time.perf_counter() - begin) * 1000)
                 return
-            fraction = share + (1 - share) * step.fraction
-            yield RegistrationProgress(step.stage, fraction, step.similarity)
+            if step != told:
+                told = step
+                yield replace(step, fraction=share + (1 - share) * step.fraction)
 
     def _with_pair_doubts(self, task: RegistrationTask, outcome: RegistrationOutcome) -> RegistrationOutcome:
         fixed, moving = task.fixed.image.source.modality, task.moving.image.source.modality

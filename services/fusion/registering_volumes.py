@@ -55,13 +55,16 @@ class RegisteringVolumes:
             RegistrationVolume(moving, request.moving_frame, request.moving.padding_value),
             request.options,
         )
+        told: RegistrationProgress | None = None
         while True:
             # One step a call, so that a cancelled caller stops the work.
             step = await self._pool.run(next_step, work)
             if isinstance(step, Finished):
                 yield _result(request, self._with_doubts(request, step.outcome), (time.perf_counter() - begin) * 1000)
                 return
-            yield step
+            if step != told:
+                told = step
+                yield step
 
     def _with_doubts(self, request: VolumeRegistrationRequest, outcome: VolumeOutcome) -> VolumeOutcome:
         doubts = pair_doubts(*request.modalities, ViewRelation.COMPARABLE, self._verified)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import grpc
 from numpy.typing import NDArray
 
+from hilum.codec.evaluations import KnownPlaces, evaluation_to_message
 from hilum.codec.fusion import image_from_message, targets_from_message
 from hilum.codec.fusion_capabilities import capabilities_to_message
 from hilum.codec.fusion_styles import answer_bytes, fusion_target, style_from_request, target_contrast_to_message
@@ -38,6 +39,7 @@ from hilum.transform import Transform
 from hilum.types import RegistrationProgress, ViewRelation
 from hilum.v1 import fusion_service_pb2 as pb
 from hilum.v1 import fusion_service_pb2_grpc
+from services.fusion.evaluation import evaluate
 from services.fusion.fusing import fuse
 from services.fusion.posing import Posing
 from services.fusion.projection import project_volume
@@ -296,6 +298,16 @@ class FusionServicer(fusion_service_pb2_grpc.FusionServiceServicer):
                 else:
                     moved = await self._pool.run(transformed, transform, points, request)
                 yield pb.StreamTransformPointsResponse(found=points_to_message(moved, transform.flags))
+
+    async def EvaluateRegistration(  # noqa: N802
+        self, request: pb.EvaluateRegistrationRequest, context: grpc.aio.ServicerContext[object, object]
+    ) -> pb.EvaluateRegistrationResponse:
+        """Says how well a transform fits what is known in both images."""
+        transform = await self._resolved(reference_from_message(request.transform, "transform"))
+        known = KnownPlaces.from_request(request, transform, max_pixels=self._limits.max_image_pixels)
+        async with self._permits.acquire():
+            found = await self._pool.run(evaluate, transform, known.targets, known.landmarks)
+        return evaluation_to_message(found)
 
     async def _permitted(self, work: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
         async with self._permits.acquire(), aclosing(work):

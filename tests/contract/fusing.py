@@ -103,6 +103,21 @@ def resampling(**fields: Any) -> pb.ResampleImageRequest:
     return pb.ResampleImageRequest(**known | fields)
 
 
+def evaluating(**fields: Any) -> pb.EvaluateRegistrationRequest:
+    """Returns a request to evaluate that transform on the body's organ and a point of it."""
+    known: dict[str, Any] = {
+        "transform": by_value(),
+        "targets": [pair(organ(SIZE, FIXED_CENTRE), organ(MOVING_SIZE, MOVING_CENTRE))],
+        "landmarks": [
+            pb.LandmarkPair(
+                in_fixed=image_pb2.Point(x=FIXED_CENTRE[0], y=FIXED_CENTRE[1]),
+                in_moving=image_pb2.Point(x=MOVING_CENTRE[0] + 3, y=MOVING_CENTRE[1] + 4),
+            )
+        ],
+    }
+    return pb.EvaluateRegistrationRequest(**known | fields)
+
+
 def moving_points(points: Any, **fields: Any) -> pb.TransformPointsRequest:
     """Returns a request to take points of the fixed to the moving body, in pixels."""
     known: dict[str, Any] = {

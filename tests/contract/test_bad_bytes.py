@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 from hilum.v1 import decoder_service_pb2 as decoder_pb
 from hilum.v1 import encoder_service_pb2 as encoder_pb
 from hilum.v1 import fusion_service_pb2 as fusion_pb
-from tests.contract.fusing import FIXED, MOVING, fusing, image, moving_points, projecting, registering, resampling
+from tests.contract.fusing import (
+    FIXED,
+    MOVING,
+    evaluating,
+    fusing,
+    image,
+    moving_points,
+    projecting,
+    registering,
+    resampling,
+)
 from tests.contract.messages import box, encode_image, options, picture, point, predict_masks
 from tests.contract.mutations import answer, mutated
 from tests.contract.posing import VOXELS, posing
@@ -71,6 +81,7 @@ VALID: dict[str, Any] = {
     "FusionService/ProjectVolume": lambda _: list(projecting(np.ascontiguousarray(VOXELS[:6, :6, :6]))),
     "FusionService/FuseImages": lambda _: [fusing()],
     "FusionService/ResampleImage": lambda _: [resampling()],
+    "FusionService/EvaluateRegistration": lambda _: [evaluating()],
     "FusionService/TransformPoints": lambda _: [moving_points([(1, 2)] * 3)],
     "FusionService/StreamTransformPoints": _stream_points,
     "FusionService/GetCapabilities": lambda _: [fusion_pb.FusionServiceGetCapabilitiesRequest()],

@@ -20,7 +20,8 @@ from hilum.serving.telemetry import Telemetry
 from hilum.testing import FakeDecoder, FakeEncoder, serve_in_process
 from hilum.testing.fake import Context
 from hilum.types import Box, Prompt
-from hilum.v1 import decoder_service_pb2, encoder_service_pb2, fusion_service_pb2
+from hilum.v1 import decoder_service_pb2, encoder_service_pb2
+from hilum.v1 import fusion_service_pb2 as pb
 from hilum.v1.decoder_service_pb2_grpc import DecoderServiceStub
 from hilum.v1.encoder_service_pb2_grpc import EncoderServiceStub
 from hilum.v1.fusion_service_pb2_grpc import FusionServiceStub
@@ -32,6 +33,7 @@ from services.fusion.__main__ import fusion_server
 from services.fusion.settings import FusionSettings
 from tests.contract.fusing import FIXED_CENTRE, MOVING_CENTRE, fusing, pair, projecting, registering
 from tests.contract.messages import box, encode_image, picture, predict_masks
+from tests.contract.volumes import registering_volumes
 from tests.contract.wiring import running
 
 PATIENCE_S = 60
@@ -163,6 +165,7 @@ def _started(rig: Rig, method: str, identity: bytes) -> Any:
         ),
         "ProjectVolume": lambda: projecting(VOXELS),
         "RegisterImages": registering,
+        "RegisterVolumes": lambda: registering_volumes(transform_model=pb.TRANSFORM_MODEL_DEFORMABLE),
         "FuseImages": fusing,
     }
     return rig.call(method, requests[method]())
@@ -175,6 +178,7 @@ METHODS = (
     "GenerateMasks",
     "ProjectVolume",
     "RegisterImages",
+    "RegisterVolumes",
     "FuseImages",
 )
 
@@ -315,6 +319,6 @@ async def test_the_deadline_goes_with_the_work() -> None:
             ]
             call = stub.RegisterImages(registering(targets=[pair(*around)]), timeout=50)
             events = [event async for event in call]
-    assert isinstance(events[-1], fusion_service_pb2.RegisterImagesResponse)
+    assert isinstance(events[-1], pb.RegisterImagesResponse)
     assert encoder.remaining_s
     assert max(encoder.remaining_s) < 51  # gRPC rounds deadlines up on the wire

@@ -21,6 +21,7 @@ from tests.contract.fusing import (
     FIXED,
     FIXED_CENTRE,
     MOVING,
+    evaluating,
     fusing,
     image,
     moving_points,
@@ -109,6 +110,7 @@ BY_ID: dict[str, Callable[[bytes, pb.TransformReference], Any]] = {
     "GenerateMasks": lambda it, _: decoder_pb.GenerateMasksRequest(embedding_id=it, points_per_side=2),
     "FuseImages": lambda _, it: fusing(transform=it),
     "ResampleImage": lambda _, it: resampling(transform=it),
+    "EvaluateRegistration": lambda _, it: evaluating(transform=it),
     "TransformPoints": lambda _, it: moving_points([FIXED_CENTRE], transform=it),
     "StreamTransformPoints": lambda _, it: pb.StreamTransformPointsRequest(
         asked=moving_points([FIXED_CENTRE], transform=it)

@@ -1,7 +1,9 @@
 """RegisterVolumes: the fake and the service."""
 
+import itertools
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 
@@ -172,6 +174,31 @@ def test_refusals(caller: Caller, case: Case) -> None:
     """Every bad request is refused with the reason and the field path that the contract promises."""
     refusal = refused(lambda: list(caller.call(case.method, case.request(caller))))
     assert (refusal.reason, refusal.field) == (case.reason, case.field)
+
+
+def test_callers_that_leave_leave_room(real_caller: Caller) -> None:
+    """Cancelled registrations, many more than may run and wait, and one past its deadline, keep nobody out."""
+    bending: dict[str, Any] = {"transform_model": pb.TRANSFORM_MODEL_DEFORMABLE}
+    for _ in range(30):
+        call = real_caller.call("RegisterVolumes", registering_volumes(**bending))
+        assert next(call).progress.stage
+        call.cancel()
+        with pytest.raises(grpc.RpcError) as left:
+            list(call)
+        assert left.value.code() is grpc.StatusCode.CANCELLED
+    with pytest.raises(grpc.RpcError) as late:
+        list(real_caller.call("RegisterVolumes", registering_volumes(**bending), timeout=0.05))
+    assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    _, result = registered(real_caller, **bending)
+    assert result.HasField("deformation")
+
+
+def test_progress_is_told_level_by_level(real_caller: Caller) -> None:
+    """Nothing is told twice, and what is told goes on."""
+    progress, _ = registered(real_caller, transform_model=pb.TRANSFORM_MODEL_DEFORMABLE)
+    fractions = [step.fraction for step in progress]
+    assert fractions == sorted(fractions)
+    assert all(one != other for one, other in itertools.pairwise(progress))
 
 
 def test_limit_is_what_the_tests_think() -> None:

@@ -9,15 +9,21 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+import nibabel
 import numpy as np
 import PIL.Image
 import pytest
 from numpy.typing import NDArray
 
+from hilum.cli.registration_report import FLAGS
+from hilum.images import read_volume
 from hilum.serving.bundle import Bundle
 from hilum.transform_file import read_transform
+from hilum.transform_itk import read_itk_transform
+from hilum.transform_nifti import read_nifti_transform
+from tests.contract.volumes import FIXED, SPACING_MM
 from tests.integration.processes import ROOT, decoder_of, free_port, service
 
 TIMEOUT_S = 180
@@ -174,3 +180,46 @@ def test_a_flagged_transform_is_refused_until_its_flag_is_accepted(
     accepted = hilum(addresses, "fuse", *pair, "--transform", transform, "--out", fused, *flags)
     assert accepted.returncode == 0, accepted.stderr
     assert fused.exists()
+
+
+def save_volume(path: Path, voxels: NDArray[Any], affine: NDArray[np.float64]) -> None:
+    make: Any = nibabel.Nifti1Image  # nibabel is typed in parts only
+    nibabel.save(make(voxels.transpose(2, 1, 0), affine), path)
+
+
+def test_volumes_are_registered(addresses: dict[str, str], tmp_path: Path) -> None:
+    """Two NIfTI files: the transform has three formats, the moving volume the fixed grid, the picture three planes."""
+    affine = np.diag([-SPACING_MM, -SPACING_MM, SPACING_MM, 1.0])
+    paths = tmp_path / "fixed.nii.gz", tmp_path / "moving.nii.gz"
+    for path, voxels in zip(paths, (FIXED, np.roll(FIXED, (2, -1, 3), (0, 1, 2))), strict=True):
+        save_volume(path, voxels, affine)
+    names = [tmp_path / name for name in ("t.json", "t.tfm", "t.nii.gz", "planes.png")]
+    outputs = [argument for name in names for argument in ("--out", name)]
+    options = "--transform-model", "rigid", "--fixed-modality", "CT", "--moving-modality", "CT"
+    on_grid = tmp_path / "resampled.nii.gz"
+    accepted = [argument for flag in sorted(FLAGS) for argument in ("--accept-flag", flag)]
+    run = hilum(addresses, "register", *paths, *options, *outputs, "--resampled", on_grid, *accepted)
+    assert run.returncode == 0, run.stderr
+    assert "the moving volume covers" in run.stdout
+    transform = read_transform(names[0])
+    assert np.reshape(transform.warp.matrix, (4, 4))[:3, 3] == pytest.approx([3, -1, 2], abs=0.5)
+    grids = transform.fixed_grid, transform.moving_grid
+    middle = [[len(FIXED) / 2] * 3]
+    for other in (read_itk_transform(names[1], *grids), read_nifti_transform(names[2], *grids)):
+        np.testing.assert_allclose(other.apply(middle), transform.apply(middle), atol=1e-3)
+    resampled = read_volume(on_grid)
+    fixed = read_volume(paths[0])
+    assert resampled.geometry == fixed.geometry
+    inner = (slice(5, -5),) * 3
+    assert np.corrcoef(resampled.voxels[inner].ravel(), fixed.voxels[inner].ravel())[0, 1] > 0.95
+    with PIL.Image.open(names[3]) as picture:
+        assert picture.width > 3 * 300
+
+
+def test_options_of_images_are_refused_for_volumes(addresses: dict[str, str], tmp_path: Path) -> None:
+    """A landmark in pixels says nothing about volumes: a usage error names the option, before anything is sent."""
+    path = tmp_path / "volume.nii.gz"
+    save_volume(path, FIXED, np.eye(4))
+    run = hilum(addresses, "register", path, path, "--landmark", "1,2,3,4", "--out", tmp_path / "t.json")
+    assert run.returncode == 2
+    assert "--landmark" in run.stderr

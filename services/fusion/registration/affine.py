@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from services.fusion.registration.alignment import Alignment, Candidate, warp
+from services.fusion.registration.alignment import Alignment, warp
 from services.fusion.registration.comparison import Compare, Comparison, compare_distances
-from services.fusion.registration.gauss_newton import Descent, climb, normal_fields
+from services.fusion.registration.gauss_newton import Climb, Descent, climb, normal_fields
 from services.fusion.registration.similarity import overlap_weight
 from services.fusion.registration.spline import pixel_grid
 from services.fusion.registration.workspace import CanvasPair
+from services.fusion.stepping import Work
 
 _DAMPING = 1e-4
 RIGID_DEGREES = 3
@@ -77,8 +77,8 @@ def motions(x: Tensor, y: Tensor, degrees: int) -> Tensor:
     return torch.stack([torch.stack(field) for field in fields[:degrees]])
 
 
-def refine_affine(pair: CanvasPair, start: Alignment, level: AffineLevel) -> Iterator[Candidate[Alignment]]:
-    """Climb the similarity; yield where it stands after each look, from the start on.
+def refine_affine(pair: CanvasPair, start: Alignment, level: AffineLevel) -> Climb[Alignment]:
+    """Climb the similarity.
 
     Args:
         pair: canvases of the level's size.
@@ -98,11 +98,12 @@ class _AffineProblem:
         x, y = pixel_grid(pair.size)
         self.motions = motions(x, y, level.degrees).float()
 
-    def look(self, alignment: Alignment) -> _AffineStanding:
+    def look(self, alignment: Alignment) -> Work[_AffineStanding]:
         pair, level = self.pair, self.level
         grid = alignment.sampling_grid(pair.size)
         weight = overlap_weight(pair, grid)
         images = self.compare(warp(pair.moving.pixels[None], grid)[0], weight)
+        yield
         compared, objective = [(1.0, images)], images.similarity
         if level.target_weight > 0 and pair.has_targets:
             targets = self.compare_targets(warp(pair.moving.distances, grid), weight)
@@ -125,8 +126,9 @@ class _AffineStanding:
     similarity: float
     compared: list[tuple[float, Comparison]]
 
-    def step(self) -> Tensor | None:
+    def step(self) -> Work[Tensor | None]:
         matrix, force = self._equations()
+        yield
         matrix.diagonal().add_(_DAMPING * matrix.diagonal().mean() + 1e-12)
         factor, failed = torch.linalg.cholesky_ex(matrix)
         return None if failed else torch.cholesky_solve(force[:, None], factor)[:, 0]

@@ -158,13 +158,17 @@ def compare_channels(
     def compare(moving: Tensor, weight: Tensor) -> Comparison:
         if trust is not None:
             weight = weight * trust
-        channels = describe(moving, weight)
-        residual = wanted - channels
-        share = weight / (weight.sum() + _EPSILON)
-        stretched = (1.0 + residual.square().sum(dim=0) / robust**2).sqrt()
-        loss = 2.0 * robust**2 * float((share * (stretched - 1.0)).sum())
-        # Without overlap the similarity is zero, not one.
-        similarity = (1.0 - loss) * float(share.sum() > 0.5)
-        return Comparison(similarity, channels, residual, share / stretched)
+        return compared(wanted, describe(moving, weight), weight, robust)
 
     return compare
+
+
+def compared(wanted: Tensor, channels: Tensor, weight: Tensor, robust: float = _ROBUST) -> Comparison:
+    """What `compare_channels` says of channels (c, ...) against those wanted, under the weight (...) of elements."""
+    residual = wanted - channels
+    share = weight / (weight.sum() + _EPSILON)
+    stretched = (1.0 + residual.square().sum(dim=0) / robust**2).sqrt()
+    loss = 2.0 * robust**2 * float((share * (stretched - 1.0)).sum())
+    # Without overlap the similarity is zero, not one.
+    similarity = (1.0 - loss) * float(share.sum() > 0.5)
+    return Comparison(similarity, channels, residual, share / stretched)

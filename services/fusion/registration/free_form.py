@@ -6,20 +6,20 @@ would squeeze any pixel to less than a tenth of its area is shortened, so the de
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from services.fusion.registration.alignment import Alignment, Candidate, through, warp
+from services.fusion.registration.alignment import Alignment, through, warp
 from services.fusion.registration.comparison import Compare, Comparison, compare_distances
 from services.fusion.registration.deformation import Deformation, smallest_determinant
-from services.fusion.registration.gauss_newton import Descent, climb, normal_fields
+from services.fusion.registration.gauss_newton import Climb, Descent, climb, normal_fields
 from services.fusion.registration.lattice import Lattice
 from services.fusion.registration.rigidity import Rigidity
 from services.fusion.registration.similarity import overlap_weight
 from services.fusion.registration.workspace import CanvasPair
+from services.fusion.stepping import Work
 
 LEAST_DETERMINANT = 0.1
 
@@ -51,8 +51,8 @@ class FreeFormLevel:
     enough: float = 1e-5
 
 
-def refine_free_form(pair: CanvasPair, start: Alignment, level: FreeFormLevel) -> Iterator[Candidate[Alignment]]:
-    """Climb; yield where it stands after each look, from the start on.
+def refine_free_form(pair: CanvasPair, start: Alignment, level: FreeFormLevel) -> Climb[Alignment]:
+    """Climb.
 
     Args:
         pair: canvases of the level's size.
@@ -76,12 +76,13 @@ class FreeFormProblem:
         self.displaced: tuple[Alignment, Tensor] | None = None
         self.rigidity = None if pair.rigid is None or level.rigid_weight <= 0 else Rigidity(self.lattice, pair.rigid)
 
-    def look(self, alignment: Alignment) -> FreeFormStanding:
+    def look(self, alignment: Alignment) -> Work[FreeFormStanding]:
         """Measure an alignment."""
         pair, level = self.pair, self.level
         grid = through(alignment.matrix, self._displaced(alignment))
         weight = overlap_weight(pair, grid)
         images = self.compare(warp(pair.moving.pixels[None], grid)[0], weight)
+        yield
         compared, objective = [(1.0, images)], images.similarity
         if level.target_weight > 0 and pair.has_targets:
             targets = self.compare_targets(warp(pair.moving.distances, grid), weight)
@@ -127,10 +128,11 @@ class FreeFormStanding:
     similarity: float
     compared: list[tuple[float, Comparison]]
 
-    def step(self) -> Tensor | None:
+    def step(self) -> Work[Tensor | None]:
         """The Gauss-Newton step of the control points (2, m, m); None where there is none."""
         lattice, level = self.problem.lattice, self.problem.level
         pixels, forces = self.per_pixel()
+        yield
         control = _control(self.alignment)
         products = lattice.products(pixels)
         force = lattice.gathered(forces) - level.bending * (control.flatten(1) @ lattice.bending).reshape(control.shape)

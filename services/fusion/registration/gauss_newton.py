@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 
 from services.fusion.registration.alignment import Aligned, Candidate
 from services.fusion.registration.comparison import Comparison
+from services.fusion.stepping import Work
 
 _HALVINGS = 4
 # Noise looks like structure to the model, which makes it too stiff: steps are stretched as long as that climbs.
@@ -37,14 +38,14 @@ class Standing(Protocol[_Seen_co]):
     def similarity(self) -> float:
         """Of the images alone."""
 
-    def step(self) -> Tensor | None:
+    def step(self) -> Work[Tensor | None]:
         """The step that would climb highest if the model around here were true; None where the model has no top."""
 
 
 class Problem(Protocol[Aligned]):
     """What is to be climbed, over some way of changing an alignment, of images or of volumes."""
 
-    def look(self, alignment: Aligned) -> Standing[Aligned]:
+    def look(self, alignment: Aligned) -> Work[Standing[Aligned]]:
         """Measure an alignment."""
 
     def stepped(self, alignment: Aligned, step: Tensor, longest: float) -> Aligned | None:
@@ -64,8 +65,12 @@ class Descent:
     enough: float
 
 
-def climb(problem: Problem[Aligned], start: Aligned, size: int, descent: Descent) -> Iterator[Candidate[Aligned]]:
-    """Yield where the climb stands, from the start on, after each look; the last is the best.
+Climb: TypeAlias = Generator[Candidate[Aligned] | None, None, Candidate[Aligned]]
+"""Yields where it stands after each look, from the start on, and None after other pieces of work; returns the best."""
+
+
+def climb(problem: Problem[Aligned], start: Aligned, size: int, descent: Descent) -> Climb[Aligned]:
+    """Climb.
 
     Args:
         problem: what is climbed.
@@ -73,28 +78,31 @@ def climb(problem: Problem[Aligned], start: Aligned, size: int, descent: Descent
         size: side of the canvas in pixels.
         descent: when to stop.
     """
-    standing = problem.look(start)
-    yield Candidate(standing.alignment, standing.similarity)
+    standing = yield from problem.look(start)
+    reached = Candidate(standing.alignment, standing.similarity)
+    yield reached
     stretch = _FIRST_STRETCH
     for _ in range(descent.steps):
-        step = standing.step()
+        step = yield from standing.step()
         if step is None:
-            return
+            return reached
         before = standing.objective
         for halving in range(_HALVINGS + 1):
             proposal = problem.stepped(standing.alignment, step * stretch, _LONGEST_STEP_PX * 2.0 / size)
-            looked = problem.look(proposal) if proposal is not None else None
+            looked = (yield from problem.look(proposal)) if proposal is not None else None
             better = looked is not None and looked.objective > before
             if looked is not None and better:
                 standing = looked
-            yield Candidate(standing.alignment, standing.similarity)
+                reached = Candidate(standing.alignment, standing.similarity)
+            yield reached
             if better:
                 stretch = min(stretch * _STRETCH_GROWTH, _LARGEST_STRETCH) if halving == 0 else stretch
                 break
             stretch /= 2.0
         if standing.objective < before + descent.enough:
-            return
+            return reached
         stretch = max(stretch, _LEAST_STRETCH)
+    return reached
 
 
 def normal_fields(comparison: Comparison) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from services.fusion.registration.plan import COARSEST, FINEST, JUDGED, image_st
 from services.fusion.registration.search import SearchGrid
 from services.fusion.registration.stages import Stage
 from services.fusion.registration.workspace import Workspace
+from services.fusion.stepping import reporting
 
 ALGORITHM = "hilum-planar-4"
 """Changes with every change that changes results."""
@@ -37,7 +38,6 @@ _WORTHWHILE_DICE = 0.02
 _DISTINCT = 0.08
 
 Plan: TypeAlias = Callable[[ViewRelation, RegistrationOptions, SearchGrid], Sequence[Stage]]
-_Result = TypeVar("_Result")
 _Progress: TypeAlias = Generator[RegistrationProgress, None, tuple[Alignment, tuple[StageReport, ...]]]
 
 
@@ -103,9 +103,9 @@ class Registration:
         """
         options = options or RegistrationOptions()
         begun = RegistrationProgress("prepare", 0.0, 0.0)
-        yield from _reporting(begun, _check(fixed, moving, options))
+        yield from reporting(begun, _check(fixed, moving, options))
         torch.set_num_threads(self._threads)
-        workspace = yield from _reporting(begun, Workspace.in_steps(fixed, moving, FINEST, COARSEST, options))
+        workspace = yield from reporting(begun, Workspace.in_steps(fixed, moving, FINEST, COARSEST, options))
         start = Alignment.identity() if options.initial is None else workspace.alignment_of(options.initial.matrix)
         steered = views is ViewRelation.COMPARABLE and len(fixed.targets) > 0
         by_images, by_targets = _Judges(workspace, with_targets=False), _Judges(workspace, with_targets=steered)
@@ -123,12 +123,12 @@ class Registration:
         judge = by_targets.at(JUDGED)
         done = RegistrationProgress("examine", 1.0, judge.of_images(alignment))
         yield done
-        field = yield from _reporting(done, deliver(workspace, alignment, fixed.size, moving.size))
+        field = yield from reporting(done, deliver(workspace, alignment, fixed.size, moving.size))
         yield done
         examination = Examination(fixed, moving, workspace, judge)
         yield done
-        before = yield from _reporting(done, examination.fit(start))
-        after = yield from _reporting(done, examination.fit(alignment))
+        before = yield from reporting(done, examination.fit(start))
+        after = yield from reporting(done, examination.fit(alignment))
         yield done
         distinctness = judge.distinctness(alignment)
         flags |= doubts(after, distinctness, views, bent=field is not None)
@@ -198,18 +198,6 @@ def _check(
         )
 
 
-def _reporting(
-    progress: RegistrationProgress, work: Generator[None, None, _Result]
-) -> Generator[RegistrationProgress, None, _Result]:
-    while True:
-        try:
-            next(work)
-        except StopIteration as finished:
-            result: _Result = finished.value
-            return result
-        yield progress
-
-
 def _follow(
     stages: Sequence[Stage], workspace: Workspace, judges: _Judges, start: Alignment, span: tuple[float, float]
 ) -> _Progress:
@@ -220,14 +208,17 @@ def _follow(
     for stage in stages:
         agreement = judges.at(stage.judged_at)
         steps = stage.run(workspace, alignment, agreement)
+        progress = RegistrationProgress(stage.name, span[0] + (span[1] - span[0]) * done / total, 0.0)
         while True:
             try:
                 step = next(steps)
             except StopIteration as finished:
                 proposal: Alignment = finished.value
                 break
-            fraction = (done + step.fraction * stage.share) / total
-            yield RegistrationProgress(stage.name, span[0] + (span[1] - span[0]) * fraction, step.similarity)
+            if step is not None:
+                fraction = (done + step.fraction * stage.share) / total
+                progress = RegistrationProgress(stage.name, span[0] + (span[1] - span[0]) * fraction, step.similarity)
+            yield progress
         done += stage.share
         before, after = agreement.of(alignment), agreement.of(proposal)
         reports.append(StageReport(stage.name, after >= before, before, after))

@@ -8,10 +8,12 @@ from typing import Protocol
 
 from services.fusion.registration.affine import AffineLevel, refine_affine
 from services.fusion.registration.agreement import Agreement
-from services.fusion.registration.alignment import Alignment, Candidate
+from services.fusion.registration.alignment import Aligned, Alignment, Candidate
 from services.fusion.registration.free_form import FreeFormLevel, refine_free_form
+from services.fusion.registration.gauss_newton import Climb
 from services.fusion.registration.search import Anchor, SearchGrid, landmark_anchor, search, target_anchor
 from services.fusion.registration.workspace import CanvasPair, Workspace
+from services.fusion.stepping import Finished, next_step
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,41 @@ class Step:
     similarity: float
 
 
-Steps = Generator[Step, None, Alignment]
-"""Yields after each piece of work, so that the caller can report and stop; returns the proposal."""
+Steps = Generator[Step | None, None, Alignment]
+"""Yields after each piece of work, so that the caller can stop, None where nothing is new; returns the proposal."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """The part of a stage's work that a climb is.
+
+    Attributes:
+        begin: fraction of the stage at its begin.
+        end: at its end.
+        looks: after about how many looks that is.
+    """
+
+    begin: float
+    end: float
+    looks: int = 1
+
+    def after(self, looks: int) -> float:
+        """The fraction of the stage's work after so many looks."""
+        return self.begin + (self.end - self.begin) * min(1.0, looks / (self.looks + 1))
+
+
+def climbed(climb: Climb[Aligned], span: Span) -> Generator[Step | None, None, Aligned]:
+    """Climb, a step at a time; returns the best alignment."""
+    looks = 0
+    while True:
+        reached = next_step(climb)
+        if isinstance(reached, Finished):
+            return reached.outcome.alignment
+        if reached is None:
+            yield None
+        else:
+            yield Step(span.after(looks), reached.similarity)
+            looks += 1
 
 
 class Stage(Protocol):
@@ -96,14 +131,13 @@ class SearchStage:
             starts += sorted(found, key=lambda candidate: -candidate.similarity)[: self.keep]
         best, best_agreement = start, -1.0
         for candidate in starts:
-            refined = candidate
-            for reached in refine_affine(pair, candidate.alignment, self.refinement):
-                refined = reached
-                yield Step(done / total, reached.similarity)
+            refined = yield from climbed(
+                refine_affine(pair, candidate.alignment, self.refinement), Span(done / total, done / total)
+            )
             done += 1
-            agreed = agreement.of(refined.alignment)
+            agreed = agreement.of(refined)
             if agreed > best_agreement:
-                best, best_agreement = refined.alignment, agreed
+                best, best_agreement = refined, agreed
         yield Step(1.0, best_agreement)
         return best
 
@@ -129,11 +163,8 @@ class AffineStage:
         """Propose what the finest level reaches; `agreement` is not used."""
         alignment = replace(start, deformation=None)
         for index, level in enumerate(self.levels):
-            for done, reached in enumerate(refine_affine(workspace.at(level.size), alignment, level)):
-                proposal = reached.alignment
-                yield Step(_fraction(index, done, level.steps, len(self.levels)), reached.similarity)
-            alignment = proposal
-        yield Step(1.0, reached.similarity)
+            span = Span(index / len(self.levels), (index + 1) / len(self.levels), level.steps)
+            alignment = yield from climbed(refine_affine(workspace.at(level.size), alignment, level), span)
         return alignment
 
 
@@ -148,10 +179,5 @@ class FreeFormStage:
 
     def run(self, workspace: Workspace, start: Alignment, agreement: Agreement) -> Steps:
         """Propose what the level reaches; `agreement` is not used."""
-        for done, reached in enumerate(refine_free_form(workspace.at(self.level.size), start, self.level)):
-            yield Step(_fraction(0, done, self.level.steps, 1), reached.similarity)
-        return reached.alignment
-
-
-def _fraction(level: int, done: int, steps: int, levels: int) -> float:
-    return (level + min(1.0, done / (steps + 1))) / levels
+        climb = refine_free_form(workspace.at(self.level.size), start, self.level)
+        return (yield from climbed(climb, Span(0.0, 1.0, self.level.steps)))

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from services.fusion.registration.alignment import Candidate
-from services.fusion.registration.comparison import Compare, Comparison
-from services.fusion.registration.gauss_newton import Descent, climb
+from services.fusion.registration.comparison import Comparison
+from services.fusion.registration.gauss_newton import Climb, Descent, climb
 from services.fusion.registration.spline import pixel_centres
+from services.fusion.stepping import Work
 from services.fusion.volume_registration.alignment import Alignment
 from services.fusion.volume_registration.deformation import separable
-from services.fusion.volume_registration.normal_equations import FULL, normal_fields
+from services.fusion.volume_registration.normal_equations import FULL, Comparer, Measure, normal_fields
 from services.fusion.volume_registration.similarity import seen
 from services.fusion.volume_registration.workspace import CanvasPair
 
@@ -32,14 +31,14 @@ class AffineLevel:
     Attributes:
         size: side of the canvas in voxels.
         steps: Gauss-Newton steps at most.
-        compare: prepares the comparison with the fixed canvas.
+        measure: what is climbed.
         degrees: AFFINE_DEGREES, SIMILARITY_DEGREES for rotation, one scale and translation, or RIGID_DEGREES.
         enough: gain of a step below which the level ends.
     """
 
     size: int
     steps: int
-    compare: Compare
+    measure: Measure
     degrees: int = AFFINE_DEGREES
     enough: float = 1e-5
 
@@ -72,8 +71,8 @@ def correction(values: Tensor) -> Tensor:
     return matrix
 
 
-def refine_affine(pair: CanvasPair, start: Alignment, level: AffineLevel) -> Iterator[Candidate[Alignment]]:
-    """Climb the similarity; yield where it stands after each look, from the start on.
+def refine_affine(pair: CanvasPair, start: Alignment, level: AffineLevel) -> Climb[Alignment]:
+    """Climb the similarity.
 
     Args:
         pair: canvases of the level's size.
@@ -88,10 +87,12 @@ class _AffineProblem:
 
     def __init__(self, pair: CanvasPair, level: AffineLevel) -> None:
         self.pair, self.level = pair, level
-        self.compare = level.compare(pair.fixed.voxels, pair.fixed.valid)
+        self.comparer = Comparer(level.measure, pair.fixed.voxels, pair.fixed.valid)
 
-    def look(self, alignment: Alignment) -> _AffineStanding:
-        return _AffineStanding(alignment, self.compare(*seen(self.pair, alignment)), self.level.degrees)
+    def look(self, alignment: Alignment) -> Work[_AffineStanding]:
+        voxels, weight = yield from seen(self.pair, alignment)
+        compared = yield from self.comparer.of(voxels, weight)
+        return _AffineStanding(alignment, compared, self.level.degrees)
 
     def stepped(self, alignment: Alignment, step: Tensor, longest: float) -> Alignment:
         values = step.double()
@@ -113,8 +114,9 @@ class _AffineStanding:
     def similarity(self) -> float:
         return self.compared.similarity
 
-    def step(self) -> Tensor | None:
-        matrix, force = _equations(*normal_fields(self.compared), generators()[: self.degrees])
+    def step(self) -> Work[Tensor | None]:
+        matrices, forces = yield from normal_fields(self.compared)
+        matrix, force = _equations(matrices, forces, generators()[: self.degrees])
         matrix.diagonal().add_(_DAMPING * matrix.diagonal().mean() + 1e-12)
         factor, failed = torch.linalg.cholesky_ex(matrix)
         return None if failed else torch.cholesky_solve(force[:, None], factor)[:, 0]

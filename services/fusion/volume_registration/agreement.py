@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import torch
 
+from services.fusion.stepping import Work, finished
 from services.fusion.volume_registration.alignment import Alignment
 from services.fusion.volume_registration.similarity import mind_ssc, orientation_tensor, seen
 from services.fusion.volume_registration.workspace import CanvasPair
@@ -37,7 +38,7 @@ class Agreement:
             self._known[alignment] = self._measured(alignment)
         return self._known[alignment]
 
-    def distinctness(self, alignment: Alignment) -> float:
+    def distinctness(self, alignment: Alignment) -> Work[float]:
         """How much the similarity falls, on average, when a volume slips by a fortieth of the canvas.
 
         Of six directions. Two volumes of one body stand out from their neighbours; another body hardly does.
@@ -48,10 +49,11 @@ class Agreement:
                 slip = torch.eye(4, dtype=torch.float64)
                 slip[axis, 3] = sign * _SLIP
                 slipped.append(self._measured(replace(alignment, matrix=alignment.matrix @ slip)))
+                yield
         return self.of(alignment) - sum(slipped) / len(slipped)
 
     def _measured(self, alignment: Alignment) -> float:
-        voxels, weight = seen(self._pair, alignment)
+        voxels, weight = finished(seen(self._pair, alignment))
         total = weight.sum()
         if total < _MIN_OVERLAP * self._pair.fixed.valid.sum():
             return 0.0

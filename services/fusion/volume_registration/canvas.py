@@ -17,9 +17,13 @@ from hilum.geometry import Float, ImageGeometry, PatientFrame, pixel_to_patient
 from hilum.image_grid import ImageGrid
 from hilum.types import BoolMask
 from hilum.volume_registration import PlacedVolume
+from services.fusion.stepping import Work
 
 _SAMPLES_ACROSS = 128
 """Voxels along the longest side that the range of a volume's values is taken from."""
+_AT_ONCE = 1 << 21
+"""Voxels that are worked on before somebody may stop the work."""
+_NO_BLUR = 1e-15
 _FAR = 1e3
 """Scaled values end here: one absurd voxel must not make its neighbours' descriptors infinite."""
 
@@ -38,11 +42,28 @@ class RegistrationVolume:
     frame: PatientFrame
     padding_value: float | None = None
 
-    @property
-    def usable(self) -> BoolMask:
-        """Voxels that are finite and no padding."""
-        finite = np.isfinite(self.voxels)
-        return np.asarray(finite if self.padding_value is None else finite & (self.voxels != self.padding_value))
+    def usable(self, part: tuple[slice, ...]) -> BoolMask:
+        """Which voxels of a part are finite and no padding."""
+        voxels = self.voxels[part]
+        finite = np.isfinite(voxels)
+        return np.asarray(finite if self.padding_value is None else finite & (voxels != self.padding_value))
+
+    def slabs(self, axis: int = 0) -> list[tuple[slice, ...]]:
+        """Parts that follow one another along an axis, each small enough to be worked on at one go."""
+        count = self.voxels.shape[axis]
+        thick = max(1, _AT_ONCE * count // self.voxels.size)
+        whole = [slice(None)] * 3
+        return [(*whole[:axis], slice(at, at + thick), *whole[axis + 1 :]) for at in range(0, count, thick)]
+
+    def range(self) -> Work[tuple[float, float]]:
+        """The least and the largest usable voxel; infinities in the wrong order where there is none."""
+        least, largest = np.inf, -np.inf
+        for part in self.slabs():
+            values = self.voxels[part][self.usable(part)]
+            if values.size:
+                least, largest = min(least, float(values.min())), max(largest, float(values.max()))
+            yield
+        return least, largest
 
     @property
     def size(self) -> tuple[int, int, int]:
@@ -71,7 +92,7 @@ class RegistrationVolume:
         sides = np.asarray(self.size[::-1]) * self.frame.spacing_mm
         return float((np.abs(axes.T @ np.asarray(self.frame.direction)) @ sides).max())
 
-    def check(self, field: str) -> None:
+    def check(self, field: str) -> Work[None]:
         """Refuse what shows nothing.
 
         Args:
@@ -80,8 +101,8 @@ class RegistrationVolume:
         Raises:
             NoContent: the voxels are constant or all padding.
         """
-        values = self.voxels[self.usable]
-        if values.size == 0 or values.min() == values.max():
+        least, largest = yield from self.range()
+        if least >= largest:
             raise NoContent("all usable voxels have one value: nothing can be aligned", field=field)
 
 
@@ -124,47 +145,69 @@ def working_from_patient(volume: RegistrationVolume, axes: Float, extent_mm: flo
     return matrix
 
 
-def draw(volume: RegistrationVolume, working_from_voxel: Float, size: int) -> Canvas:
+def draw(volume: RegistrationVolume, working_from_voxel: Float, size: int) -> Work[Canvas]:
     """Draw a volume onto a canvas of `size` voxels, low-pass filtered where that loses resolution."""
-    usable = volume.usable
-    low, high = _value_range(volume.voxels, usable)
-    scaled = (np.where(usable, volume.voxels, low).astype(np.float32) - np.float32(low)) / np.float32(high - low)
-    scaled = np.clip(scaled, -_FAR, _FAR)
+    low, high = yield from _value_range(volume)
     # Means over usable voxels only, or the value of padding would bleed into the body.
-    channels = [_low_pass(scaled * usable, working_from_voxel, size)]
-    channels.append(np.ones_like(scaled) if usable.all() else _low_pass(usable, working_from_voxel, size))
-    grid, inside = _voxel_places(volume, working_from_voxel, size)
-    weighted, weight = F.grid_sample(
-        torch.from_numpy(np.stack(channels))[None], grid[None], padding_mode="border", align_corners=False
-    )[0]
+    scaled, usable = np.empty(volume.size, np.float32), np.empty(volume.size, np.float32)
+    for part in volume.slabs():
+        shown = usable[part] = volume.usable(part)
+        values = np.where(shown, volume.voxels[part], low).astype(np.float32)
+        scaled[part] = np.clip((values - np.float32(low)) / np.float32(high - low), -_FAR, _FAR) * shown
+        yield
+    yield from _low_pass(scaled, volume, working_from_voxel, size)
+    if not usable.all():
+        yield from _low_pass(usable, volume, working_from_voxel, size)
+    grid = _voxel_places(volume, working_from_voxel, size)
+    yield
+    inside = (grid.abs() <= 1.0).all(dim=-1)
+    grid = grid.float()
+    yield
+    sampled = []
+    for channel in (scaled, usable):
+        sampled.append(
+            F.grid_sample(
+                torch.from_numpy(channel)[None, None], grid[None], padding_mode="border", align_corners=False
+            )[0, 0]
+        )
+        yield
+    weighted, weight = sampled
     return Canvas(weighted / weight.clamp(min=1e-3), (inside & (weight > 0.5)).float())
 
 
-def _voxel_places(volume: RegistrationVolume, working_from_voxel: Float, size: int) -> tuple[Tensor, Tensor]:
-    """Where in the volume each canvas voxel lies, as a sampling grid, and whether it lies inside."""
+def _voxel_places(volume: RegistrationVolume, working_from_voxel: Float, size: int) -> Tensor:
+    """float64 (size, size, size, 3): where in the volume each canvas voxel lies, as a sampling grid."""
     counts = np.asarray(volume.size[::-1], np.float64)
     normalised_from_voxel = np.eye(4)
     normalised_from_voxel[:3, :3] = np.diag(2.0 / counts)
     normalised_from_voxel[:3, 3] = 1.0 / counts - 1.0
     theta = (normalised_from_voxel @ np.linalg.inv(working_from_voxel))[:3]
-    grid = F.affine_grid(torch.from_numpy(theta)[None], [1, 1, size, size, size], align_corners=False)[0]
-    return grid.float(), (grid.abs() <= 1.0).all(dim=-1)
+    return F.affine_grid(torch.from_numpy(theta)[None], [1, 1, size, size, size], align_corners=False)[0]
 
 
-def _value_range(voxels: NDArray[Any], usable: BoolMask) -> tuple[float, float]:
+def _value_range(volume: RegistrationVolume) -> Work[tuple[float, float]]:
     """1st and 99th percentile of the usable voxels, of a large volume of a part of them; else the outermost values."""
-    thin = tuple(slice(None, None, max(1, count // _SAMPLES_ACROSS)) for count in voxels.shape)
-    sampled = voxels[thin][usable[thin]]
+    thin = tuple(slice(None, None, max(1, count // _SAMPLES_ACROSS)) for count in volume.size)
+    sampled = volume.voxels[thin][volume.usable(thin)]
+    yield
     if sampled.size:
         low, high = np.percentile(sampled, (1, 99))
+        yield
         if low < high:
             return float(low), float(high)
-    return float(voxels[usable].min()), float(voxels[usable].max())
+    return (yield from volume.range())
 
 
-def _low_pass(array: NDArray[Any], working_from_voxel: Float, size: int) -> NDArray[np.float32]:
-    """A Gaussian that keeps what a canvas can show."""
+def _low_pass(
+    voxels: NDArray[np.float32], volume: RegistrationVolume, working_from_voxel: Float, size: int
+) -> Work[None]:
+    """A Gaussian that keeps what a canvas can show, in place, axis by axis."""
     # Canvas voxels are 2 / size apart; columns are the steps of x, y and slice.
     steps = (2.0 / size) / np.linalg.norm(working_from_voxel[:3, :3], axis=0)
     sigmas = [0.4 * max(float(step) - 1.0, 0.0) for step in steps[::-1]]
-    return np.asarray(ndimage.gaussian_filter(array.astype(np.float32), sigmas, mode="nearest"), np.float32)
+    for axis, sigma in enumerate(sigmas):
+        if sigma > _NO_BLUR:
+            # Cut across another axis, so that no slab needs to know its neighbours.
+            for part in volume.slabs(axis=1 if axis == 0 else 0):
+                ndimage.gaussian_filter1d(voxels[part], sigma, axis, output=voxels[part], mode="nearest")
+                yield

@@ -6,19 +6,18 @@ is shortened, so that the deformation cannot fold.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from services.fusion.registration.alignment import Candidate
-from services.fusion.registration.comparison import Compare, Comparison
-from services.fusion.registration.gauss_newton import Descent, climb
+from services.fusion.registration.comparison import Comparison
+from services.fusion.registration.gauss_newton import Climb, Descent, climb
+from services.fusion.stepping import Work
 from services.fusion.volume_registration.alignment import Alignment
 from services.fusion.volume_registration.deformation import Deformation, bent, determinants
 from services.fusion.volume_registration.lattice import Lattice
-from services.fusion.volume_registration.normal_equations import FULL, SYMMETRIC, normal_fields
+from services.fusion.volume_registration.normal_equations import FULL, SYMMETRIC, Comparer, Measure, normal_fields
 from services.fusion.volume_registration.similarity import seen
 from services.fusion.volume_registration.workspace import CanvasPair
 
@@ -33,7 +32,7 @@ class FreeFormLevel:
         size: side of the canvas in voxels.
         intervals: of the splines; those of the level before, or doubled some times.
         steps: Gauss-Newton steps at most.
-        compare: prepares the comparison with the fixed canvas.
+        measure: what is climbed.
         bending: weight of the bending energy.
         enough: gain of a step below which the level ends.
     """
@@ -41,13 +40,13 @@ class FreeFormLevel:
     size: int
     intervals: int
     steps: int
-    compare: Compare
+    measure: Measure
     bending: float
     enough: float = 1e-5
 
 
-def refine_free_form(pair: CanvasPair, start: Alignment, level: FreeFormLevel) -> Iterator[Candidate[Alignment]]:
-    """Climb; yield where it stands after each look, from the start on.
+def refine_free_form(pair: CanvasPair, start: Alignment, level: FreeFormLevel) -> Climb[Alignment]:
+    """Climb.
 
     Args:
         pair: canvases of the level's size.
@@ -65,10 +64,11 @@ class _FreeFormProblem:
     def __init__(self, pair: CanvasPair, level: FreeFormLevel) -> None:
         self.pair, self.level = pair, level
         self.lattice = Lattice(pair.size, level.intervals)
-        self.compare = level.compare(pair.fixed.voxels, pair.fixed.valid)
+        self.comparer = Comparer(level.measure, pair.fixed.voxels, pair.fixed.valid)
 
-    def look(self, alignment: Alignment) -> _FreeFormStanding:
-        compared = self.compare(*seen(self.pair, alignment))
+    def look(self, alignment: Alignment) -> Work[_FreeFormStanding]:
+        voxels, weight = yield from seen(self.pair, alignment)
+        compared = yield from self.comparer.of(voxels, weight)
         objective = compared.similarity - self.level.bending * _deformation(alignment).bending_energy
         return _FreeFormStanding(self, alignment, objective, compared)
 
@@ -98,7 +98,7 @@ class _FreeFormStanding:
     def similarity(self) -> float:
         return self.compared.similarity
 
-    def step(self) -> Tensor | None:
+    def step(self) -> Work[Tensor | None]:
         """The Gauss-Newton step of the control points (3, m, m, m).
 
         Channels were differentiated along the fixed canvas, through displacement and matrix; dividing by the Jacobian
@@ -106,14 +106,15 @@ class _FreeFormStanding:
         """
         lattice, level = self.problem.lattice, self.problem.level
         control = _deformation(self.alignment).control
-        matrices, forces = normal_fields(self.compared)
+        matrices, forces = yield from normal_fields(self.compared)
         back = _inverse_transpose(self.problem.jacobian(control))
         full = lattice.pooled(matrices)[list(FULL)].reshape(3, 3, *back.shape[2:])
         turned = torch.einsum("ij...,jk...->ik...", back, full)
         pulled = torch.stack([(turned[row] * back[column]).sum(dim=0) for row, column in SYMMETRIC])
+        yield
         force = lattice.gathered(torch.einsum("ij...,j...->i...", back, lattice.pooled(forces)))
         force -= level.bending * bent(control)
-        return lattice.solved(pulled, level.bending, force)
+        return (yield from lattice.solved(pulled, level.bending, force))
 
 
 def _inverse_transpose(jacobian: Tensor) -> Tensor:

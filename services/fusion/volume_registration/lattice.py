@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from services.fusion.registration.spline import ORDER, canvas_basis, mean_products
+from services.fusion.stepping import Work
 from services.fusion.volume_registration.deformation import bent, separable
 from services.fusion.volume_registration.normal_equations import FULL
 
@@ -59,7 +60,7 @@ class Lattice:
             along[component][axis] = self._slopes
         return torch.stack([separable(control, matrices) for matrices in along], dim=1)
 
-    def solved(self, matrices: Tensor, bending: float, force: Tensor) -> Tensor:
+    def solved(self, matrices: Tensor, bending: float, force: Tensor) -> Work[Tensor]:
         """The step s of all control points with H s = force, by conjugate gradients.
 
         Args:
@@ -85,6 +86,7 @@ class Lattice:
         direction = residual / diagonal
         agreed, enough = float((residual * direction).sum()), _ENOUGH * float(force.norm())
         for _ in range(_ITERATIONS):
+            yield
             if float(residual.norm()) <= enough:
                 break
             image = product(direction)

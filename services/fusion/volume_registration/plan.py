@@ -15,7 +15,7 @@ from services.fusion.volume_registration.affine import (
     AffineLevel,
 )
 from services.fusion.volume_registration.free_form import FreeFormLevel
-from services.fusion.volume_registration.normal_equations import compare_gradients, compare_mind
+from services.fusion.volume_registration.normal_equations import Measure
 from services.fusion.volume_registration.search import SearchGrid
 from services.fusion.volume_registration.stages import AffineStage, FreeFormStage, SearchStage, Stage
 from services.fusion.volume_registration.workspace import SIZES
@@ -54,12 +54,12 @@ def volume_stages(
     stages: list[Stage] = []
     if searched:
         # A few steps that only turn and shift keep a poor start from being stretched onto the wrong place.
-        brief = AffineLevel(COARSEST, 6, compare_mind, min(degrees, SIMILARITY_DEGREES))
+        brief = AffineLevel(COARSEST, 6, Measure.MIND, min(degrees, SIMILARITY_DEGREES))
         stages.append(SearchStage(COARSEST, grid, brief, in_place))
-    levels = [AffineLevel(COARSEST, 10, compare_mind, degrees), AffineLevel(JUDGED, 8, compare_mind, degrees)]
+    levels = [AffineLevel(COARSEST, 10, Measure.MIND, degrees), AffineLevel(JUDGED, 8, Measure.MIND, degrees)]
     # Where the body bends, the last tenth of a voxel of an affine alignment is not worth its time.
     if model is not TransformModel.DEFORMABLE:
-        levels.append(AffineLevel(FINEST, 4, compare_gradients, degrees))
+        levels.append(AffineLevel(FINEST, 4, Measure.GRADIENTS, degrees))
     stages.append(AffineStage(tuple(levels)))
     if model is TransformModel.DEFORMABLE:
         stages += _free_form_stages(stiffness, finest)
@@ -69,8 +69,8 @@ def volume_stages(
 def _free_form_stages(stiffness: float, finest: int) -> list[FreeFormStage]:
     """MIND finds the way, gradients the place."""
     levels = (
-        (FreeFormLevel(JUDGED, 8, 8, compare_mind, 1e-3), 2.0),
-        (FreeFormLevel(FINEST, 16, 5, compare_gradients, 1e-3), 9.0),
+        (FreeFormLevel(JUDGED, 8, 8, Measure.MIND, 1e-3), 2.0),
+        (FreeFormLevel(FINEST, 16, 5, Measure.GRADIENTS, 1e-3), 9.0),
     )
     stages = []
     for number, (level, share) in enumerate(levels, 1):

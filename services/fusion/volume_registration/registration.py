@@ -11,6 +11,7 @@ import torch
 from hilum.geometry import Float
 from hilum.types import RegistrationProgress, StageReport
 from hilum.volume_registration import VolumeRegistrationOptions, check_volumes
+from services.fusion.stepping import reporting
 from services.fusion.volume_registration.agreement import Agreement
 from services.fusion.volume_registration.alignment import Alignment
 from services.fusion.volume_registration.canvas import RegistrationVolume
@@ -83,13 +84,11 @@ class VolumeRegistration:
         begun = RegistrationProgress("prepare", 0.0, 0.0)
         check_volumes(fixed.place, moving.place, "registration")
         for name, volume in (("fixed", fixed), ("moving", moving)):
-            volume.check(f"registration.{name}")
-            yield begun
+            yield from reporting(begun, volume.check(f"registration.{name}"))
         options.check(fixed.size, moving.size, field="registration.")
         torch.set_num_threads(self._threads)
         workspace = Workspace(fixed, moving)
-        for _ in workspace.draw():
-            yield begun
+        yield from reporting(begun, workspace.draw())
         start = Alignment.identity()
         if options.initial is not None:
             start = workspace.alignment_of(options.initial.warp.matrix)
@@ -103,13 +102,15 @@ class VolumeRegistration:
             in_place=frames[0] == frames[1] != "",
         )
         agreement = Agreement(workspace.at(JUDGED))
+        yield begun
         alignment, reports = yield from follow(stages, workspace, agreement, start)
         done = RegistrationProgress("examine", 1.0, agreement.of(alignment))
         yield done
         delivery = deliver(workspace, alignment, fixed.size, moving.size, moving.frame.spacing_mm)
-        field = yield from _reporting(done, delivery)
+        field = yield from reporting(done, delivery)
         overlap = overlap_fraction(workspace.at(JUDGED), alignment)
-        distinctness = agreement.distinctness(alignment)
+        yield done
+        distinctness = yield from reporting(done, agreement.distinctness(alignment))
         yield done
         return VolumeOutcome(
             workspace.fixed_to_moving_px(alignment),
@@ -123,18 +124,6 @@ class VolumeRegistration:
         )
 
 
-def _reporting(
-    progress: RegistrationProgress, work: Generator[None, None, DeliveredField | None]
-) -> Generator[RegistrationProgress, None, DeliveredField | None]:
-    while True:
-        try:
-            next(work)
-        except StopIteration as finished:
-            result: DeliveredField | None = finished.value
-            return result
-        yield progress
-
-
 def follow(stages: Sequence[Stage], workspace: Workspace, agreement: Agreement, start: Alignment) -> _Progress:
     """Run the stages; keep a proposal only where it agrees no worse than what was there before."""
     total, done = sum(stage.share for stage in stages), 0.0
@@ -142,13 +131,18 @@ def follow(stages: Sequence[Stage], workspace: Workspace, agreement: Agreement, 
     reports: list[StageReport] = []
     for stage in stages:
         steps = stage.run(workspace, alignment, agreement)
+        progress = RegistrationProgress(stage.name, done / total, 0.0)
         while True:
             try:
                 step = next(steps)
             except StopIteration as finished:
                 proposal: Alignment = finished.value
                 break
-            yield RegistrationProgress(stage.name, (done + step.fraction * stage.share) / total, step.similarity)
+            if step is not None:
+                progress = RegistrationProgress(
+                    stage.name, (done + step.fraction * stage.share) / total, step.similarity
+                )
+            yield progress
         done += stage.share
         before, after = agreement.of(alignment), agreement.of(proposal)
         yield RegistrationProgress(stage.name, done / total, after)

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from services.fusion.stepping import Work
 from services.fusion.volume_registration.alignment import Alignment, warp
 from services.fusion.volume_registration.workspace import CanvasPair
 
@@ -101,19 +102,23 @@ def orientation_tensor(volume: Tensor, weight: Tensor) -> Tensor:
     return torch.stack([x * x, y * y, z * z, root * x * y, root * x * z, root * y * z])
 
 
-def seen(pair: CanvasPair, alignment: Alignment) -> tuple[Tensor, Tensor]:
+def seen(pair: CanvasPair, alignment: Alignment) -> Work[tuple[Tensor, Tensor]]:
     """The moving canvas warped onto the fixed one, and 1 where both are valid and no border lies within reach."""
+    yield
     grid = alignment.sampling_grid(pair.size)
+    yield
     voxels, valid = warp(torch.stack([pair.moving.voxels, pair.moving.valid]), grid)
+    yield
     both = (pair.fixed.valid > 0) & (valid > 0.99) & (grid.abs() <= 1.0).all(dim=-1)
     return voxels, eroded(both, _REACH)
 
 
 def eroded(mask: Tensor, margin: int) -> Tensor:
     """float32, the mask's shape: 1 where every voxel within a cube of `margin` voxels around is in the mask."""
-    outside = 1.0 - F.pad(mask.float(), (margin,) * 6)[None]
-    for axis in range(3):
-        window = [1, 1, 1]
-        window[axis] = 2 * margin + 1
-        outside = F.max_pool3d(outside, tuple(window), stride=1)
-    return 1.0 - outside[0]
+    inside = F.pad(mask, (margin,) * 6)
+    for axis, count in enumerate(mask.shape):
+        whole = inside.narrow(axis, 0, count).clone()
+        for offset in range(1, 2 * margin + 1):
+            whole &= inside.narrow(axis, offset, count)
+        inside = whole
+    return inside.float()

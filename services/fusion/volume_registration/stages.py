@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from services.fusion.registration.alignment import Candidate
-from services.fusion.registration.stages import Step
+from services.fusion.registration.stages import Span, Step, climbed
 from services.fusion.volume_registration.affine import AffineLevel, refine_affine
 from services.fusion.volume_registration.agreement import Agreement
 from services.fusion.volume_registration.alignment import Alignment
@@ -15,8 +15,8 @@ from services.fusion.volume_registration.free_form import FreeFormLevel, refine_
 from services.fusion.volume_registration.search import SearchGrid, search
 from services.fusion.volume_registration.workspace import Workspace
 
-Steps = Generator[Step, None, Alignment]
-"""Yields after each piece of work, so that the caller can report and stop; returns the proposal."""
+Steps = Generator[Step | None, None, Alignment]
+"""Yields after each piece of work, so that the caller can stop, None where nothing is new; returns the proposal."""
 
 
 class Stage(Protocol):
@@ -71,12 +71,10 @@ class SearchStage:
         starts += [each.alignment for each in found[: self.keep]]
         best, best_agreement = start, -1.0
         for begun in starts:
-            reached = begun
-            for candidate in refine_affine(pair, begun, self.refinement):
-                reached = candidate.alignment
-                yield Step(done / total, candidate.similarity)
+            reached = yield from climbed(refine_affine(pair, begun, self.refinement), Span(done / total, done / total))
             done += 1
             agreed = agreement.of(reached)
+            yield None
             if agreed > best_agreement:
                 best, best_agreement = reached, agreed
         yield Step(1.0, best_agreement)
@@ -95,10 +93,8 @@ class AffineStage:
         """Propose what the finest level reaches; `agreement` is not used."""
         alignment = replace(start, deformation=None)
         for index, level in enumerate(self.levels):
-            for done, reached in enumerate(refine_affine(workspace.at(level.size), alignment, level)):
-                proposal = reached.alignment
-                yield Step((index + min(1.0, done / (level.steps + 1))) / len(self.levels), reached.similarity)
-            alignment = proposal
+            span = Span(index / len(self.levels), (index + 1) / len(self.levels), level.steps)
+            alignment = yield from climbed(refine_affine(workspace.at(level.size), alignment, level), span)
         return alignment
 
 
@@ -112,6 +108,5 @@ class FreeFormStage:
 
     def run(self, workspace: Workspace, start: Alignment, agreement: Agreement) -> Steps:
         """Propose what the level reaches; `agreement` is not used."""
-        for done, reached in enumerate(refine_free_form(workspace.at(self.level.size), start, self.level)):
-            yield Step(min(1.0, done / (self.level.steps + 1)), reached.similarity)
-        return reached.alignment
+        climb = refine_free_form(workspace.at(self.level.size), start, self.level)
+        return (yield from climbed(climb, Span(0.0, 1.0, self.level.steps)))

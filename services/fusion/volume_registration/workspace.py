@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from hilum.errors import NoContent
 from hilum.geometry import Float
+from services.fusion.stepping import Work
 from services.fusion.volume_registration.alignment import Alignment
 from services.fusion.volume_registration.canvas import (
     Canvas,
@@ -69,15 +69,15 @@ class Workspace:
         self.finest = next((size for size in SIZES if size >= _OWN_RESOLUTION * own), SIZES[-1])
         self._pairs: dict[int, CanvasPair] = {}
 
-    def draw(self) -> Generator[None, None, None]:
+    def draw(self) -> Work[None]:
         """Draw both volumes; yields in between, since large ones take their time.
 
         Raises:
             NoContent: too few voxels of a volume are usable to be seen on the finest canvas.
         """
-        fixed = draw(self._fixed, self.working_from_fixed, self.finest)
+        fixed = yield from draw(self._fixed, self.working_from_fixed, self.finest)
         yield
-        moving = draw(self._moving, self.working_from_moving, self.finest)
+        moving = yield from draw(self._moving, self.working_from_moving, self.finest)
         yield
         for name, canvas in (("fixed", fixed), ("moving", moving)):
             if not canvas.valid.any():

@@ -23,6 +23,7 @@ from services.fusion.registration.alignment import Alignment
 from services.fusion.registration.canvas import RegistrationImage
 from services.fusion.registration.comparison import Compare, compare_information, compare_structure
 from services.fusion.registration.workspace import Workspace
+from services.fusion.stepping import finished
 from tests.unit.fusion.phantoms import body_phantom, motion, moved, other_modality, registration_error
 
 SIZE = (256, 256)
@@ -81,7 +82,7 @@ def test_climbs_to_a_small_motion(compare: Compare, degrees: int) -> None:
     workspace = Workspace(RegistrationImage(fixed), RegistrationImage(moving), 128, 64)
     alignment = Alignment.identity()
     for size in (64, 128):
-        *_, last = refine_affine(workspace.at(size), alignment, AffineLevel(size, 15, compare, degrees))
+        last = finished(refine_affine(workspace.at(size), alignment, AffineLevel(size, 15, compare, degrees)))
         alignment = last.alignment
     assert registration_error(workspace.fixed_to_moving_px(alignment), TRUE, fixed).mean() < 1.0
 
@@ -91,7 +92,8 @@ def test_yields_the_start_first_and_never_falls() -> None:
     image = RegistrationImage(body_phantom(64))
     start = Alignment(torch.diag(torch.tensor([1.1, 0.9, 1.0], dtype=torch.float64)))
     level = AffineLevel(64, 5, compare_structure)
-    reached = list(refine_affine(Workspace(image, image, 64, 64).at(64), start, level))
+    looks = refine_affine(Workspace(image, image, 64, 64).at(64), start, level)
+    reached = [look for look in looks if look is not None]
     assert torch.equal(reached[0].alignment.matrix, start.matrix)
     similarities = [candidate.similarity for candidate in reached]
     assert similarities == sorted(similarities)
@@ -107,7 +109,7 @@ def test_targets_pull() -> None:
         RegistrationImage(picture, targets=(target,)), RegistrationImage(picture, targets=(moving_target,)), 64, 64
     )
     level = AffineLevel(64, 30, compare_structure, RIGID_DEGREES, target_weight=50.0)
-    *_, last = refine_affine(workspace.at(64), Alignment.identity(), level)
+    last = finished(refine_affine(workspace.at(64), Alignment.identity(), level))
     assert workspace.fixed_to_moving_px(last.alignment)[0, 2] == pytest.approx(12.0, abs=3.0)
 
 
@@ -117,6 +119,6 @@ def test_landmarks_pull() -> None:
     pair = LandmarkPair((100.0, 90.0), (110.0, 84.0))
     workspace = Workspace(picture, picture, 64, 64, landmarks=[pair])
     level = AffineLevel(64, 30, compare_structure, RIGID_DEGREES, landmark_weight=1e4)
-    *_, last = refine_affine(workspace.at(64), Alignment.identity(), level)
+    last = finished(refine_affine(workspace.at(64), Alignment.identity(), level))
     met = workspace.fixed_to_moving_px(last.alignment) @ (*pair.fixed_px, 1.0)
     assert np.allclose(met[:2], pair.moving_px, atol=0.2)

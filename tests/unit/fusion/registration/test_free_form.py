@@ -18,6 +18,7 @@ from services.fusion.registration.comparison import compare_gradients, compare_m
 from services.fusion.registration.deformation import smallest_determinant
 from services.fusion.registration.free_form import LEAST_DETERMINANT, FreeFormLevel, refine_free_form
 from services.fusion.registration.workspace import Workspace
+from services.fusion.stepping import finished
 from tests.unit.fusion.phantoms import Picture, bent, other_modality, tissue_phantom
 
 SIZE = (256, 256)
@@ -35,7 +36,7 @@ IMAGE = RegistrationImage(PICTURE)
 def refined(workspace: Workspace, *levels: FreeFormLevel) -> Alignment:
     alignment = Alignment.identity()
     for level in levels:
-        *_, last = refine_free_form(workspace.at(level.size), alignment, level)
+        last = finished(refine_free_form(workspace.at(level.size), alignment, level))
         alignment = last.alignment
     return alignment
 
@@ -72,7 +73,7 @@ def test_never_folds(seed: int, amplitude_px: float, bending: float) -> None:
     workspace = Workspace(RegistrationImage(picture), RegistrationImage(bent(picture, amplitude_px)[0]), 64, 64)
     alignment = Alignment.identity()
     for reached in refine_free_form(workspace.at(64), alignment, FreeFormLevel(64, 16, 8, compare_mind, bending)):
-        alignment = reached.alignment
+        alignment = alignment if reached is None else reached.alignment
         assert smallest_determinant(alignment.displaced(64) * 32.0) >= LEAST_DETERMINANT
     assert alignment.deformation is not None
     assert alignment.deformation.control.abs().max() > 0.01
@@ -139,7 +140,8 @@ def test_a_rigid_region_does_not_bend() -> None:
 def test_similarity_and_start_are_reported() -> None:
     """The first yield is the start."""
     workspace = Workspace(IMAGE, IMAGE, 64, 64)
-    first = next(refine_free_form(workspace.at(64), Alignment.identity(), LEVELS[0]))
+    looks = refine_free_form(workspace.at(64), Alignment.identity(), LEVELS[0])
+    first = next(look for look in looks if look is not None)
     assert first.alignment.deformation is not None
     assert torch.equal(first.alignment.deformation.control, torch.zeros(2, 11, 11, dtype=torch.float64))
     assert first.similarity == pytest.approx(1.0, abs=1e-3)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hilum.displacement_field import grid_points
+from services.fusion.stepping import finished
 from services.fusion.volume_registration.affine import (
     AFFINE_DEGREES,
     RIGID_DEGREES,
@@ -18,7 +19,7 @@ from services.fusion.volume_registration.affine import (
     refine_affine,
 )
 from services.fusion.volume_registration.alignment import Alignment
-from services.fusion.volume_registration.normal_equations import compare_gradients, compare_mind
+from services.fusion.volume_registration.normal_equations import Measure
 from tests.unit.fusion.volume_registration.bodies import body, other_modality, pair, resampled
 
 SIDE = 32
@@ -46,9 +47,9 @@ def test_twelve_numbers_make_any_matrix() -> None:
     assert np.linalg.matrix_rank(moved.numpy() * 1e6, tol=1e-3) == AFFINE_DEGREES
 
 
-@pytest.mark.parametrize("compare", [compare_mind, compare_gradients])
+@pytest.mark.parametrize("measure", list(Measure))
 @pytest.mark.parametrize("degrees", [RIGID_DEGREES, AFFINE_DEGREES])
-def test_finds_a_known_motion_across_modalities(compare: object, degrees: int) -> None:
+def test_finds_a_known_motion_across_modalities(measure: Measure, degrees: int) -> None:
     """From two voxels off, a turn and shift, and for twelve degrees a stretch, are found to less than a voxel."""
     amounts = torch.tensor([0.06, -0.04, 0.05, 0.06, -0.05, 0.04, 0.02, 0.03, -0.02, 0.02, 0.0, -0.02])[:degrees]
     true = Alignment(correction(amounts.double()))
@@ -57,8 +58,8 @@ def test_finds_a_known_motion_across_modalities(compare: object, degrees: int) -
     points = (2 * grid_points((SIDE,) * 3) + 1) / SIDE - 1
     places = (((inverse.apply(torch.from_numpy(points)) + 1) * SIDE - 1) / 2).numpy()
     moving = resampled(voxels, places.T.reshape(3, SIDE, SIDE, SIDE))
-    level = AffineLevel(SIDE, 12, compare, degrees)  # type: ignore[arg-type]
-    *_, found = refine_affine(pair(voxels, other_modality(moving)), Alignment.identity(), level)
+    level = AffineLevel(SIDE, 12, measure, degrees)
+    found = finished(refine_affine(pair(voxels, other_modality(moving)), Alignment.identity(), level))
     corners = torch.tensor([[x, y, z] for x in (-0.6, 0.6) for y in (-0.6, 0.6) for z in (-0.6, 0.6)]).double()
     missed_px = (found.alignment.apply(corners) - true.apply(corners)).norm(dim=1) * SIDE / 2
     start_px = (corners - true.apply(corners)).norm(dim=1) * SIDE / 2

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from hilum.errors import NoContent
 from hilum.geometry import PatientFrame
+from services.fusion.stepping import finished
 from services.fusion.volume_registration.canvas import RegistrationVolume, draw
 from services.fusion.volume_registration.workspace import Workspace
 from tests.unit.fusion.volume_registration.bodies import FRAME, SIDE, body, volume
@@ -23,8 +25,7 @@ def test_directions_do_not_matter() -> None:
         (float(last[0]), float(last[1]), float(last[2])), ((0, 1, 0), (0, 0, -1), (1, 0, 0)), FRAME.spacing_mm
     )
     workspace = Workspace(volume(voxels), RegistrationVolume(turned, frame))
-    for _ in workspace.draw():
-        pass
+    finished(workspace.draw())
     pair = workspace.at(32)
     assert torch.allclose(pair.fixed.voxels, pair.moving.voxels, atol=1e-4)
     np.testing.assert_allclose(workspace.in_place().matrix, np.eye(4), atol=1e-9)
@@ -37,7 +38,7 @@ def test_a_voxel_lands_where_working_space_says() -> None:
     frame = PatientFrame((3.0, -4.0, 5.0), ((1, 0, 0), (0, 1, 0), (0, 0, 1)), (2.0, 2.0, 6.0))
     fixed = RegistrationVolume(voxels, frame)
     workspace = Workspace(fixed, fixed)
-    drawn = draw(fixed, workspace.working_from_fixed, 64)
+    drawn = finished(draw(fixed, workspace.working_from_fixed, 64))
     index = np.unravel_index(int(drawn.voxels.argmax()), drawn.voxels.shape)
     found = (2 * np.array(index[::-1]) + 1) / 64 - 1
     wanted = (workspace.working_from_fixed @ (40, 20, 8, 1))[:3]
@@ -51,11 +52,8 @@ def test_padding_is_left_out() -> None:
     """Padding bleeds into no voxel beside it, and is not valid."""
     voxels = body()
     voxels[:, :, :10] = -2000
-    drawn = draw(
-        RegistrationVolume(voxels, FRAME, padding_value=-2000),
-        Workspace(volume(body()), volume(body())).working_from_fixed,
-        64,
-    )
+    padded = RegistrationVolume(voxels, FRAME, padding_value=-2000)
+    drawn = finished(draw(padded, Workspace(volume(body()), volume(body())).working_from_fixed, 64))
     assert float(drawn.voxels.min()) > -1
     assert not drawn.valid[:, :, :14].any()
     assert drawn.valid[20:40, 20:40, 20:40].all()
@@ -72,5 +70,23 @@ def test_coarse_volumes_get_coarse_canvases() -> None:
 def test_nothing_to_see(voxels: np.ndarray) -> None:
     """A volume of one value, or of none, is refused by name."""
     with pytest.raises(NoContent) as refused:
-        RegistrationVolume(voxels, FRAME).check("registration.fixed")
+        finished(RegistrationVolume(voxels, FRAME).check("registration.fixed"))
     assert refused.value.field == "registration.fixed"
+
+
+def test_a_large_volume_is_drawn_in_slabs_as_it_would_be_at_once() -> None:
+    """Of a volume of several slabs, cut across either axis, the canvas is that of the volume blurred as a whole."""
+    voxels = np.random.default_rng(0).normal(size=(150, 160, 170)).astype(np.float32)
+    large = RegistrationVolume(voxels, FRAME)
+    assert all(len(large.slabs(axis)) > 1 for axis in (0, 1))
+    workspace = Workspace(large, large)
+    size = 32
+    drawn = finished(draw(large, workspace.working_from_fixed, size))
+    low, high = np.percentile(voxels, (1, 99))
+    steps = 2 / size / np.diag(workspace.working_from_fixed)[:3]
+    blurred = ndimage.gaussian_filter((voxels - low) / (high - low), 0.4 * (steps[::-1] - 1), mode="nearest")
+    places = (2 * np.indices((size,) * 3) + 1) / size - 1
+    scale, offset = np.diag(workspace.working_from_fixed)[:3], workspace.working_from_fixed[:3, 3]
+    inside = (places - offset[::-1, None, None, None]) / scale[::-1, None, None, None]
+    wanted = ndimage.map_coordinates(blurred, inside, order=1, mode="nearest")
+    np.testing.assert_allclose(drawn.voxels.numpy(), wanted, atol=2e-3)

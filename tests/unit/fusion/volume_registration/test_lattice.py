@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from services.fusion.registration.spline import canvas_basis
+from services.fusion.stepping import finished
 from services.fusion.volume_registration.deformation import bent, separable
 from services.fusion.volume_registration.lattice import Lattice
 from services.fusion.volume_registration.normal_equations import FULL
@@ -19,7 +20,7 @@ def test_solves_the_system() -> None:
     matrices[[0, 3, 5]] += 1.0
     lattice = Lattice(size, intervals)
     force = lattice.gathered(slopes)
-    step = lattice.solved(matrices, bending, force)
+    step = finished(lattice.solved(matrices, bending, force))
     basis = canvas_basis(size, intervals).float()
     moved = separable(step, (basis,) * 3)
     full = matrices[list(FULL)].reshape(3, 3, size, size, size)

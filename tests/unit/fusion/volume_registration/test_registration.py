@@ -17,6 +17,7 @@ from hilum.types import RegistrationProgress
 from hilum.volume_registration import VolumeRegistrationOptions
 from hilum.warp import Warp, inverted
 from services.fusion.registration.stages import Step
+from services.fusion.stepping import Finished, finished, next_step
 from services.fusion.volume_registration import RegistrationVolume, VolumeOutcome, VolumeRegistration
 from services.fusion.volume_registration import registration as module
 from services.fusion.volume_registration.agreement import Agreement
@@ -43,12 +44,9 @@ def register(
 ) -> tuple[VolumeOutcome, list[RegistrationProgress]]:
     run = VolumeRegistration().run(fixed, moving, VolumeRegistrationOptions(**options))  # type: ignore[arg-type]
     events = []
-    while True:
-        try:
-            events.append(next(run))
-        except StopIteration as finished:
-            outcome: VolumeOutcome = finished.value
-            return outcome, events
+    while not isinstance(step := next_step(run), Finished):
+        events.append(step)
+    return step.outcome, events
 
 
 def errors_px(outcome: VolumeOutcome, truth: Float) -> Float:
@@ -183,16 +181,9 @@ class _Spoiling:
 def test_a_stage_that_makes_it_worse_is_dropped() -> None:
     """Accept or keep: the proposal is dropped and reported, and what was there before stays."""
     workspace = Workspace(volume(BODY), volume(BODY))
-    for _ in workspace.draw():
-        pass
+    finished(workspace.draw())
     start = Alignment.identity()
-    work = module.follow([_Spoiling()], workspace, Agreement(workspace.at(64)), start)
-    while True:
-        try:
-            next(work)
-        except StopIteration as finished:
-            alignment, reports = finished.value
-            break
+    alignment, reports = finished(module.follow([_Spoiling()], workspace, Agreement(workspace.at(64)), start))
     assert alignment is start
     assert [(report.stage, report.accepted) for report in reports] == [("spoil", False)]
     assert reports[0].similarity_after < reports[0].similarity_before

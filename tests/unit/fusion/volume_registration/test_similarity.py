@@ -5,7 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
 
+from services.fusion.stepping import finished
 from services.fusion.volume_registration.agreement import Agreement
 from services.fusion.volume_registration.alignment import Alignment
 from services.fusion.volume_registration.similarity import eroded, mind_ssc, orientation_tensor, seen, slopes, smoothed
@@ -53,7 +57,7 @@ def test_only_what_both_show_is_seen() -> None:
     shift = torch.eye(4, dtype=torch.float64)
     shift[0, 3] = 1.0
     voxels = body(32)
-    moved, weight = seen(pair(voxels, voxels), Alignment(shift))
+    moved, weight = finished(seen(pair(voxels, voxels), Alignment(shift)))
     assert weight[:, :, :12].any()
     assert not weight[:, :, 13:].any()
     np.testing.assert_allclose(moved[:, :, :15], voxels[:, :, 16:31], atol=1e-5)
@@ -63,9 +67,9 @@ def test_agreement_falls_with_a_slip() -> None:
     """Two modalities of one body agree best where they are in place, and stand out there; noise does not."""
     voxels = body(32)
     agreement = Agreement(pair(voxels, other_modality(voxels)))
-    assert agreement.distinctness(Alignment.identity()) > 0.1
+    assert finished(agreement.distinctness(Alignment.identity())) > 0.1
     noise = np.random.default_rng(5).normal(size=voxels.shape).astype(np.float32)
-    assert Agreement(pair(voxels, noise)).distinctness(Alignment.identity()) < 0.02
+    assert finished(Agreement(pair(voxels, noise)).distinctness(Alignment.identity())) < 0.02
     assert agreement.of(Alignment.identity()) > agreement.of(Alignment(Alignment.identity().matrix @ _shift(1.99))) == 0
     same = Agreement(pair(voxels, voxels)).of(Alignment.identity())
     assert same == pytest.approx(1.0, abs=0.02)
@@ -75,3 +79,13 @@ def _shift(along: float) -> torch.Tensor:
     matrix = torch.eye(4, dtype=torch.float64)
     matrix[2, 3] = along
     return matrix
+
+
+@given(st.integers(0, 3), st.integers(0, 100))
+@settings(deadline=None, max_examples=20)
+def test_eroding(margin: int, seed: int) -> None:
+    """What is eroded is what a cube around it erodes; beyond the volume there is nothing."""
+    mask = np.random.default_rng(seed).random((9, 10, 11)) < 0.98
+    side = 2 * margin + 1
+    wanted = ndimage.binary_erosion(mask, np.ones((side,) * 3))
+    assert np.array_equal(eroded(torch.from_numpy(mask), margin).numpy() > 0, wanted)
