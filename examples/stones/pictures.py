@@ -1,6 +1,7 @@
 """The example's pictures: a row per patient, each view with the stone enlarged.
 
-Enlarged parts of radiographs have a contrast of their own. Coronal and axial views show the patient's right on the left. Every view says that it is not for diagnosis.
+Enlarged parts of radiographs have a contrast of their own. Coronal and axial views show the patient's right on the
+left. Every view says that it is not for diagnosis.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ FOUND, CLICK, TRUE, SEEN = "#35d0ba", "#ffb454", "#ff6ad5", "#6ab0ff"
 INSET, INSET_MM = 0.42, 44.0
 # Smaller ones are one or two voxels.
 _REAL_SHOWN = 4
+_REAL_INSET_MM = 26.0
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class View:
         outlines: around what was found.
         marks: points.
         stretched: whether the enlarged part has a contrast of its own: stones are faint in radiographs.
+        enlarged_mm: side of what is enlarged.
     """
 
     title: str
@@ -71,6 +74,7 @@ class View:
     outlines: Sequence[Outline] = ()
     marks: Sequence[Mark] = ()
     stretched: bool = False
+    enlarged_mm: float = INSET_MM
 
 
 def views(found: FoundStone, seen: XrayMask, fusion: Fusion) -> list[View]:
@@ -81,7 +85,7 @@ def views(found: FoundStone, seen: XrayMask, fusion: Fusion) -> list[View]:
     outlines = [Outline("found", lines)]
     in_xray = [
         Outline("from the CT", [found.transform.apply(line) for line in lines]),
-        Outline("box, X-ray alone", _lines(seen.mask), SEEN),
+        Outline("boxed here", _lines(seen.mask), SEEN),
     ]
     projected = grid.resample(found.projection.pixels).astype(np.float32)
     projection = Image(projected, ImageGeometry(case.ct.geometry.frame))
@@ -146,6 +150,7 @@ def _real_view(found: FoundRealStone) -> View:
         stone.pixel_mm,
         [Outline("found", _lines(found.mask)), Outline("labels", _lines(stone.outline), TRUE)],
         [Mark("click", np.array([point.x, point.y]), "x", CLICK)],
+        enlarged_mm=_REAL_INSET_MM,
     )
 
 
@@ -168,7 +173,7 @@ def _draw(axes: Axes, view: View) -> None:
     bottom = 0.98 - INSET if view.middle[1] > height / 2 else 0.06
     inset = axes.inset_axes((left, bottom, INSET, INSET))
     _show(inset, view)
-    half = INSET_MM / 2 / view.pixel_mm
+    half = view.enlarged_mm / 2 / view.pixel_mm
     x, y = view.middle
     inset.set_xlim(x - half, x + half)
     inset.set_ylim(y + half, y - half)
@@ -190,7 +195,17 @@ def _draw(axes: Axes, view: View) -> None:
             label=mark.name,
         )
     if view.marks or view.outlines:
-        inset.legend(loc="lower right", fontsize=5.5, framealpha=0.6, facecolor="black", labelcolor="white")
+        inset.legend(
+            loc="lower center",
+            ncols=2,
+            fontsize=4.8,
+            handlelength=1.0,
+            columnspacing=0.8,
+            borderpad=0.2,
+            framealpha=0.6,
+            facecolor="black",
+            labelcolor="white",
+        )
     axes.indicate_inset_zoom(inset, edgecolor="white", alpha=0.8)
 
 
