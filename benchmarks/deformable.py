@@ -4,11 +4,12 @@
         [--radiographs N] [--reversed] [--pictures FOLDER] [--data FOLDER]
 
 Kind (a) is the projection of a CT against a simulated X-ray of the moved and bent body, kind (b) a real slice seen
-through a pseudo-modality against the moved and bent slice. Kind (a-tilted) turns the body of (a) out of the plane, too,
-so that no planar map is right at all depths. See `benchmarks/deformable_pairs.py`, which also says which patients and seeds settings were chosen on and which are only reported. The error of a case is the distance, in pixels
-of the moving image, between where the registration and the truth put each pixel of the fixed image's body. No masks.
-With --reversed the two images change places: the error is then the distance, in pixels of what was the fixed image,
-between each pixel of its body and where the registration takes the place that the truth has for it.
+through a pseudo-modality against the moved and bent slice. Kind (a-tilted) turns the body of (a) out of the plane,
+too, so that no planar map is right at all depths. See `benchmarks/deformable_pairs.py`, which also says which patients
+and seeds settings were chosen on and which are only reported. The error of a case is the distance, in pixels of the
+moving image, between where the registration and the truth put each pixel of the fixed image's body. No masks. With
+--reversed the two images change places: the error is then the distance, in pixels of what was the fixed image, between
+each pixel of its body and where the registration takes the place that the truth has for it.
 """
 
 from __future__ import annotations
