@@ -240,7 +240,7 @@ def measure_kind(
             pictures.mkdir(parents=True, exist_ok=True)
             for case in found[DEFAULT]:
                 path = pictures / f"{kind}-{case.pair.name.replace('/', '-').replace(' ', '-')}.png"
-                cv2.imwrite(str(path), case_picture(case.pair, case.outcome))
+                cv2.imwrite(str(path), case_picture(case.pair.fixed, case.pair.moving, case.outcome))
     return figures
 
 
