@@ -9,8 +9,8 @@ challenge counts it (Borovec et al., IEEE Trans. Med. Imaging 39 (2020) 3042). N
 peers have the settings that were chosen on pseudo-modalities (`benchmarks.registration_peers`).
 
 (e) elastix's example of a head. The moving image as its solution deforms it goes with it, not the transform: figures
-say how far the image that a registration brings over is from that one, in percent of the solution's range of grey levels
-over the body, and how it correlates with it. That is a distance to another program's answer, not accuracy.
+say how far the image that a registration brings over is from that one, in percent of the solution's range of grey
+levels over the body, and how it correlates with it. That is a distance to another program's answer, not accuracy.
 
 None of it makes a pair of modalities a verified one.
 """
@@ -97,8 +97,8 @@ def histology_pairs(data: Path) -> Iterator[LandmarkPair]:
             points = [_landmarks(folder / f"{stem}.csv") for stem in (fixed, moving)]
             shared = sorted(points[0].keys() & points[1].keys())
             fixed_px, moving_px = (np.array([found[number] for number in shared]) for found in points)
-            images = (_grey(folder / f"{stem}.jpg") for stem in (fixed, moving))
-            yield LandmarkPair(f"{tissue}, {fixed.split('_')[-1]} fixed", *images, fixed_px, moving_px)
+            first, second = (_grey(folder / f"{stem}.jpg") for stem in (fixed, moving))
+            yield LandmarkPair(f"{tissue}, {fixed.split('_')[-1]} fixed", first, second, fixed_px, moving_px)
 
 
 def _landmarks(path: Path) -> dict[int, tuple[float, float]]:

@@ -67,7 +67,8 @@ class TiltedBody:
         """
         size = (self.slices.shape[2], self.slices.shape[3])
         places = mapped(self.pixel_mm, pixel_grid(size))
-        inverse, into_pixels = np.linalg.inv(turn[:2, :2]), np.linalg.inv(self.pixel_mm)
+        inverse = np.linalg.inv(turn[:2, :2])
+        into_pixels = np.asarray(np.linalg.inv(self.pixel_mm), np.float64)
         total = np.zeros((2, *size))
         for index, depth in enumerate(self.depth_mm):
             seen = mapped(into_pixels, (places - turn[:2, 2] * depth) @ inverse.T)

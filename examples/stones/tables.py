@@ -10,6 +10,7 @@ from rich.table import Table
 
 from examples.stones.found_stone import MISSED_DICE, FoundStone
 from examples.stones.real_stone import FoundRealStone
+from examples.stones.stone import Float
 from examples.stones.stone_in_xray import XrayMask
 
 
@@ -126,6 +127,6 @@ def print_real(console: Console, found: Sequence[FoundRealStone]) -> None:
             )
 
 
-def _finite(values: Iterable[float]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _finite(values: Iterable[float]) -> Float:
     array = np.array(list(values))
-    return array[np.isfinite(array)]
+    return np.asarray(array[np.isfinite(array)], np.float64)
