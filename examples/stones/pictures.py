@@ -200,6 +200,7 @@ def _draw(axes: Axes, view: View) -> None:
             ncols=2,
             fontsize=4.8,
             handlelength=1.0,
+            markerscale=0.45,
             columnspacing=0.8,
             borderpad=0.2,
             framealpha=0.6,
