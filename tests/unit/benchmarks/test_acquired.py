@@ -15,11 +15,13 @@ def test_landmark_errors_are_distances_in_the_moving_image() -> None:
     """A map that shifts all by (3, 4) is 5 px off where landmarks agree, and right where they are shifted so."""
     image = RegistrationImage(np.zeros((30, 40), np.float32))
     points = np.array([[5.0, 6.0], [20.0, 10.0]])
-    shifted = pixel_places((30, 40)) + (3.0, 4.0)
+    shifted = pixel_places((30, 40)) + np.array([3.0, 4.0])
     same = LandmarkPair("same", image, image, points, points)
     np.testing.assert_allclose(same.errors_px(None), 0)
     np.testing.assert_allclose(same.errors_px(shifted), 5)
-    np.testing.assert_allclose(LandmarkPair("moved", image, image, points, points + (3, 4)).errors_px(shifted), 0)
+    np.testing.assert_allclose(
+        LandmarkPair("moved", image, image, points, points + np.array([3, 4])).errors_px(shifted), 0
+    )
     assert same.diagonal_px == 50
 
 
