@@ -26,11 +26,12 @@ bench: setup triton
 	$(BIN)/python -m modeling install lite-medsam-click
 	$(BIN)/python -m benchmarks --readme
 
-# Registration beside its peers, impossible pairs, masks, what a fusion can reach, how long it all takes, and volumes.
+# Registration beside its peers, on acquired pairs (three minutes), impossible pairs, masks, what a fusion can reach, how long it all takes, and volumes.
 bench-fusion: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m modeling install lite-medsam-click
 	$(BIN)/python -m benchmarks.registration_peers
+	$(BIN)/python -m benchmarks.acquired --pictures build/acquired
 	$(BIN)/python -m benchmarks.impossible
 	$(BIN)/python -m benchmarks.masks
 	$(BIN)/python -m benchmarks.fusion_limit

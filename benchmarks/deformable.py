@@ -1,14 +1,15 @@
 """How well and how fast bent bodies are registered, on pairs whose deformation is known exactly.
 
-    python -m benchmarks.deformable [--purpose development|report] [--kinds a b] [--methods NAME ...] [--reversed]
-        [--pictures FOLDER] [--data FOLDER]
+    python -m benchmarks.deformable [--purpose development|report] [--kinds a a-tilted b] [--methods NAME ...]
+        [--radiographs N] [--reversed] [--pictures FOLDER] [--data FOLDER]
 
 Kind (a) is the projection of a CT against a simulated X-ray of the moved and bent body, kind (b) a real slice seen
-through a pseudo-modality against the moved and bent slice; see `benchmarks/deformable_pairs.py`, which also says which
-patients and seeds settings were chosen on and which are only reported. The error of a case is the distance, in pixels
-of the moving image, between where the registration and the truth put each pixel of the fixed image's body. No masks.
-With --reversed the two images change places: the error is then the distance, in pixels of what was the fixed image,
-between each pixel of its body and where the registration takes the place that the truth has for it.
+through a pseudo-modality against the moved and bent slice. Kind (a-tilted) turns the body of (a) out of the plane,
+too, so that no planar map is right at all depths. See `benchmarks/deformable_pairs.py`, which also says which patients
+and seeds settings were chosen on and which are only reported. The error of a case is the distance, in pixels of the
+moving image, between where the registration and the truth put each pixel of the fixed image's body. No masks. With
+--reversed the two images change places: the error is then the distance, in pixels of what was the fixed image, between
+each pixel of its body and where the registration takes the place that the truth has for it.
 """
 
 from __future__ import annotations
@@ -33,18 +34,17 @@ from benchmarks.generated import outcome_of
 from benchmarks.real_slices import Purpose
 from benchmarks.report import machine, save, show
 from benchmarks.velocity_field import velocity_stages
+from examples.demo.known_warp import pixel_grid
 from hilum.registration_options import RegistrationOptions, SimilarityMeasure, TransformModel
 from hilum.types import RegistrationProgress, ViewRelation
 from hilum.warp import Warp
-from services.fusion.registration import (
-    Registration,
-    RegistrationOutcome,
-)
+from services.fusion.registration import Registration, RegistrationOutcome
 from services.fusion.registration.plan import image_stages
 from services.fusion.registration.registration import Plan
 
 SAMPLE_DATA = Path("../shared/data")
 RADIOGRAPHS = 20
+KINDS = ("a", "a-tilted", "b")
 SUCCESS_PX = 3.0
 METHODS = {
     "affine": RegistrationOptions(model=TransformModel.AFFINE),
@@ -141,17 +141,13 @@ def measure_reversed(kind: str, pairs: Sequence[KnownPair]) -> dict[str, float]:
 def errors_px(pair: KnownPair, outcome: RegistrationOutcome) -> NDArray[np.float64]:
     """(height, width): distance in moving pixels between where the outcome and the truth put each fixed pixel."""
     field = outcome.field.displacements if outcome.field is not None else None
-    height, width = pair.fixed.size
-    y, x = np.mgrid[:height, :width].astype(np.float64)
-    found = Warp(outcome.fixed_to_moving, field).apply(np.stack([x.ravel(), y.ravel()], axis=1))
-    return np.asarray(np.linalg.norm(found.reshape(height, width, 2) - pair.truth, axis=-1), np.float64)
+    found = Warp(outcome.fixed_to_moving, field).apply(pixel_grid(pair.fixed.size).reshape(-1, 2))
+    return np.asarray(np.linalg.norm(found.reshape(pair.truth.shape) - pair.truth, axis=-1), np.float64)
 
 
 def start_px(pair: KnownPair) -> float:
     """Mean error over the body before anything is done."""
-    height, width = pair.fixed.size
-    y, x = np.mgrid[:height, :width]
-    return float(np.linalg.norm(pair.truth - np.stack([x, y], axis=-1), axis=-1)[pair.body].mean())
+    return float(np.linalg.norm(pair.truth - pixel_grid(pair.fixed.size), axis=-1)[pair.body].mean())
 
 
 def summary(cases: Sequence[Case]) -> dict[str, float]:
@@ -167,6 +163,7 @@ def summary(cases: Sequence[Case]) -> dict[str, float]:
         "folding_fraction": max((field.folding_fraction for field in fields), default=0.0),
         "least_jacobian": min((field.jacobian_range[0] for field in fields), default=1.0),
         "inverse_residual_px": max((field.inverse_residual_px for field in fields), default=0.0),
+        "flagged": statistics.mean(bool(case.outcome.flags) for case in cases),
         "match_loss_after": statistics.mean(case.outcome.after.match_loss for case in cases),
         "seconds": statistics.median(case.wall_s for case in cases),
         "cpu_seconds": statistics.median(case.cpu_s for case in cases),
@@ -183,6 +180,7 @@ _COLUMNS = {
     "folding_fraction": "folds",
     "least_jacobian": "least J",
     "inverse_residual_px": "inverse",
+    "flagged": "flagged",
     "match_loss_after": "Match_Loss",
     "seconds": "s",
     "cpu_seconds": "CPU s",
@@ -242,7 +240,7 @@ def measure_kind(
             pictures.mkdir(parents=True, exist_ok=True)
             for case in found[DEFAULT]:
                 path = pictures / f"{kind}-{case.pair.name.replace('/', '-').replace(' ', '-')}.png"
-                cv2.imwrite(str(path), case_picture(case.pair, case.outcome))
+                cv2.imwrite(str(path), case_picture(case.pair.fixed, case.pair.moving, case.outcome))
     return figures
 
 
@@ -253,6 +251,7 @@ def measure(
     data: Path = SAMPLE_DATA,
     pictures: Path | None = None,
     *,
+    count: int = RADIOGRAPHS,
     other_way: bool = False,
 ) -> dict[str, float]:
     """Measure both kinds; without the sample data, say so and measure nothing."""
@@ -260,7 +259,11 @@ def measure(
         Console().print(f"skipped: there is no sample data in {data}; name its folder with --data")
         return {}
     figures: dict[str, float] = {}
-    sets = {"a": lambda: radiograph_pairs(purpose, data, RADIOGRAPHS), "b": lambda: pseudo_pairs(purpose, data)}
+    sets = {
+        "a": lambda: radiograph_pairs(purpose, data, count),
+        "a-tilted": lambda: radiograph_pairs(purpose, data, count, tilted=True),
+        "b": lambda: pseudo_pairs(purpose, data),
+    }
     for kind in kinds:
         pairs = list(sets[kind]())
         figures |= measure_reversed(kind, pairs) if other_way else measure_kind(kind, pairs, methods, pictures)
@@ -271,7 +274,8 @@ def main() -> None:
     """Parse the command line, measure, print and save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--purpose", choices=[purpose.value for purpose in Purpose], default=Purpose.REPORT.value)
-    parser.add_argument("--kinds", nargs="+", choices=["a", "b"], default=["a", "b"])
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=["a", "b"])
+    parser.add_argument("--radiographs", type=int, default=RADIOGRAPHS, help="of each CT, kinds a and a-tilted")
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--reversed", action="store_true", help="fixed and moving change places; deformable only")
     parser.add_argument("--data", type=Path, default=SAMPLE_DATA, help="the sample data")
@@ -283,6 +287,7 @@ def main() -> None:
         options.methods,
         options.data,
         options.pictures,
+        count=options.radiographs,
         other_way=options.reversed,
     )
     if options.purpose == Purpose.REPORT.value and figures:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.real_slices import PATIENTS, Purpose
+from benchmarks.tilted_body import TiltedBody, drawn_turn
 from examples.demo.breath import bent_paths, rigid_motion
 from examples.demo.ct_volume import CtVolume, load_ct_volume
 from examples.demo.known_warp import KnownWarp, Points, mapped, pixel_grid, sample
@@ -147,25 +149,39 @@ class RadiographedVolume:
         fixed = RegistrationImage(on_grid.astype(np.float32), spacing)
         return cls(name, volume, grid, material_paths(volume), fixed, projected_body(volume, grid))
 
-    def pair(self, seed: int, *, hard: bool = False, reach: float | None = None) -> KnownPair:
+    def pair(self, seed: int, *, hard: bool = False, reach: float | None = None, tilted: bool = False) -> KnownPair:
         """The projection and a simulated X-ray of the body after the warp of this seed; noise has the same seed.
 
         Args:
             seed: of the warp and of the detector's noise.
             hard: twice the rotation and shift, the beam collimated to the middle, a tenth of the signal in noise.
             reach: times the rotation and shift, where that is not as `hard` says.
+            tilted: the body is first turned out of the plane, by up to 3 degrees about x and about y.
         """
         size = (self.grid.height, self.grid.width)
         warp = KnownWarp.from_seed(seed, size, reach=reach or (2.0 if hard else 1.0))
-        paths, motion = bent_paths(self.paths, self.grid, warp), rigid_motion(self.grid, warp)
+        straight, places = self.paths, pixel_grid(size)
+        if tilted:
+            turn = drawn_turn(seed)
+            straight, places = self._tilted_body.paths(turn), self._tilted_body.seen_at(turn, self.grid)
+        paths, motion = bent_paths(straight, self.grid, warp), rigid_motion(self.grid, warp)
         xray = simulate_xray(self.volume, paths, self.grid, motion, seed)
         pixels, exposed = xray.pixels.astype(np.float32), xray.exposed
         if hard:
             pixels, exposed = _collimated_low_dose(pixels, exposed, seed)
         spacing = (self.grid.spacing_mm, self.grid.spacing_mm)
         moving = RegistrationImage(pixels, spacing, exposed)
-        truth = warp.fixed_to_moving(pixel_grid(size))
+        truth = warp.fixed_to_moving(places)
         return KnownPair(f"{self.name} X-ray {seed}", self.projection, moving, self.body, truth)
+
+    def spread_px(self, seed: int) -> float:
+        """What no planar map can undo of a tilted pair: the root mean square over the body."""
+        spread = self._tilted_body.spread_px(drawn_turn(seed), self.grid)[self.body]
+        return float(np.sqrt((spread**2).mean()))
+
+    @cached_property
+    def _tilted_body(self) -> TiltedBody:
+        return TiltedBody.of(self.volume)
 
 
 def _collimated_low_dose(
@@ -231,13 +247,14 @@ def pseudo_pairs(purpose: Purpose, data: Path, *, side_px: int = SIDE_PX, every:
                 seed += 1
 
 
-def radiograph_pairs(purpose: Purpose, data: Path, count: int) -> Iterator[KnownPair]:
+def radiograph_pairs(purpose: Purpose, data: Path, count: int, *, tilted: bool = False) -> Iterator[KnownPair]:
     """Pairs of kind (a): the demo's chest, and for reports a patient that no setting was chosen on.
 
     Args:
         purpose: chooses seeds and patients.
         data: the sample data, for reports.
         count: pairs of each patient.
+        tilted: bodies are turned out of the plane, too; prints what no planar map can undo of that.
 
     Raises:
         FileNotFoundError: the sample data is not there.
@@ -247,4 +264,6 @@ def radiograph_pairs(purpose: Purpose, data: Path, count: int) -> Iterator[Known
         volumes.append(radiographed_abdomen(data))
     for volume in volumes:
         for seed in range(FIRST_SEED[purpose], FIRST_SEED[purpose] + count):
-            yield volume.pair(seed)
+            if tilted:
+                print(f"{volume.name} {seed}: {volume.spread_px(seed):.2f} px along a ray, root mean square")
+            yield volume.pair(seed, tilted=tilted)

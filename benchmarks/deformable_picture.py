@@ -7,9 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from benchmarks.deformable_pairs import KnownPair
 from hilum.warp import Warp
-from services.fusion.registration import RegistrationOutcome
+from services.fusion.registration import RegistrationImage, RegistrationOutcome
 
 _TILE_PX = 32
 _GRID_PX = 12
@@ -17,21 +16,25 @@ _ZOOM = 2
 _GREY = NDArray[np.uint8]
 
 
-def case_picture(pair: KnownPair, outcome: RegistrationOutcome) -> _GREY:
+def case_picture(
+    fixed_image: RegistrationImage, moving_image: RegistrationImage, outcome: RegistrationOutcome
+) -> _GREY:
     """Checkerboard before, checkerboard after, and the moving image with the fixed image's grid lines drawn on it."""
     field = outcome.field.displacements if outcome.field is not None else None
-    height, width = pair.fixed.size
+    height, width = fixed_image.size
     y, x = np.mgrid[:height, :width].astype(np.float64)
     pixels = np.stack([x.ravel(), y.ravel()], axis=1)
     places = Warp(outcome.fixed_to_moving, field).apply(pixels).reshape(height, width, 2)
-    fixed, moving = _grey(pair.fixed.pixels), _grey(pair.moving.pixels)
+    fixed, moving = _grey(fixed_image.pixels), _grey(moving_image.pixels)
     rows, columns = np.indices((height, width)) // _TILE_PX
     odd = (rows + columns) % 2 > 0
     boards = []
     for name, where in (("before", np.stack([x, y], axis=-1)), ("after", places)):
         sampled = ndimage.map_coordinates(moving, (where[..., 1], where[..., 0]), order=1, cval=0)
         boards.append(_labelled(np.where(odd, sampled, fixed).astype(np.uint8), name))
-    return np.hstack([*boards, _labelled(moving, "grid of the fixed image", _lines(places))])
+    pictures = [*boards, _labelled(moving, "grid of the fixed image", _lines(places))]
+    tallest = max(picture.shape[0] for picture in pictures)
+    return np.hstack([np.pad(picture, ((0, tallest - picture.shape[0]), (0, 0))) for picture in pictures])
 
 
 def _lines(places: NDArray[np.float64]) -> list[NDArray[np.int32]]:

@@ -2,7 +2,8 @@
 
 Synthetic stones in the kidneys of two real CT volumes, a simulated X-ray of the body after a known motion, one click on
 the stone in a coronal CT slice. Starts the services on free loopback ports, outlines the stone, registers the CT's
-projection to the X-ray, and says how far from its true place in the X-ray the stone's centre comes to lie.
+projection to the X-ray, and says how far from its true place in the X-ray the stone's centre comes to lie. The same
+stones are prompted in the X-ray, too, and the real stones of the abdomen CT in two planes.
 """
 
 from __future__ import annotations
@@ -11,15 +12,16 @@ import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from examples.demo.running_services import RunningServices
 from examples.stones.case import Case
-from examples.stones.found_stone import MISSED_DICE, FoundStone
+from examples.stones.found_stone import FoundStone
 from examples.stones.patient import KIDNEY_STONES, Patient, abdomen, chest
-from examples.stones.pictures import views, write
+from examples.stones.pictures import real_views, views, write
+from examples.stones.real_stone import FoundRealStone, RealStone, real_stones
+from examples.stones.stone_in_xray import StoneInXray, XrayMask
+from examples.stones.tables import print_found, print_in_xray, print_real
 from hilum import Client, TransformModel
 
 FOLDER = Path("build/stones")
@@ -38,61 +40,40 @@ def patients(console: Console) -> Iterator[Patient]:
         console.print("The abdomen CT is left out: shared/data/ct_kidney_stones beside the checkout is absent.")
 
 
-def print_results(console: Console, found: Sequence[FoundStone]) -> None:
-    """Print errors per volume, then each stone that a click missed."""
-    table = Table(title="In-plane error of the stone's centre in the X-ray, mm")
-    for name in ("CT", "stones", "missed", "before", "mean", "p95", "max", "regis-\ntration", "Dice"):
-        table.add_column(name, justify="left" if name == "CT" else "right")
-    names = list(dict.fromkeys(stone.case.patient.name for stone in found))
-    for name in names:
-        table.add_row(name, *_figures([stone for stone in found if stone.case.patient.name == name]))
-    if len(names) > 1:
-        table.add_row("all", *_figures(found))
-    console.print(table)
-    for stone in found:
-        if stone.missed:
-            case = stone.case
-            console.print(
-                f"missed (Dice below {MISSED_DICE}): {case.patient.name}, seed {case.seed}, "
-                f"{case.placed.stone.kind} of {case.placed.stone.size_mm:.0f} mm, "
-                f"{case.placed.stone.hounsfield:.0f} HU: Dice {stone.dice:.2f}, error {stone.error_mm:.1f} mm"
-            )
-    console.print(DEPTH_NOTE)
-
-
-def _figures(found: Sequence[FoundStone]) -> list[str]:
-    """Of all stones with an outline, missed or not."""
-    errors = np.array([stone.error_mm for stone in found])
-    errors = errors[np.isfinite(errors)]
-    return [
-        str(len(found)),
-        str(sum(stone.missed for stone in found)),
-        f"{np.mean([stone.shift_mm for stone in found]):.1f}",
-        f"{errors.mean():.2f}",
-        f"{np.percentile(errors, 95):.2f}",
-        f"{errors.max():.2f}",
-        f"{np.mean([stone.registration_mm for stone in found]):.2f}",
-        f"{np.mean([stone.dice for stone in found]):.2f}",
-    ]
-
-
 def run(seeds: Sequence[int], model: TransformModel, folder: Path, console: Console) -> list[FoundStone]:
-    """Find a stone per seed and volume, print how well, and draw the first of each volume."""
+    """Find a stone per seed and volume in CT and X-ray, then the real ones; print how well, and draw."""
     folder.mkdir(parents=True, exist_ok=True)
-    found, rows = [], []
+    found: list[FoundStone] = []
+    in_xray: dict[str, list[XrayMask]] = {"box": [], "click": []}
+    rows = []
     with RunningServices(folder / "services.log") as services, Client(services.endpoints) as client:
         for patient in patients(console):
             for seed in seeds:
                 with console.status(f"{patient.name}, stone {seed} ..."):
                     stone = FoundStone.of(client, Case.drawn(patient, seed), model)
+                    shadow = StoneInXray.of(stone.case)
+                    box, click = XrayMask.from_box(client, shadow), XrayMask.from_click(client, shadow)
                     if seed == seeds[0]:
-                        rows.append(views(stone, stone.fused(client)))
+                        rows.append(views(stone, box, stone.fused(client)))
                 found.append(stone)
-    print_results(console, found)
-    picture = folder / "stones.png"
-    write(picture, rows)
-    console.print(f"Picture: {picture}")
+                in_xray["box"].append(box)
+                in_xray["click"].append(click)
+        real = [each for stone in _real_stones() for each in FoundRealStone.of(client, stone)]
+    print_found(console, found)
+    print_in_xray(console, found, in_xray)
+    console.print(DEPTH_NOTE)
+    write(folder / "stones.png", rows)
+    console.print(f"Picture: {folder / 'stones.png'}")
+    if real:
+        print_real(console, real)
+        write(folder / "real_stones.png", real_views(real))
+        console.print(f"Picture: {folder / 'real_stones.png'}")
     return found
+
+
+def _real_stones() -> Iterator[RealStone]:
+    if KIDNEY_STONES.is_dir():
+        yield from real_stones(KIDNEY_STONES)
 
 
 def main() -> None:
@@ -101,7 +82,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20, help="how many stones per volume")
     parser.add_argument("--first-seed", type=int, default=0, help="100 for those that settings were chosen on")
     parser.add_argument("--model", choices=["affine", "deformable"], default="affine")
-    parser.add_argument("--out", type=Path, default=FOLDER, help="folder for the picture")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="folder for the pictures")
     options = parser.parse_args()
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     run(seeds, TransformModel[options.model.upper()], options.out, Console())

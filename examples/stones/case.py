@@ -7,7 +7,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from examples.demo.ct_volume import CtVolume
 from examples.demo.known_motion import KnownMotion, apply
@@ -21,8 +20,9 @@ from examples.demo.simulated_xray import (
 )
 from examples.demo.truth import Mask
 from examples.stones.patient import Patient
+from examples.stones.prompts import inner_click
 from examples.stones.stone import Float, RasterisedStone, Stone
-from hilum import CT_STONE, Image, Point, Prompt
+from hilum import CT_STONE, Image, Prompt
 
 _PLACES_TRIED: Final = 2000
 # A stone nearer to the X-ray's edge is placed elsewhere.
@@ -133,7 +133,7 @@ class Case:
             volume,
             patient.grid.slice_image(volume, placed.depth, CT_STONE),
             outline,
-            Prompt((_click(outline, random),)),
+            Prompt((inner_click(outline, random),)),
             simulate_xray(volume, paths, patient.grid, KnownMotion.from_seed(seed), seed).image,
             ct_px,
             apply(motion, ct_px[None])[0],
@@ -172,10 +172,3 @@ def _shown(patient: Patient, pixel: Float) -> bool:
     edge = _EDGE_MM / patient.grid.spacing_mm
     last = np.array([patient.grid.width, patient.grid.height]) - 1
     return bool((pixel >= edge).all() and (pixel <= last - edge).all())
-
-
-def _click(outline: Mask, random: np.random.Generator) -> Point:
-    """A click that was meant for the middle: any pixel at least half as deep in the stone as the deepest."""
-    depth = ndimage.distance_transform_edt(outline)
-    y, x = random.permutation(np.argwhere(depth >= depth.max() / 2))[0]
-    return Point(float(x), float(y))
