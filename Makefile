@@ -26,7 +26,8 @@ bench: setup triton
 	$(BIN)/python -m modeling install lite-medsam-click
 	$(BIN)/python -m benchmarks --readme
 
-# Registration beside its peers, on acquired pairs (three minutes), impossible pairs, masks, what a fusion can reach, how long it all takes, and volumes.
+# Registration beside its peers, on acquired pairs (three minutes), impossible pairs, masks, what a fusion can reach, how
+# long it all takes, and volumes.
 bench-fusion: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m modeling install lite-medsam-click
@@ -38,10 +39,10 @@ bench-fusion: setup
 	$(BIN)/python -m benchmarks.registration_speed
 	$(BIN)/python -m benchmarks.volumes
 
-# Twice the load that saturates the decoder.
+# Twice the load that saturates the decoder, and clicks beside an encoder that works ahead.
 bench-load: setup
 	$(BIN)/python -m modeling install lite-medsam-click
-	$(BIN)/python -m benchmarks load
+	$(BIN)/python -m benchmarks load preencoding
 
 # What a deployment needs, from what is measured here; python -m benchmarks.sizing --help says how to ask for a load.
 sizing: setup

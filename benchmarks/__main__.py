@@ -22,6 +22,7 @@ NAMES = (
     "pose",
     "points",
     "load",
+    "preencoding",
     "replicas",
     "replicas_simulation",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 
 import grpc
@@ -119,5 +120,13 @@ async def run(settings: EncoderSettings) -> int:
     return await server.run_until_signal()
 
 
+def main() -> int:
+    """Reads the settings and serves; returns the exit code."""
+    settings = EncoderSettings.load()
+    # Threads inherit it, so that it comes before there are any.
+    os.nice(settings.niceness)
+    return asyncio.run(run(settings))
+
+
 if __name__ == "__main__":
-    sys.exit(asyncio.run(run(EncoderSettings.load())))
+    sys.exit(main())

@@ -20,6 +20,8 @@ class EncoderSettings(ServiceSettings):
         triton_ca: Authorities of a Triton server that speaks TLS, PEM; unset for a plain connection. This service's own
             certificate is shown to it.
         triton_timeout_s: Deadline of one inference, its wait in Triton's queue included.
+        niceness: Added to the process's own, as nice(1) does, before anything runs: 19 for an encoder that encodes
+            studies ahead of time on the cores of a decoder.
     """
 
     port: Port = 50051
@@ -28,3 +30,4 @@ class EncoderSettings(ServiceSettings):
     triton_url: str = "127.0.0.1:8001"
     triton_ca: Path | None = None
     triton_timeout_s: float = Field(default=30.0, gt=0)
+    niceness: int = Field(default=0, ge=0, le=19)

@@ -1,0 +1,126 @@
+"""Clicks beside an encoder that encodes studies ahead of time on the same core, in a process of low priority.
+
+    python -m benchmarks preencoding
+
+Real processes on loopback. The decoder and the pre-encoding encoder (HILUM_NICENESS=19) share one core; the generator,
+another encoder, which the decoder asks, and Valkey have another. A caller clicks as soon as the last click is answered.
+Phases without and with pre-encoding take turns; with it, one image that nobody knows follows the other without a pause.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack
+
+import numpy as np
+
+from benchmarks.load import CAPACITY, IMAGES, Clicks, encoded, on_core, quantile
+from benchmarks.report import main
+from benchmarks.serving import image
+from hilum import AsyncClient, Endpoints, Image, Window
+from hilum.connection import open_channel
+from tests.integration.processes import Process, decoder_of, free_port, service, valkey
+
+ROUNDS = 5
+PHASE_S = 6.0
+WARM_UP_S = 1.0
+LOWEST_PRIORITY = "19"
+WINDOW = Window(100, 600)
+
+
+class PreEncoding:
+    """Encodes images that nobody knows, one after the other, and counts them."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+        self._numbers = itertools.count(1)
+        self.images = 0
+
+    @contextlib.asynccontextmanager
+    async def going_on(self) -> AsyncIterator[None]:
+        """Encodes inside the block."""
+        task = asyncio.create_task(self._forever())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def _forever(self) -> None:
+        for number in self._numbers:
+            pixels = image()
+            # No two have the same digest.
+            pixels[0, :2] = divmod(number, 1000)
+            await self._client.encode(Image(pixels), mapping=WINDOW)
+            self.images += 1
+
+
+async def phase_ms(clicks: Clicks) -> list[float]:
+    """Clicks for the time of a phase; returns the durations in ms of what ended after the warm-up."""
+    outcomes = await clicks.closed_loop(1, PHASE_S)
+    return [1000 * outcome.duration_s for outcome in outcomes if outcome.ended_s >= WARM_UP_S and not outcome.refused]
+
+
+def figures(alone: Sequence[float], beside: Sequence[float], images: int) -> dict[str, float]:
+    """Returns what the durations say, in ms."""
+    return {
+        "preencoding_click_p95_alone_ms": quantile(alone, 0.95),
+        "preencoding_click_p95_beside_ms": quantile(beside, 0.95),
+        "preencoding_click_p95_ratio": quantile(beside, 0.95) / quantile(alone, 0.95),
+        "preencoding_click_median_ratio": float(np.median(beside) / np.median(alone)),
+        "preencoding_images_per_s": images / (ROUNDS * PHASE_S),
+    }
+
+
+async def measured(decoder: Process, encoder: Process, ahead: Process) -> dict[str, float]:
+    """Returns the figures of running services."""
+    alone: list[float] = []
+    beside: list[float] = []
+    async with (
+        open_channel(decoder.address) as channel,
+        AsyncClient(Endpoints(ahead.address, decoder.address), priority="batch") as client,
+    ):
+        clicks = Clicks(channel, await encoded(encoder, IMAGES))
+        preencoding = PreEncoding(client)
+        for _ in range(ROUNDS):
+            alone += await phase_ms(clicks)
+            async with preencoding.going_on():
+                beside += await phase_ms(clicks)
+        return figures(alone, beside, preencoding.images)
+
+
+@contextlib.contextmanager
+def processes(of_services: int, of_others: int) -> Iterator[tuple[Process, Process, Process]]:
+    """Runs decoder, its encoder, and the encoder that encodes ahead of time, on the cores named."""
+    with ExitStack() as stack:
+        with on_core(of_others):
+            port = free_port()
+            stack.enter_context(valkey(port))
+            redis = f"redis://127.0.0.1:{port}"
+            encoder = stack.enter_context(service("encoder", redis_url=redis))
+        with on_core(of_services):
+            decoder = stack.enter_context(decoder_of(encoder, redis, **CAPACITY))
+            ahead = stack.enter_context(service("encoder", redis_url=redis, niceness=LOWEST_PRIORITY))
+        yield decoder, encoder, ahead
+
+
+def measure() -> dict[str, float]:
+    """Returns how much longer clicks take while studies are encoded ahead of time on the decoder's core.
+
+    Raises:
+        RuntimeError: Fewer than two cores: the generator would be measured too.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        raise RuntimeError("two cores are needed, one for the services and one for the load generator")
+    with processes(cores[0], cores[1]) as (decoder, encoder, ahead), on_core(cores[1]):
+        return asyncio.run(measured(decoder, encoder, ahead))
+
+
+if __name__ == "__main__":
+    main(measure)
