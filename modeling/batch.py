@@ -34,7 +34,7 @@ class Batch:
 class Batches(Dataset[Batch]):
     """The batch of every step, drawn from the recipe's seed and the step's number alone.
 
-    Sources take turns by the square root of their size, times what the recipe says: small ones are not drowned.
+    Sources take turns by the square root of their size: small ones are not drowned.
 
     Args:
         training_set: the images.
@@ -49,7 +49,7 @@ class Batches(Dataset[Batch]):
         self._indices: dict[str, list[int]] = {}
         for index, source in enumerate(training_set.sources()):
             self._indices.setdefault(source, []).append(index)
-        weights = np.array([len(it) ** 0.5 * recipe.sources.get(name, 1.0) for name, it in self._indices.items()])
+        weights = np.sqrt([len(indices) for indices in self._indices.values()])
         self._shares = weights / weights.sum()
 
     def __len__(self) -> int:

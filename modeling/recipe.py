@@ -27,7 +27,6 @@ class Recipe:
             prepared; then the encoder runs at every step, which is for GPUs.
         head_steps: further steps that train only the head which predicts IoU.
         prompts: prompts of each image of a step, all of one kind.
-        sources: how much more often than the others a source's images are drawn, by source; 1 where not named.
         shares: probabilities of the kinds of prompt; "ground" is BreastSAM's box, "clicks" are several, the later ones
             in what the earlier left wrong.
         most_clicks: of one prompt.
@@ -57,7 +56,6 @@ class Recipe:
     variation: Variation = "none"
     head_steps: int = 200
     prompts: int = 6
-    sources: Mapping[str, float] = field(default_factory=dict)
     shares: Mapping[PromptKind, float] = field(
         default_factory=lambda: {"box": 0.25, "ground": 0.05, "click": 0.4, "clicks": 0.3}
     )
@@ -83,4 +81,4 @@ class Recipe:
 
     def to_json(self) -> dict[str, Any]:
         """The recipe as a JSON object."""
-        return dataclasses.asdict(self) | {"shares": dict(self.shares), "sources": dict(self.sources)}
+        return dataclasses.asdict(self) | {"shares": dict(self.shares)}

@@ -16,8 +16,8 @@ from modeling.training_set import SMALLEST_MASK_PX, TrainingImage, fills, on_can
 
 # What the stored variants went through adds to it.
 STRENGTHS: Mapping[Variation, Strength] = {
-    "mild": Strength(zoom_on_target=0.35, crop=0.35, intensity=0.2),
-    "strong": Strength(zoom_on_target=0.35, crop=0.4, intensity=0.45, largest_turn_deg=45),
+    "mild": Strength(zoom_on_target=0.1, crop=0.35, intensity=0.2),
+    "strong": Strength(zoom_on_target=0.2, crop=0.4, intensity=0.45, largest_turn_deg=45),
 }
 
 
