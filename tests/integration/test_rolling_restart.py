@@ -27,7 +27,7 @@ REPLICAS = 2
 CALLERS = 2
 PATIENCE_S = 60
 # As many calls of every caller must have begun and ended after a step before the next one.
-TURNS = 2
+TURNS = 1
 WINDOW = Window(500, 1000)
 METHOD = {"encoder": "/hilum.v1.EncoderService/EncodeImage", "fusion": "/hilum.v1.FusionService/FuseImages"}
 
