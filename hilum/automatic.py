@@ -96,17 +96,19 @@ class GenerationCalls(SegmentationCalls):
         self, request: pb.GenerateMasksRequest, identity: bytes, crops: int, on_progress: GenerationCallback | None
     ) -> tuple[list[GeneratedMask], pb.GenerationSummary]:
         metadata = (*self._segmentation_metadata, (EMBEDDING_ID_KEY, identity.hex()))
+
+        async def ask(timeout_s: float) -> tuple[list[GeneratedMask], pb.GenerationSummary]:
+            found: list[GeneratedMask] = []
+            async for answer in streamed(self._decoder.GenerateMasks(request, timeout=timeout_s, metadata=metadata)):
+                match answer.WhichOneof("event"):
+                    case "masks":
+                        found += [generated_mask_from_message(message, "masks") for message in answer.masks.masks]
+                    case "progress" if on_progress is not None:
+                        step = answer.progress
+                        on_progress(GenerationProgress(step.points_done, step.points_total, step.candidates))
+                    case "summary":
+                        return found, answer.summary
+            raise InternalError("the service ended the stream without a summary")
+
         # One call for the image and all its crops: its deadline grows with them.
-        limit_s = self._segmentation_patience.limit_s(crops)
-        call = self._decoder.GenerateMasks(request, timeout=limit_s, metadata=metadata)
-        found: list[GeneratedMask] = []
-        async for answer in streamed(call):
-            match answer.WhichOneof("event"):
-                case "masks":
-                    found += [generated_mask_from_message(message, "masks") for message in answer.masks.masks]
-                case "progress" if on_progress is not None:
-                    step = answer.progress
-                    on_progress(GenerationProgress(step.points_done, step.points_total, step.candidates))
-                case "summary":
-                    return found, answer.summary
-        raise InternalError("the service ended the stream without a summary")
+        return await self._segmentation_patience.answered(ask, calls=crops)

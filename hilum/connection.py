@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 import grpc
 import grpc.aio
 
-from hilum.errors import ConfigurationError, from_rpc_error
+from hilum.errors import BackendUnavailable, ConfigurationError, from_rpc_error
 from hilum.secured_channel import SecuredChannel, TokenProvider
 from hilum.tls import Tls
 from hilum.watched_files import WatchedFiles
@@ -24,6 +24,7 @@ Answer = TypeVar("Answer")
 Metadata: TypeAlias = tuple[tuple[str, str], ...]
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+_RECONNECT_S = 0.1
 IMAGE_DIGEST_KEY = "x-hilum-image-digest"
 EMBEDDING_ID_KEY = "x-hilum-embedding-id"
 TENANT_KEY = "x-hilum-tenant"
@@ -147,10 +148,20 @@ async def answered(call: Awaitable[Answer]) -> Answer:
         raise from_rpc_error(error) from None
 
 
+class CutOff(BackendUnavailable):
+    """The connection was lost when part of the answers had arrived: gRPC does not try such calls again itself."""
+
+
 async def streamed(call: AsyncIterable[Answer]) -> AsyncIterator[Answer]:
-    """Yields a call's answers, its error as one of hilum.errors."""
+    """Yields a call's answers, its error as one of hilum.errors; CutOff where they end without the service's word."""
+    begun = False
     try:
         async for answer in call:
+            begun = True
             yield answer
     except grpc.aio.AioRpcError as error:
-        raise from_rpc_error(error) from None
+        fault = from_rpc_error(error)
+        # A service that says itself that it cannot serve says when to come back, too.
+        if begun and isinstance(fault, BackendUnavailable) and fault.retry_after_s is None:
+            raise CutOff(fault.message, retry_after_s=_RECONNECT_S) from None
+        raise fault from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Literal, TypeAlias, TypeVar
 
 import grpc.aio
@@ -140,7 +140,7 @@ class FusionCalls:
             volume: In Hounsfield units, in the patient (PATIENT_LPS).
             radiographs: With the geometry in which they were taken.
             initial_pose: 4 x 4, rigid: mm of the volume's LPS to mm of the room; the identity where None.
-            on_progress: Called with every step.
+            on_progress: Called with every step, and from the first again where the connection was lost.
 
         Raises:
             HilumError: What the service answered; see hilum.errors.
@@ -153,9 +153,11 @@ class FusionCalls:
             for piece in _voxel_pieces(volume):
                 yield pb.EstimatePoseRequest(voxels=piece)
 
-        limit_s = self._fusion_patience.limit_s()
-        call = self._fusion.EstimatePose(requests(), timeout=limit_s, metadata=self._fusion_metadata)
-        return pose_from_message((await _last_event(call, "pose", on_progress)).pose)
+        def ask(timeout_s: float) -> Awaitable[pb.EstimatePoseResponse]:
+            call = self._fusion.EstimatePose(requests(), timeout=timeout_s, metadata=self._fusion_metadata)
+            return _last_event(call, "pose", on_progress)
+
+        return pose_from_message((await self._fusion_patience.answered(ask)).pose)
 
     async def register(
         self,
@@ -184,7 +186,7 @@ class FusionCalls:
             fixed_mapping: For prompts in the fixed image; its own default where None.
             moving_mapping: For prompts in the moving image; its own default where None.
             model: For prompts; "" for the encoder's default.
-            on_progress: Called with every step.
+            on_progress: Called with every step, and from the first again where the connection was lost.
 
         Raises:
             HilumError: What the service answered; see hilum.errors.
@@ -202,9 +204,12 @@ class FusionCalls:
                 model=model,
             )
         )
-        limit_s = self._fusion_patience.limit_s()
-        call = self._fusion.RegisterImages(request, timeout=limit_s, metadata=self._fusion_metadata)
-        return registration_from_message((await _last_event(call, "result", on_progress)).result)
+
+        def ask(timeout_s: float) -> Awaitable[pb.RegisterImagesResponse]:
+            call = self._fusion.RegisterImages(request, timeout=timeout_s, metadata=self._fusion_metadata)
+            return _last_event(call, "result", on_progress)
+
+        return registration_from_message((await self._fusion_patience.answered(ask)).result)
 
     async def register_volumes(
         self,
@@ -223,7 +228,7 @@ class FusionCalls:
             fixed: The volume whose points the transform takes, in the patient (PATIENT_LPS).
             moving: The volume that they are taken to, likewise; of another modality, spacing or direction.
             options: Which transformations are considered, and what is known: VolumeRegistrationOptions() where None.
-            on_progress: Called with every step.
+            on_progress: Called with every step, and from the first again where the connection was lost.
 
         Raises:
             HilumError: What the service answered; see hilum.errors.
@@ -236,10 +241,11 @@ class FusionCalls:
                 for piece in _voxel_pieces(volume):
                     yield pb.RegisterVolumesRequest(voxels=piece)
 
-        call = self._fusion.RegisterVolumes(
-            requests(), timeout=self._fusion_patience.limit_s(), metadata=self._fusion_metadata
-        )
-        return volume_result_from_message((await _last_event(call, "result", on_progress)).result)
+        def ask(timeout_s: float) -> Awaitable[pb.RegisterVolumesResponse]:
+            call = self._fusion.RegisterVolumes(requests(), timeout=timeout_s, metadata=self._fusion_metadata)
+            return _last_event(call, "result", on_progress)
+
+        return volume_result_from_message((await self._fusion_patience.answered(ask)).result)
 
     async def fuse(
         self,

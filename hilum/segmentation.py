@@ -11,7 +11,7 @@ import grpc.aio
 from hilum.codec.images import EncodingOptions, options_to_message, placement_to_message
 from hilum.codec.modality import modality_to_message
 from hilum.codec.predictions import encoded_from_message
-from hilum.connection import EMBEDDING_ID_KEY, IMAGE_DIGEST_KEY, Metadata, streamed
+from hilum.connection import EMBEDDING_ID_KEY, IMAGE_DIGEST_KEY, CutOff, Metadata, streamed
 from hilum.digest import image_digest
 from hilum.dragging import Dragging
 from hilum.errors import (
@@ -169,33 +169,38 @@ class SegmentationCalls:
         Raises:
             HilumError: When the whole call failed.
         """
-        pending: list[tuple[int, View]] = []
+        pending: dict[int, View] = {}
         for index, image in enumerate(images):
             view = View.of(image, mapping, model, None)
             try:
                 known = await self._ask_encoder(view.request(with_pixels=False))
                 yield EncodeSuccess(index, encoded_from_message(known))
             except PixelsRequired:
-                pending.append((index, view))
+                pending[index] = view
             except InvalidArgument as error:
                 yield EncodeFailure(index, error)
 
         async def requests() -> AsyncIterator[encoder_pb.EncodeImagesRequest]:
-            for index, view in pending:
+            for index, view in list(pending.items()):
                 yield encoder_pb.EncodeImagesRequest(item_id=str(index), image=view.request(with_pixels=True))
 
-        if not pending:
-            return
-        # One call for the whole series: its deadline grows with it.
-        call = self._encoder.EncodeImages(
-            requests(), timeout=self._segmentation_patience.limit_s(len(pending)), metadata=self._segmentation_metadata
-        )
-        async for answer in streamed(call):
-            index = int(answer.item_id)
-            if answer.WhichOneof("result") == "error":
-                yield EncodeFailure(index, from_status(answer.error))
-            else:
-                yield EncodeSuccess(index, encoded_from_message(answer.encoded))
+        while pending:
+            # One call for the whole series: its deadline grows with it.
+            limit_s = self._segmentation_patience.limit_s(len(pending))
+            call = self._encoder.EncodeImages(requests(), timeout=limit_s, metadata=self._segmentation_metadata)
+            try:
+                async for answer in streamed(call):
+                    index = int(answer.item_id)
+                    del pending[index]
+                    if answer.WhichOneof("result") == "error":
+                        yield EncodeFailure(index, from_status(answer.error))
+                    else:
+                        yield EncodeSuccess(index, encoded_from_message(answer.encoded))
+                return
+            except CutOff:
+                # At least one was answered: the rest is asked for again.
+                if self._segmentation_patience.attempts == 1:
+                    raise
 
     async def purge(self, *, images: Sequence[Image] = (), digests: Sequence[bytes] = (), group: str = "") -> Purge:
         """Deletes what the services keep of images or of a group: embeddings and transforms, on all replicas.

@@ -1,15 +1,51 @@
 """An overloaded service is asked again when it says, within the deadline, and not forever."""
 
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
 import pytest
 
 from hilum import AsyncClient, Endpoints, Image, Window
-from hilum.errors import DeadlineExceeded, InvalidField, Overloaded
+from hilum.errors import BackendUnavailable, DeadlineExceeded, InvalidField, Overloaded
 from hilum.patience import Patience
-from hilum.testing import FakeEncoder, serve_in_process
+from hilum.segmentation import EncodeSuccess
+from hilum.testing import FakeDecoder, FakeEncoder, FakeFusion, serve_in_process
+from hilum.types import ViewRelation
 from tests.contract.messages import picture
 
 BUSY = Overloaded("busy", retry_after_s=0.01)
 IMAGE = Image(picture())
+
+
+class LosingFusion(FakeFusion):
+    """Is lost after its first answers, as a replica behind a proxy is.
+
+    Args:
+        times: How often.
+    """
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.times = times
+
+    async def RegisterImages(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802  # gRPC's name
+        """Registers, when it is not lost."""
+        async for event in super().RegisterImages(request, context):
+            yield event
+            if self.times:
+                self.times -= 1
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "upstream connect error or disconnect/reset")
+
+
+class LosingEncoder(FakeEncoder):
+    """Is lost after each answer of a series."""
+
+    async def EncodeImages(self, items: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802  # gRPC's name
+        """Encodes one image of the series."""
+        async for answer in super().EncodeImages(items, context):
+            yield answer
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "upstream connect error or disconnect/reset")
 
 
 async def encode(endpoints: Endpoints, **options: object) -> None:
@@ -49,6 +85,36 @@ async def test_other_refusals_are_final() -> None:
         with pytest.raises(InvalidField):
             await encode(endpoints)
         await encode(endpoints)
+
+
+@pytest.mark.parametrize(("attempts", "answered"), [(6, True), (2, False), (1, False)])
+async def test_a_registration_that_was_cut_off_is_asked_for_again(attempts: int, *, answered: bool) -> None:
+    """A stream that is lost amid its answers is begun anew, as often as the client asks; gRPC itself would not."""
+    fusion = LosingFusion(times=2)
+    async with (
+        serve_in_process(FakeEncoder(), FakeDecoder(FakeEncoder()), fusion) as endpoints,
+        AsyncClient(endpoints, attempts=attempts) as client,
+    ):
+        fixed = Image(picture(seed=1))
+        asked = client.register(fixed, fixed, view_relation=ViewRelation.COMPARABLE)
+        if answered:
+            assert (await asked).transform.fixed_grid.size == fixed.pixels.shape[:2]
+        else:
+            with pytest.raises(BackendUnavailable):
+                await asked
+
+
+async def test_a_series_that_was_cut_off_is_encoded_to_its_end() -> None:
+    """Of a series, what was unanswered when the connection was lost is asked for again, and nothing is told twice."""
+    images = [Image(picture(seed=seed)) for seed in range(4)]
+    async with serve_in_process(LosingEncoder()) as endpoints:
+        async with AsyncClient(endpoints) as client:
+            outcomes = [outcome async for outcome in client.encode_many(images, mapping=Window(60, 160))]
+        assert sorted(outcome.index for outcome in outcomes if isinstance(outcome, EncodeSuccess)) == [0, 1, 2, 3]
+        images = [Image(picture(seed=seed)) for seed in range(4, 6)]
+        async with AsyncClient(endpoints, attempts=1) as client:
+            with pytest.raises(BackendUnavailable):
+                _ = [outcome async for outcome in client.encode_many(images, mapping=Window(60, 160))]
 
 
 def test_nothing_outlives_the_callers_deadline() -> None:
