@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
 from typing import Literal, TypeAlias, TypeVar
 
 import grpc.aio
@@ -11,19 +11,18 @@ from numpy.typing import ArrayLike
 
 from hilum.codec.evaluations import evaluation_from_message, evaluation_request
 from hilum.codec.fusion_capabilities import capabilities_from_message
+from hilum.codec.fusion_inputs import fusion_image_to_message, target_pair_to_message, voxel_pieces
 from hilum.codec.fusion_styles import style_to_request, target_contrast_from_response
-from hilum.codec.images import geometry_from_message, geometry_to_message, mapping_to_message
+from hilum.codec.images import geometry_from_message, geometry_to_message
 from hilum.codec.masks import mask_from_message, mask_to_message
-from hilum.codec.modality import modality_to_message
 from hilum.codec.poses import estimation_to_message, pose_from_message
-from hilum.codec.prompts import prompt_to_message
 from hilum.codec.registration_options import options_to_request
 from hilum.codec.registrations import registration_from_message
-from hilum.codec.tensors import tensor_from_message, tensor_to_message
+from hilum.codec.tensors import tensor_from_message
 from hilum.codec.transforms import flag_name, flags_to_message, reference_to_message
 from hilum.codec.volume_registrations import registration_to_message, volume_result_from_message
 from hilum.connection import Metadata, streamed
-from hilum.digest import DATA_TYPE_CODES, little_endian
+from hilum.digest import DATA_TYPE_CODES
 from hilum.errors import InternalError
 from hilum.evaluation import RegistrationEvaluation
 from hilum.fusion_capabilities import FusionCapabilities
@@ -43,7 +42,6 @@ from hilum.types import (
     Pixels,
     ProjectionAxis,
     ProjectionMethod,
-    Prompt,
     Registration,
     RegistrationProgress,
     TargetPair,
@@ -57,7 +55,6 @@ from hilum.volume_registration import VolumeRegistrationOptions, VolumeRegistrat
 Event = TypeVar("Event", pb.RegisterImagesResponse, pb.RegisterVolumesResponse, pb.EstimatePoseResponse)
 PointUnit: TypeAlias = Literal["px", "plane_mm", "patient_lps_mm"]
 
-_VOXEL_CHUNK_BYTES = 8 * 1024 * 1024
 _MAX_PIXELS = 1 << 28
 _UNITS: dict[str, pb.PointUnit.ValueType] = {
     "px": pb.POINT_UNIT_PX,
@@ -116,7 +113,7 @@ class FusionCalls:
 
         async def requests() -> AsyncIterator[pb.ProjectVolumeRequest]:
             yield pb.ProjectVolumeRequest(projection=header)
-            for piece in _voxel_pieces(volume):
+            for piece in voxel_pieces(volume):
                 yield pb.ProjectVolumeRequest(voxels=piece)
 
         response = await self._fusion_patience.answered(
@@ -150,7 +147,7 @@ class FusionCalls:
 
         async def requests() -> AsyncIterator[pb.EstimatePoseRequest]:
             yield pb.EstimatePoseRequest(estimation=header)
-            for piece in _voxel_pieces(volume):
+            for piece in voxel_pieces(volume):
                 yield pb.EstimatePoseRequest(voxels=piece)
 
         def ask(timeout_s: float) -> Awaitable[pb.EstimatePoseResponse]:
@@ -194,13 +191,10 @@ class FusionCalls:
         request = options_to_request(options or RegistrationOptions())
         request.MergeFrom(
             pb.RegisterImagesRequest(
-                fixed=_image_to_message(fixed, fixed_mapping),
-                moving=_image_to_message(moving, moving_mapping),
+                fixed=fusion_image_to_message(fixed, fixed_mapping),
+                moving=fusion_image_to_message(moving, moving_mapping),
                 view_relation=pb.ViewRelation.ValueType(view_relation.value),
-                targets=[
-                    pb.TargetPair(in_fixed=_target(pair.in_fixed), in_moving=_target(pair.in_moving))
-                    for pair in targets
-                ],
+                targets=[target_pair_to_message(pair) for pair in targets],
                 model=model,
             )
         )
@@ -238,7 +232,7 @@ class FusionCalls:
         async def requests() -> AsyncIterator[pb.RegisterVolumesRequest]:
             yield pb.RegisterVolumesRequest(registration=header)
             for volume in (fixed, moving):
-                for piece in _voxel_pieces(volume):
+                for piece in voxel_pieces(volume):
                     yield pb.RegisterVolumesRequest(voxels=piece)
 
         def ask(timeout_s: float) -> Awaitable[pb.RegisterVolumesResponse]:
@@ -275,8 +269,8 @@ class FusionCalls:
         request = style_to_request(style or PyramidFusion())
         request.MergeFrom(
             pb.FuseImagesRequest(
-                fixed=_image_to_message(fixed, fixed_mapping),
-                moving=_image_to_message(moving, moving_mapping),
+                fixed=fusion_image_to_message(fixed, fixed_mapping),
+                moving=fusion_image_to_message(moving, moving_mapping),
                 transform=reference_to_message(transform),
                 accepted_flags=flags_to_message(accepted_flags),
                 target=None if target is None else mask_to_message(target),
@@ -312,7 +306,7 @@ class FusionCalls:
             background_value: Value outside the moving image.
         """
         request = pb.ResampleImageRequest(
-            moving=_image_to_message(moving, None),
+            moving=fusion_image_to_message(moving, None),
             transform=reference_to_message(transform),
             accepted_flags=flags_to_message(accepted_flags),
             interpolation=pb.INTERPOLATION_NEAREST if nearest else pb.INTERPOLATION_LINEAR,
@@ -395,27 +389,3 @@ async def _last_event(
             progress = event.progress
             on_progress(RegistrationProgress(progress.stage, progress.fraction, progress.similarity))
     raise InternalError(f"the service ended the stream without a {last}")
-
-
-def _image_to_message(image: Image, mapping: IntensityMapping | None) -> pb.FusionImage:
-    return pb.FusionImage(
-        pixels=tensor_to_message(image.pixels),
-        geometry=geometry_to_message(image.geometry),
-        intensity_mapping=mapping_to_message(mapping or image.default_mapping),
-        padding_value=image.padding_value,
-        modality=modality_to_message(image.source),
-        group=image.group,
-    )
-
-
-def _target(outline: BoolMask | Prompt) -> pb.Target:
-    if isinstance(outline, Prompt):
-        return pb.Target(prompt=prompt_to_message(outline))
-    return pb.Target(mask=mask_to_message(outline))
-
-
-def _voxel_pieces(volume: Volume) -> Iterator[bytes]:
-    """Yields the voxels as they travel, a piece a message."""
-    voxels = little_endian(volume.voxels).reshape(-1).view(np.uint8)
-    for begin in range(0, len(voxels), _VOXEL_CHUNK_BYTES):
-        yield voxels[begin : begin + _VOXEL_CHUNK_BYTES].tobytes()

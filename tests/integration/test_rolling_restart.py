@@ -223,7 +223,9 @@ async def test_envoy(default_bundle: Bundle, tmp_path: Path) -> None:
     with ExitStack() as stack:
         cluster = Cluster(stack, tmp_path, {"encoder": 1, "decoder": 1, "fusion": 1}, envoys=REPLICAS)
         await cluster.until_open()
-        load = Load(f"two rolling restarts of {REPLICAS} x Envoy", cluster.address, (encode, predict, register_and_fuse))
+        load = Load(
+            f"two rolling restarts of {REPLICAS} x Envoy", cluster.address, (encode, predict, register_and_fuse)
+        )
         async with load.running():
             for number in (*range(REPLICAS), *range(REPLICAS)):
                 await load.has_gone_on()
