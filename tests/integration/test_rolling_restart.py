@@ -36,7 +36,7 @@ from tests.integration.pods import GRPC_PORT, envoy, envoy_configuration, networ
 from tests.integration.processes import Process, free_port, valkey
 
 REPLICAS = 2
-CALLERS = 2
+CALLERS = 1
 PATIENCE_S = 60
 # As many calls of every caller must have begun and ended after a step before the next one.
 TURNS = 1
