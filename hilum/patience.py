@@ -26,8 +26,8 @@ class Patience:
 
     Attributes:
         timeout_s: Deadline of one call, all attempts together.
-        attempts: How often a service that is overloaded, or was lost amid its answer, is asked, the first time included;
-            1 for no second time.
+        attempts: How often a service that is overloaded, or was lost amid its answer, is asked, the first time
+            included; 1 for no second time.
         remaining_s: Time until a deadline that no call may outlive, None without one: for services that ask on behalf
             of a caller.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -17,6 +17,7 @@ from hilum.dragging import Dragging
 from hilum.errors import (
     EmbeddingNotFound,
     HilumError,
+    InternalError,
     InvalidArgument,
     InvalidField,
     ModelMismatch,
@@ -180,23 +181,11 @@ class SegmentationCalls:
             except InvalidArgument as error:
                 yield EncodeFailure(index, error)
 
-        async def requests() -> AsyncIterator[encoder_pb.EncodeImagesRequest]:
-            for index, view in list(pending.items()):
-                yield encoder_pb.EncodeImagesRequest(item_id=str(index), image=view.request(with_pixels=True))
-
         while pending:
-            # One call for the whole series: its deadline grows with it.
-            limit_s = self._segmentation_patience.limit_s(len(pending))
-            call = self._encoder.EncodeImages(requests(), timeout=limit_s, metadata=self._segmentation_metadata)
             try:
-                async for answer in streamed(call):
-                    index = int(answer.item_id)
-                    del pending[index]
-                    if answer.WhichOneof("result") == "error":
-                        yield EncodeFailure(index, from_status(answer.error))
-                    else:
-                        yield EncodeSuccess(index, encoded_from_message(answer.encoded))
-                return
+                async for outcome in self._encode_series(dict(pending)):
+                    del pending[outcome.index]
+                    yield outcome
             except CutOff:
                 # At least one was answered: the rest is asked for again.
                 if self._segmentation_patience.attempts == 1:
@@ -350,6 +339,26 @@ class SegmentationCalls:
             self._known_ids.clear()
         self._known_ids[view.key] = response.embedding_id
         return response
+
+    async def _encode_series(self, views: Mapping[int, View]) -> AsyncIterator[EncodeSuccess | EncodeFailure]:
+        """Yields one outcome per view, in one call whose deadline grows with them."""
+
+        async def requests() -> AsyncIterator[encoder_pb.EncodeImagesRequest]:
+            for index, view in views.items():
+                yield encoder_pb.EncodeImagesRequest(item_id=str(index), image=view.request(with_pixels=True))
+
+        limit_s = self._segmentation_patience.limit_s(len(views))
+        answered = 0
+        async for answer in streamed(
+            self._encoder.EncodeImages(requests(), timeout=limit_s, metadata=self._segmentation_metadata)
+        ):
+            answered += 1
+            if answer.WhichOneof("result") == "error":
+                yield EncodeFailure(int(answer.item_id), from_status(answer.error))
+            else:
+                yield EncodeSuccess(int(answer.item_id), encoded_from_message(answer.encoded))
+        if answered < len(views):
+            raise InternalError(f"the encoder ended the stream after {answered} of {len(views)} images")
 
     async def _ask_encoder(self, request: encoder_pb.EncodeImageRequest) -> encoder_pb.EncodeImageResponse:
         metadata = (*self._segmentation_metadata, (IMAGE_DIGEST_KEY, request.image_digest.hex()))

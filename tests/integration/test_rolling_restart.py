@@ -16,7 +16,19 @@ import numpy as np
 import pytest
 
 from deploy.rendered import OVERLAYS, Overlay
-from hilum import AsyncClient, Box, Endpoints, Image, ProjectionAxis, ProjectionMethod, Prompt, Volume, Window
+from hilum import (
+    AsyncClient,
+    Box,
+    Endpoints,
+    Image,
+    ProjectionAxis,
+    ProjectionMethod,
+    Prompt,
+    RegistrationOptions,
+    TransformModel,
+    Volume,
+    Window,
+)
 from hilum.segmentation import EncodeFailure
 from hilum.serving.bundle import Bundle
 from hilum.types import TargetPair, ViewRelation
@@ -24,7 +36,7 @@ from tests.integration.pods import GRPC_PORT, envoy, envoy_configuration, networ
 from tests.integration.processes import Process, free_port, valkey
 
 REPLICAS = 2
-CALLERS = 2
+CALLERS = 1
 PATIENCE_S = 60
 # As many calls of every caller must have begun and ended after a step before the next one.
 TURNS = 1
@@ -159,10 +171,10 @@ class Cluster:
 
 
 def image(seed: int) -> Image:
-    """Returns a bright disc on noise, (120, 128) int16."""
-    rows, columns = np.mgrid[:120, :128]
-    disc = (rows - 55) ** 2 + (columns - 65) ** 2 < 18**2
-    noise = np.random.default_rng(seed).normal(300, 60, (120, 128))
+    """Returns a bright disc on noise, (60, 64) int16."""
+    rows, columns = np.mgrid[:60, :64]
+    disc = (rows - 27) ** 2 + (columns - 32) ** 2 < 9**2
+    noise = np.random.default_rng(seed).normal(300, 60, (60, 64))
     return Image((noise + 400 * disc).astype(np.int16))
 
 
@@ -171,14 +183,15 @@ async def encode(client: AsyncClient, seed: int) -> None:
 
 
 async def encode_series(client: AsyncClient, seed: int) -> None:
-    series = [image(1_000_000 + 3 * seed + number) for number in range(3)]
+    series = [image(1_000_000 + 2 * seed + number) for number in range(2)]
     answers = [answer async for answer in client.encode_many(series, mapping=WINDOW)]
     assert len(answers) == len(series)
     assert [answer for answer in answers if isinstance(answer, EncodeFailure)] == []
 
 
 async def predict(client: AsyncClient, seed: int) -> None:
-    await client.predict(image(seed), [Prompt(box=Box(45, 35, 85, 75))], mapping=WINDOW, region=None)
+    """Prompts for one of three images, as a rule known: what is restarted is not the encoder."""
+    await client.predict(image(seed % 3), [Prompt(box=Box(22, 17, 42, 37))], mapping=WINDOW, region=None)
 
 
 async def project(client: AsyncClient, seed: int) -> None:
@@ -191,7 +204,11 @@ async def register_and_fuse(client: AsyncClient, seed: int) -> None:
     fixed, moving = image(seed), image(seed + 1)
     outline = fixed.pixels > 600
     registration = await client.register(
-        fixed, moving, view_relation=ViewRelation.COMPARABLE, targets=[TargetPair(outline, outline)]
+        fixed,
+        moving,
+        view_relation=ViewRelation.COMPARABLE,
+        targets=[TargetPair(outline, outline)],
+        options=RegistrationOptions(TransformModel.RIGID),
     )
     await client.fuse(fixed, moving, registration.transform.transform_id, accepted_flags=registration.transform.flags)
 
@@ -223,11 +240,9 @@ async def test_envoy(default_bundle: Bundle, tmp_path: Path) -> None:
     with ExitStack() as stack:
         cluster = Cluster(stack, tmp_path, {"encoder": 1, "decoder": 1, "fusion": 1}, envoys=REPLICAS)
         await cluster.until_open()
-        load = Load(
-            f"two rolling restarts of {REPLICAS} x Envoy", cluster.address, (encode, predict, register_and_fuse)
-        )
+        load = Load(f"rolling restart of {REPLICAS} x Envoy", cluster.address, (predict, project, register_and_fuse))
         async with load.running():
-            for number in (*range(REPLICAS), *range(REPLICAS)):
+            for number in range(REPLICAS):
                 await load.has_gone_on()
                 cluster.stop_envoy(number)
                 await load.has_gone_on()
