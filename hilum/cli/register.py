@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
@@ -41,6 +42,7 @@ from hilum.cli.registration_options import (
 from hilum.cli.registration_report import flag_lines, registration_report
 from hilum.cli.session import Session
 from hilum.cli.values import parse_mapping
+from hilum.registration_options import RegistrationOptions
 from hilum.transform import Transform
 from hilum.transform_file import write_transform
 from hilum.types import Box, Image, IntensityMapping, Prompt, TargetPair, ViewRelation
@@ -147,19 +149,35 @@ def register(
         rigid_region=rigid_region,
         stiffness=stiffness,
     )
-    with Session.of(context).client() as client:
+    asked = _Asked(_VIEWS[view], targets, options, mappings, model)
+    _register_images(Session.of(context), images, asked, outputs)
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """What is asked about two images."""
+
+    view: ViewRelation
+    targets: Sequence[TargetPair]
+    options: RegistrationOptions
+    mappings: tuple[IntensityMapping | None, IntensityMapping | None]
+    model: str
+
+
+def _register_images(session: Session, images: tuple[Image, Image], asked: _Asked, outputs: Sequence[Path]) -> None:
+    with session.client() as client:
         with stage_progress("registering") as on_progress:
             registration = client.register(
                 *images,
-                view_relation=_VIEWS[view],
-                targets=targets,
-                options=options,
-                fixed_mapping=mappings[0],
-                moving_mapping=mappings[1],
-                model=model,
+                view_relation=asked.view,
+                targets=asked.targets,
+                options=asked.options,
+                fixed_mapping=asked.mappings[0],
+                moving_mapping=asked.mappings[1],
+                model=asked.model,
                 on_progress=on_progress,
             )
-        _write(outputs, client, images, registration.transform, mappings)
+        _write(outputs, client, images, registration.transform, asked.mappings)
     output().print(registration_report(registration))
 
 

@@ -47,7 +47,8 @@ class Endless:
     def run(self, workspace: Workspace, start: Alignment, agreement: Agreement) -> Steps:
         while True:
             self.steps.append(len(self.steps))
-            yield Step(0.5, 0.5)
+            # Progress that has not changed is not told again.
+            yield Step(0.5, float(len(self.steps)))
 
 
 @asynccontextmanager
