@@ -63,7 +63,7 @@ def pod(
     }
     replaced = {"HILUM_HOST": address, "HILUM_REDIS_URL": redis, "HILUM_BUNDLES": str(bundles_folder())}
     if bundle is not None:
-        replaced |= {"HILUM_BUNDLES": str(bundle.path.parent), "HILUM_MODELS": json.dumps([bundle.manifest.name])}
+        replaced |= {"HILUM_BUNDLES": str(bundle.folder.parent), "HILUM_MODELS": json.dumps([bundle.manifest.name])}
     return Process(f"services.{service}", environment=environment | replaced)
 
 

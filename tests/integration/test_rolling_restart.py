@@ -38,7 +38,6 @@ from tests.integration.pods import GRPC_PORT, envoy, envoy_configuration, networ
 from tests.integration.processes import Process, free_port, valkey
 
 REPLICAS = 2
-CALLERS = 2
 PATIENCE_S = 60
 # As many calls of every caller must have begun and ended after a step before the next one.
 TURNS = 1
@@ -56,6 +55,7 @@ class Load:
         name: Of what is done meanwhile.
         address: Where they call.
         calls: What they do, in turn; the number given is never the same twice.
+        callers: How many they are.
         begun: Calls begun, per caller.
         failures: Whatever went wrong.
     """
@@ -63,7 +63,8 @@ class Load:
     name: str
     address: str
     calls: Sequence[Call]
-    begun: dict[int, int] = field(default_factory=lambda: dict.fromkeys(range(CALLERS), 0))
+    callers: int = 2
+    begun: dict[int, int] = field(default_factory=dict)
     failures: list[Exception] = field(default_factory=list)
     turn: asyncio.Condition = field(default_factory=asyncio.Condition)
 
@@ -71,6 +72,7 @@ class Load:
     async def running(self) -> AsyncIterator[None]:
         """Makes calls meanwhile, waits for the last of them, and prints how many there were and how many failed."""
         self._stop = False
+        self.begun = dict.fromkeys(range(self.callers), 0)
         try:
             async with asyncio.TaskGroup() as callers:
                 for number in self.begun:
@@ -97,7 +99,7 @@ class Load:
                     return
                 self.begun[caller] += 1
                 try:
-                    await call(client, turn * CALLERS + caller)
+                    await call(client, turn * self.callers + caller)
                 except Exception as error:  # noqa: BLE001  # whatever it is, the test reports it
                     self.failures.append(error)
                 async with self.turn:
@@ -234,14 +236,18 @@ async def until_asked_again(cluster: Cluster, address: str, service: str, load: 
 
 
 @pytest.mark.parametrize(
-    ("service", "calls"), [("encoder", (encode, encode_series)), ("fusion", (project, register_and_fuse))]
+    ("service", "callers", "calls"),
+    # A starting fusion service needs the processors that two of its callers would take.
+    [("encoder", 2, (encode, encode_series)), ("fusion", 1, (project, register_and_fuse))],
 )
-async def test_services(small_bundle: Bundle, tmp_path: Path, service: str, calls: Sequence[Call]) -> None:
+async def test_services(
+    small_bundle: Bundle, tmp_path: Path, service: str, callers: int, calls: Sequence[Call]
+) -> None:
     """Every replica of a service is drained and replaced, one after the other: no call fails."""
     with ExitStack() as stack:
         cluster = Cluster(stack, tmp_path, {service: REPLICAS}, small_bundle)
         await cluster.until_open()
-        load = Load(f"rolling restart of {REPLICAS} x {service}", cluster.address, calls)
+        load = Load(f"rolling restart of {REPLICAS} x {service}", cluster.address, calls, callers)
         async with load.running():
             await load.has_gone_on()
             for address in list(cluster.replicas):
