@@ -19,7 +19,7 @@ import grpc.aio
 import yaml
 
 from deploy.rendered import Overlay
-from hilum.serving.bundle import bundles_folder
+from hilum.serving.bundle import Bundle, bundles_folder
 from tests.integration.processes import Process
 
 ENVOY = Path(sys.executable).with_name("envoy")
@@ -43,7 +43,9 @@ def network() -> str:
     raise AssertionError(f"ports {_PORTS} are taken on all of {_NETWORKS}")
 
 
-def pod(overlay: Overlay, service: str, address: str, *, redis: str, envoy: str) -> Process:
+def pod(
+    overlay: Overlay, service: str, address: str, *, redis: str, envoy: str, bundle: Bundle | None = None
+) -> Process:
     """Returns a running service of the overlay.
 
     Args:
@@ -52,6 +54,7 @@ def pod(overlay: Overlay, service: str, address: str, *, redis: str, envoy: str)
         address: Where it listens, in place of the pod's own.
         redis: URL of a server without a password.
         envoy: Address that the name envoy stands for.
+        bundle: Served in place of the overlay's models; those where None.
     """
     environment = {
         name: value.replace("envoy:", f"{envoy}:")
@@ -59,6 +62,8 @@ def pod(overlay: Overlay, service: str, address: str, *, redis: str, envoy: str)
         if name != "HILUM_REDIS_PASSWORD_FILE"
     }
     replaced = {"HILUM_HOST": address, "HILUM_REDIS_URL": redis, "HILUM_BUNDLES": str(bundles_folder())}
+    if bundle is not None:
+        replaced |= {"HILUM_BUNDLES": str(bundle.folder.parent), "HILUM_MODELS": json.dumps([bundle.manifest.name])}
     return Process(f"services.{service}", environment=environment | replaced)
 
 

@@ -32,11 +32,12 @@ from hilum import (
 from hilum.segmentation import EncodeFailure
 from hilum.serving.bundle import Bundle
 from hilum.types import TargetPair, ViewRelation
+from modeling.bundle_writer import write_bundle
+from tests.congruence.oracle import RANDOM_SAM_SPEC, random_sam
 from tests.integration.pods import GRPC_PORT, envoy, envoy_configuration, network, pod, until_open
 from tests.integration.processes import Process, free_port, valkey
 
 REPLICAS = 2
-CALLERS = 1
 PATIENCE_S = 60
 # As many calls of every caller must have begun and ended after a step before the next one.
 TURNS = 1
@@ -54,6 +55,7 @@ class Load:
         name: Of what is done meanwhile.
         address: Where they call.
         calls: What they do, in turn; the number given is never the same twice.
+        callers: How many they are.
         begun: Calls begun, per caller.
         failures: Whatever went wrong.
     """
@@ -61,7 +63,8 @@ class Load:
     name: str
     address: str
     calls: Sequence[Call]
-    begun: dict[int, int] = field(default_factory=lambda: dict.fromkeys(range(CALLERS), 0))
+    callers: int = 2
+    begun: dict[int, int] = field(default_factory=dict)
     failures: list[Exception] = field(default_factory=list)
     turn: asyncio.Condition = field(default_factory=asyncio.Condition)
 
@@ -69,6 +72,7 @@ class Load:
     async def running(self) -> AsyncIterator[None]:
         """Makes calls meanwhile, waits for the last of them, and prints how many there were and how many failed."""
         self._stop = False
+        self.begun = dict.fromkeys(range(self.callers), 0)
         try:
             async with asyncio.TaskGroup() as callers:
                 for number in self.begun:
@@ -95,7 +99,7 @@ class Load:
                     return
                 self.begun[caller] += 1
                 try:
-                    await call(client, turn * CALLERS + caller)
+                    await call(client, turn * self.callers + caller)
                 except Exception as error:  # noqa: BLE001  # whatever it is, the test reports it
                     self.failures.append(error)
                 async with self.turn:
@@ -109,11 +113,15 @@ class Cluster:
         stack: Ends all of it.
         folder: For Envoy's configurations.
         replicas: How many of each service.
+        bundle: Of a model that is small, so that many calls are made.
         envoys: How many of Envoy.
     """
 
-    def __init__(self, stack: ExitStack, folder: Path, replicas: Mapping[str, int], envoys: int = 1) -> None:
+    def __init__(
+        self, stack: ExitStack, folder: Path, replicas: Mapping[str, int], bundle: Bundle, envoys: int = 1
+    ) -> None:
         self._stack = stack
+        self._bundle = bundle
         self._overlay = Overlay.render(OVERLAYS / "dev")
         net = network()
         port = free_port()
@@ -156,7 +164,8 @@ class Cluster:
 
     def _started(self, address: str) -> Process:
         service = self._services[address]
-        process = pod(self._overlay, service, address, redis=self._redis, envoy=self._envoy_addresses[0])
+        where = {"redis": self._redis, "envoy": self._envoy_addresses[0]}
+        process = pod(self._overlay, service, address, bundle=None if service == "fusion" else self._bundle, **where)
         return self._stack.enter_context(process)
 
     def _envoy(self, address: str) -> ExitStack:
@@ -168,6 +177,13 @@ class Cluster:
         alone = self._stack.enter_context(ExitStack())
         alone.enter_context(envoy(envoy_configuration(self._overlay, address, pods), folder))
         return alone
+
+
+@pytest.fixture(scope="module")
+def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Segment-anything's architecture, small and with random weights."""
+    folder = tmp_path_factory.mktemp("bundles") / RANDOM_SAM_SPEC.name
+    return write_bundle(random_sam(), RANDOM_SAM_SPEC, folder).bundle
 
 
 def image(seed: int) -> Image:
@@ -220,14 +236,18 @@ async def until_asked_again(cluster: Cluster, address: str, service: str, load: 
 
 
 @pytest.mark.parametrize(
-    ("service", "calls"), [("encoder", (encode, encode_series)), ("fusion", (project, register_and_fuse))]
+    ("service", "callers", "calls"),
+    # A starting fusion service needs the processors that two of its callers would take.
+    [("encoder", 2, (encode, encode_series)), ("fusion", 1, (project, register_and_fuse))],
 )
-async def test_services(default_bundle: Bundle, tmp_path: Path, service: str, calls: Sequence[Call]) -> None:
+async def test_services(
+    small_bundle: Bundle, tmp_path: Path, service: str, callers: int, calls: Sequence[Call]
+) -> None:
     """Every replica of a service is drained and replaced, one after the other: no call fails."""
     with ExitStack() as stack:
-        cluster = Cluster(stack, tmp_path, {service: REPLICAS})
+        cluster = Cluster(stack, tmp_path, {service: REPLICAS}, small_bundle)
         await cluster.until_open()
-        load = Load(f"rolling restart of {REPLICAS} x {service}", cluster.address, calls)
+        load = Load(f"rolling restart of {REPLICAS} x {service}", cluster.address, calls, callers)
         async with load.running():
             await load.has_gone_on()
             for address in list(cluster.replicas):
@@ -235,10 +255,10 @@ async def test_services(default_bundle: Bundle, tmp_path: Path, service: str, ca
                 await until_asked_again(cluster, address, service, load)
 
 
-async def test_envoy(default_bundle: Bundle, tmp_path: Path) -> None:
+async def test_envoy(small_bundle: Bundle, tmp_path: Path) -> None:
     """Every Envoy is ended, calls and connections included, and replaced, one after the other: no call fails."""
     with ExitStack() as stack:
-        cluster = Cluster(stack, tmp_path, {"encoder": 1, "decoder": 1, "fusion": 1}, envoys=REPLICAS)
+        cluster = Cluster(stack, tmp_path, {"encoder": 1, "decoder": 1, "fusion": 1}, small_bundle, envoys=REPLICAS)
         await cluster.until_open()
         load = Load(f"rolling restart of {REPLICAS} x Envoy", cluster.address, (predict, project, register_and_fuse))
         async with load.running():
