@@ -15,7 +15,7 @@ def test_modules() -> None:
 
 
 def test_functions() -> None:
-    """No function has more than 60 lines, docstring included; the options that a command declares are not among them."""
+    """No function has more than 60 lines, docstring included; options that a command declares are not counted."""
     too_long = {}
     for path in modules():
         for node in ast.walk(ast.parse(path.read_text())):
