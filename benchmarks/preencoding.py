@@ -1,10 +1,11 @@
-"""Clicks beside an encoder that encodes studies ahead of time on the same core, in a process of low priority.
+"""Clicks beside an encoder that encodes studies ahead of time on the same cores, in a process of low priority.
 
     python -m benchmarks preencoding
 
-Real processes on loopback. The decoder and the pre-encoding encoder (HILUM_NICENESS=19) share one core; the generator,
-another encoder, which the decoder asks, and Valkey have another. A caller clicks as soon as the last click is answered.
-Phases without and with pre-encoding take turns; with it, one image that nobody knows follows the other without a pause.
+Real processes on loopback. The decoder has one core; the generator, another encoder, which the decoder asks, and Valkey
+have another; the pre-encoding encoder (HILUM_NICENESS=19) runs on both. Clicks arrive at random moments, CLICKS_PER_S of
+them. Phases without and with pre-encoding take turns; with it, one image that nobody knows follows the other without a
+pause.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from tests.integration.processes import Process, decoder_of, free_port, service,
 ROUNDS = 5
 PHASE_S = 6.0
 WARM_UP_S = 1.0
+# Less than half of what one core answers: hands that drag and click, and time between them.
+CLICKS_PER_S = 8.0
 LOWEST_PRIORITY = "19"
 WINDOW = Window(100, 600)
 
@@ -42,17 +45,18 @@ class PreEncoding:
 
     @contextlib.asynccontextmanager
     async def going_on(self) -> AsyncIterator[None]:
-        """Encodes inside the block."""
-        task = asyncio.create_task(self._forever())
+        """Encodes inside the block; the image that is under way at its end is finished."""
+        stopping = asyncio.Event()
+        task = asyncio.create_task(self._until(stopping))
         try:
             yield
         finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            stopping.set()
+            await task
 
-    async def _forever(self) -> None:
-        for number in self._numbers:
+    async def _until(self, stopping: asyncio.Event) -> None:
+        while not stopping.is_set():
+            number = next(self._numbers)
             pixels = image()
             # No two have the same digest.
             pixels[0, :2] = divmod(number, 1000)
@@ -60,9 +64,9 @@ class PreEncoding:
             self.images += 1
 
 
-async def phase_ms(clicks: Clicks) -> list[float]:
+async def phase_ms(clicks: Clicks, seed: int) -> list[float]:
     """Clicks for the time of a phase; returns the durations in ms of what ended after the warm-up."""
-    outcomes = await clicks.closed_loop(1, PHASE_S)
+    outcomes = await clicks.open_loop(CLICKS_PER_S, PHASE_S, seed)
     return [1000 * outcome.duration_s for outcome in outcomes if outcome.ended_s >= WARM_UP_S and not outcome.refused]
 
 
@@ -87,10 +91,10 @@ async def measured(decoder: Process, encoder: Process, ahead: Process) -> dict[s
     ):
         clicks = Clicks(channel, await encoded(encoder, IMAGES))
         preencoding = PreEncoding(client)
-        for _ in range(ROUNDS):
-            alone += await phase_ms(clicks)
+        for seed in range(ROUNDS):
+            alone += await phase_ms(clicks, seed)
             async with preencoding.going_on():
-                beside += await phase_ms(clicks)
+                beside += await phase_ms(clicks, seed)
         return figures(alone, beside, preencoding.images)
 
 
@@ -105,12 +109,12 @@ def processes(of_services: int, of_others: int) -> Iterator[tuple[Process, Proce
             encoder = stack.enter_context(service("encoder", redis_url=redis))
         with on_core(of_services):
             decoder = stack.enter_context(decoder_of(encoder, redis, **CAPACITY))
-            ahead = stack.enter_context(service("encoder", redis_url=redis, niceness=LOWEST_PRIORITY))
+        ahead = stack.enter_context(service("encoder", redis_url=redis, niceness=LOWEST_PRIORITY))
         yield decoder, encoder, ahead
 
 
 def measure() -> dict[str, float]:
-    """Returns how much longer clicks take while studies are encoded ahead of time on the decoder's core.
+    """Returns how much longer clicks take while studies are encoded ahead of time on the same cores.
 
     Raises:
         RuntimeError: Fewer than two cores: the generator would be measured too.
