@@ -3,9 +3,8 @@
     python -m benchmarks preencoding
 
 Real processes on loopback. The decoder has one core; the generator, another encoder, which the decoder asks, and Valkey
-have another; the pre-encoding encoder (HILUM_NICENESS=19) runs on both. Clicks arrive at random moments, CLICKS_PER_S of
-them. Phases without and with pre-encoding take turns; with it, one image that nobody knows follows the other without a
-pause.
+have another; the pre-encoding encoder (HILUM_NICENESS=19) runs on both. Clicks arrive at random moments. Phases without
+and with pre-encoding take turns; with it, one image that nobody knows follows the other without a pause.
 """
 
 from __future__ import annotations
