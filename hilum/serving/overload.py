@@ -80,8 +80,9 @@ class Permits:
             running,
             settings.waiting_permits,
             reserved=min(settings.reserved_permits, running - 1),
-            # As many wait as run: each caller waits for one other at most, and twice the permits in users are served.
-            standing=running,
+            # One more waits than runs. With as many, the queue of a single permit is empty e^-2 of the time when its
+            # work ends, at twice the load: work that could have been done, and is refused.
+            standing=running + 1,
             name=name,
             telemetry=telemetry,
         )
