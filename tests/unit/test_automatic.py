@@ -75,7 +75,7 @@ async def test_errors_are_those_of_the_library() -> None:
     """A model of boxes, and a service without room, answer with the library's exceptions."""
     encoder = FakeEncoder((FakeModel(), FakeModel("boxes", points=False)))
     decoder = FakeDecoder(encoder)
-    async with serve_in_process(encoder, decoder) as endpoints, AsyncClient(endpoints) as client:
+    async with serve_in_process(encoder, decoder) as endpoints, AsyncClient(endpoints, attempts=1) as client:
         with pytest.raises(PromptNotSupported):
             await client.generate_masks(image(), model="boxes", parameters=PARAMETERS)
         decoder.fail_next(Overloaded("no permit is free", retry_after_s=1))
