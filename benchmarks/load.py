@@ -189,6 +189,20 @@ def on_core(core: int) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
+@contextlib.contextmanager
+def pinned(of_decoder: int, of_others: int) -> Iterator[tuple[Process, Process, str]]:
+    """Runs a decoder on one core, its encoder and Valkey on another; yields both services and Valkey's URL."""
+    with ExitStack() as stack:
+        with on_core(of_others):
+            port = free_port()
+            stack.enter_context(valkey(port))
+            redis = f"redis://127.0.0.1:{port}"
+            encoder = stack.enter_context(service("encoder", redis_url=redis))
+        with on_core(of_decoder):
+            decoder = stack.enter_context(decoder_of(encoder, redis, **CAPACITY))
+        yield decoder, encoder, redis
+
+
 async def encoded(encoder: Process, count: int) -> list[bytes]:
     """Encodes different images, one after the other; returns their embedding ids."""
     ids = []
@@ -234,16 +248,8 @@ def measure() -> dict[str, float]:
         raise RuntimeError("two cores are needed, one for the decoder and one for the load generator")
     of_decoder, of_others = cores[0], cores[1]
     print(f"decoder on core {of_decoder}; generator, encoder and Valkey on core {of_others}")
-    with ExitStack() as stack:
-        with on_core(of_others):
-            port = free_port()
-            stack.enter_context(valkey(port))
-            redis = f"redis://127.0.0.1:{port}"
-            encoder = stack.enter_context(service("encoder", redis_url=redis))
-        with on_core(of_decoder):
-            decoder = stack.enter_context(decoder_of(encoder, redis, **CAPACITY))
-        with on_core(of_others):
-            return {**asyncio.run(measured(decoder, encoder)), "load_decoder_cores": 1, "load_generator_cores": 1}
+    with pinned(of_decoder, of_others) as (decoder, encoder, _), on_core(of_others):
+        return {**asyncio.run(measured(decoder, encoder)), "load_decoder_cores": 1, "load_generator_cores": 1}
 
 
 if __name__ == "__main__":

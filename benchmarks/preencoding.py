@@ -13,17 +13,16 @@ import asyncio
 import contextlib
 import itertools
 import os
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Sequence
 
 import numpy as np
 
-from benchmarks.load import CAPACITY, IMAGES, Clicks, encoded, on_core, quantile
+from benchmarks.load import IMAGES, Clicks, encoded, on_core, pinned, quantile
 from benchmarks.report import main
 from benchmarks.serving import image
 from hilum import AsyncClient, Endpoints, Image, Window
 from hilum.connection import open_channel
-from tests.integration.processes import Process, decoder_of, free_port, service, valkey
+from tests.integration.processes import Process, service
 
 ROUNDS = 5
 PHASE_S = 6.0
@@ -97,21 +96,6 @@ async def measured(decoder: Process, encoder: Process, ahead: Process) -> dict[s
         return figures(alone, beside, preencoding.images)
 
 
-@contextlib.contextmanager
-def processes(of_services: int, of_others: int) -> Iterator[tuple[Process, Process, Process]]:
-    """Runs decoder, its encoder, and the encoder that encodes ahead of time, on the cores named."""
-    with ExitStack() as stack:
-        with on_core(of_others):
-            port = free_port()
-            stack.enter_context(valkey(port))
-            redis = f"redis://127.0.0.1:{port}"
-            encoder = stack.enter_context(service("encoder", redis_url=redis))
-        with on_core(of_services):
-            decoder = stack.enter_context(decoder_of(encoder, redis, **CAPACITY))
-        ahead = stack.enter_context(service("encoder", redis_url=redis, niceness=LOWEST_PRIORITY))
-        yield decoder, encoder, ahead
-
-
 def measure() -> dict[str, float]:
     """Returns how much longer clicks take while studies are encoded ahead of time on the same cores.
 
@@ -121,7 +105,11 @@ def measure() -> dict[str, float]:
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         raise RuntimeError("two cores are needed, one for the services and one for the load generator")
-    with processes(cores[0], cores[1]) as (decoder, encoder, ahead), on_core(cores[1]):
+    with (
+        pinned(cores[0], cores[1]) as (decoder, encoder, redis),
+        service("encoder", redis_url=redis, niceness=LOWEST_PRIORITY) as ahead,
+        on_core(cores[1]),
+    ):
         return asyncio.run(measured(decoder, encoder, ahead))
 
 
