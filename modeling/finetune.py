@@ -63,9 +63,6 @@ def run(
     samples: Sequence[Sample],
     on_prepared: OnProgress | None = None,
     on_step: OnStep | None = None,
-    *,
-    images: Path | None = None,
-    begin: nn.Module | None = None,
 ) -> FineTuned:
     """Prepare the samples, fine-tune, and draw the curves.
 
@@ -74,18 +71,14 @@ def run(
         samples: those of the training split are used, no others.
         on_prepared: told of each training image.
         on_step: told of each step.
-        images: folder of training images, for several jobs; one in the work folder where None.
-        begin: the model to begin with; the base where None.
 
     Raises:
         FineTuningError: nothing to learn from, or the work folder belongs to another job.
     """
     torch.set_num_threads(job.threads)
     training = [sample for sample in samples if sample.split == "train"]
-    prepared = prepare(
-        training, job.base, images or job.work / "images", job.preparation, on_prepared, threads=job.threads
-    )
-    model = begin or load_model(job.base)
+    prepared = prepare(training, job.base, job.work / "images", job.preparation, on_prepared, threads=job.threads)
+    model = load_model(job.base)
 
     def encoder_input(image: TrainingImage) -> NDArray[np.float32]:
         return network_input(image.image, job.base.manifest)[0]
@@ -102,7 +95,7 @@ def run(
         on_step=on_step,
     )
     draw_curves(job.work / LOG_FILENAME, job.work / CURVES_FILENAME)
-    return FineTuned(tuned, _lineage(job, training, prepared))
+    return FineTuned(tuned, lineage(job, training, prepared))
 
 
 def write(job: Job, tuned: FineTuned, folder: Path) -> WrittenBundle:
@@ -130,7 +123,7 @@ def write(job: Job, tuned: FineTuned, folder: Path) -> WrittenBundle:
     return write_bundle(tuned.model, spec, folder)
 
 
-def _lineage(job: Job, samples: Sequence[Sample], prepared: TrainingSet) -> dict[str, Any]:
+def lineage(job: Job, samples: Sequence[Sample], prepared: TrainingSet) -> dict[str, Any]:
     """What the manifest says of the bundle's origin: base, data, recipe."""
     images = Counter(sample.source for sample in samples)
     return {

@@ -113,7 +113,7 @@ def draw_lesson(
         return Lesson(kind, tuple(jittered_box(mask, random, recipe.jitter) for mask in masks), truth)
     if kind == "ground":
         return Lesson(kind, tuple(ground_box(mask, random) for mask in masks), truth)
-    first = tuple(random_click(mask, random) for mask in masks)
+    first = tuple(random_click(mask, random, recipe.imprecise) for mask in masks)
     if kind == "click":
         return Lesson(kind, first, truth)
     if kind == "again":

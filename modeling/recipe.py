@@ -33,6 +33,7 @@ class Recipe:
         mask_feedback: probability that "clicks" come with the mask they correct; "again" is one click that comes with
             the mask that it has just been answered with.
         jitter: canvas pixels by which a box's edges move at most.
+        imprecise: probability that a first click on a small target falls anywhere in its box.
         learning_rate: highest of the one-cycle schedule (AdamW).
         encoder_rate: share of it for the encoder's own weights, where they are trained.
         weight_decay: of AdamW.
@@ -62,6 +63,7 @@ class Recipe:
     most_clicks: int = 6
     mask_feedback: float = 0.5
     jitter: float = 5.0
+    imprecise: float = 0.0
     learning_rate: float = 2e-4
     encoder_rate: float = 0.1
     weight_decay: float = 1e-4

@@ -16,6 +16,8 @@ from modeling.sample import tight_box
 PromptKind: TypeAlias = Literal["box", "ground", "click", "again", "clicks"]
 # Canvas pixels by which BreastSAM's ground prompt widens a box, and shifts it at most; its image is about 512 wide.
 GROUND_MARGIN, GROUND_SHIFT, GROUND_SCALE = 10.0, 15.0, 0.1
+# Canvas pixels; a stone in a region of its own is as large.
+SMALL_EXTENT = 40.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,9 +73,19 @@ def ground_box(mask: BoolMask, random: np.random.Generator) -> SimulatedPrompt:
     )
 
 
-def random_click(mask: BoolMask, random: np.random.Generator) -> SimulatedPrompt:
-    """One random pixel of the mask."""
+def random_click(mask: BoolMask, random: np.random.Generator, imprecise: float = 0.0) -> SimulatedPrompt:
+    """One random pixel of the mask, or, on small masks with a probability, of its tight box.
+
+    Args:
+        mask: with pixels.
+        random: decides.
+        imprecise: probability that a click on a mask of at most `SMALL_EXTENT` falls anywhere in its box: people who
+            click on something small miss it by a pixel or two, and mean it all the same.
+    """
     rows, columns = np.nonzero(mask)
+    box = tight_box(mask)
+    if imprecise and max(box.x_max - box.x_min, box.y_max - box.y_min) < SMALL_EXTENT and random.random() < imprecise:
+        rows, columns = np.nonzero(_filled(box, mask))
     chosen = int(random.integers(len(rows)))
     point = np.array([[columns[chosen], rows[chosen]]], np.float32)
     return SimulatedPrompt(point, np.ones(1, np.float32))
@@ -96,6 +108,13 @@ def correcting_click(
     rows, columns = np.nonzero(part)
     chosen = int(random.integers(len(rows)))
     return float(columns[chosen]), float(rows[chosen]), foreground
+
+
+def _filled(box: Box, mask: BoolMask) -> BoolMask:
+    """All pixels within a tight box, on the mask's canvas."""
+    filled = np.zeros_like(mask)
+    filled[round(box.y_min + 0.5) : round(box.y_max + 0.5), round(box.x_min + 0.5) : round(box.x_max + 0.5)] = True
+    return filled
 
 
 def _of_box(box: Box) -> SimulatedPrompt:

@@ -20,6 +20,7 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.report import ROOT
+from examples.click.brain_template import brain_template
 from examples.click.drawn import drawn_lesions
 from examples.click.pictures import photographs, stones, unlabelled
 from examples.click.planted import planted_lesions
@@ -38,7 +39,13 @@ COLLECTION = user_cache_path("hilum") / "collections" / "click"
 SHARED_DATA = ROOT.parent / "shared" / "data"
 DRAWN = 90
 PLANTED_COPIES = 3
-FROM_WHEELS: tuple[Callable[[], Iterator[Sample]], ...] = (demo_volume, photographs)
+TEMPLATE_COPIES = 2
+FROM_WHEELS: tuple[Callable[[], Iterator[Sample]], ...] = (
+    demo_volume,
+    photographs,
+    brain_template,
+    lambda: planted_lesions(brain_template(), TEMPLATE_COPIES),
+)
 FROM_SHARED: tuple[Callable[[Path], Iterator[Sample]], ...] = (
     ct_organs_2d,
     ct_abdomen,

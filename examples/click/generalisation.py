@@ -35,8 +35,8 @@ from torch import nn
 from examples.click.collect import COLLECTION
 from examples.click.comparison import figures, tables
 from examples.click.groups import GROUPS, NOTHING, REDRAWN, Group, prepared_without
+from examples.click.learn import WORK
 from examples.click.recipe import BASE, ON_PROCESSOR, PREPARATION
-from examples.click.train import WORK
 from hilum.serving.bundle import Bundle, find_bundle
 from modeling.evaluation.command import TERMINAL_WIDTH
 from modeling.evaluation.evaluate import evaluate

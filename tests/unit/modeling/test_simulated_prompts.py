@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from hilum.types import BoolMask
 from modeling.sample import tight_box
-from modeling.simulated_prompts import correcting_click, ground_box, jittered_box, random_click
+from modeling.simulated_prompts import SMALL_EXTENT, correcting_click, ground_box, jittered_box, random_click
 
 SIDE = 64
 discs = st.tuples(st.integers(0, 63), st.integers(0, 63), st.integers(1, 25))
@@ -28,6 +28,27 @@ def test_a_click_lies_in_the_mask(at: tuple[int, int, int], seed: int) -> None:
     assert (x, y) == (int(x), int(y))
     assert label == 1
     assert prompt.box is None
+
+
+@given(discs, st.integers(0, 100))
+def test_an_imprecise_click_lies_in_a_small_mask_s_box(at: tuple[int, int, int], seed: int) -> None:
+    """It falls in the tight box of a small mask, beside the mask too, and on the mask itself where that is large."""
+    mask = _disc(at)
+    box = tight_box(mask)
+    x, y = random_click(mask, np.random.default_rng(seed), imprecise=1.0).points[0]
+    assert box.x_min < x < box.x_max
+    assert box.y_min < y < box.y_max
+    if max(box.x_max - box.x_min, box.y_max - box.y_min) >= SMALL_EXTENT:
+        assert mask[int(y), int(x)]
+
+
+def test_some_imprecise_clicks_miss_a_small_mask() -> None:
+    """Of a hundred, about one in five falls in the corners that a disc leaves of its box; none without imprecision."""
+    mask = _disc((30, 30, 8))
+    for imprecise, least, most in ((0.0, 0, 0), (1.0, 8, 40)):
+        clicks = [random_click(mask, np.random.default_rng(seed), imprecise).points[0] for seed in range(100)]
+        missed = sum(not mask[int(y), int(x)] for x, y in clicks)
+        assert least <= missed <= most
 
 
 @given(discs, st.integers(0, 100))
