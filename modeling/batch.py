@@ -80,7 +80,11 @@ class Batches(Dataset[Batch]):
 def batches(dataset: Batches, first: int, workers: int) -> "torch.utils.data.DataLoader[Batch]":
     """The batches from a step on, in order; workers are processes that draw ahead, the draws are the same."""
     steps = range(first, len(dataset))
-    return torch.utils.data.DataLoader(dataset, batch_size=None, sampler=steps, num_workers=workers)
+    # Workers only draw, with numpy and OpenCV: forking them beside a GPU is safe, and takes what cannot be pickled along.
+    context = "fork" if workers else None
+    return torch.utils.data.DataLoader(
+        dataset, batch_size=None, sampler=steps, num_workers=workers, multiprocessing_context=context
+    )
 
 
 def _some(masks: NDArray[np.bool_], count: int, random: np.random.Generator) -> NDArray[np.bool_]:

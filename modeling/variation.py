@@ -30,7 +30,7 @@ def varied(image: TrainingImage, random: np.random.Generator, strength: Strength
     height, width = image.input_size
     masks: list[BoolMask] = list(image.masks[:, :height, :width])
     boxes = [tight_box(mask) for mask in masks]
-    picture, turned = augment(_at_size(image.image, (width, height)), masks, boxes, random, strength)
+    picture, turned = augment(on_canvas_size(image), masks, boxes, random, strength)
     size = input_size(picture.shape[:2], 1.0, side)
     placed = np.stack([on_canvas(mask, size, side) for mask in turned])
     kept = np.array([mask.sum() >= SMALLEST_MASK_PX and not fills(mask, size) for mask in placed])
@@ -49,8 +49,9 @@ def varied(image: TrainingImage, random: np.random.Generator, strength: Strength
 NOTHING: NDArray[np.float16] = np.zeros(0, np.float16)
 
 
-def _at_size(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """(width, height) of the canvas, where the masks are."""
-    if (picture.shape[1], picture.shape[0]) == size:
-        return picture
-    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+def on_canvas_size(image: TrainingImage) -> NDArray[np.uint8]:
+    """The picture at the size that it has on the canvas, where its masks are."""
+    height, width = image.input_size
+    if image.image.shape[:2] == (height, width):
+        return image.image
+    return np.asarray(cv2.resize(image.image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)

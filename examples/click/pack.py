@@ -1,7 +1,8 @@
 """What training needs, in one file that travels to a machine with a GPU: no collection, no embeddings, no graphs.
 
-The base model's weights travel in half precision. That changes nothing of LoRA's additions to the encoder, which are a
-difference, and of the decoder less than what is shipped of it, which is half precision too.
+Images travel at the size at which they are changed and learnt from, the base model's weights in half precision. That
+changes nothing of LoRA's additions to the encoder, which are a difference, and of the decoder less than what is shipped
+of it, which is half precision too.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from torch import nn
 from hilum.serving.bundle import MANIFEST_FILENAME, Bundle, Manifest
 from modeling.models import build_model
 from modeling.training_set import TrainingImage, TrainingSet
-from modeling.variation import NOTHING
+from modeling.variation import NOTHING, on_canvas_size
 
 WEIGHTS, LINEAGE, IMAGES = "base.safetensors", "lineage.json", "images/"
 
@@ -98,7 +99,7 @@ def _lay_out(archive: zipfile.ZipFile, name: str, target: Path) -> None:
 
 def _png(image: TrainingImage) -> bytes:
     file = io.BytesIO()
-    PillowImage.fromarray(image.image).save(file, "PNG")
+    PillowImage.fromarray(on_canvas_size(image)).save(file, "PNG", optimize=True)
     return file.getvalue()
 
 
