@@ -36,6 +36,7 @@ from scipy import ndimage
 from benchmarks.deformable import METHODS, SAMPLE_DATA
 from benchmarks.deformable_picture import case_picture
 from benchmarks.generated import outcome_of
+from benchmarks.one_thread import one_thread
 from benchmarks.registrars.process import NotInstalled, RegistrarProcess
 from benchmarks.registrars.registrar import Load, Places, pixel_places
 from benchmarks.registration_peers import TUNED
@@ -211,6 +212,7 @@ def _draw(
     cv2.imwrite(str(folder / f"{name.replace(', ', '-').replace(' ', '-')}.png"), case_picture(fixed, moving, outcome))
 
 
+@one_thread()
 def measure(data: Path = SAMPLE_DATA, pictures: Path | None = None) -> dict[str, float]:
     """Measure both kinds; without the sample data, say so and measure nothing."""
     if not data.is_dir():

@@ -31,6 +31,7 @@ from rich.table import Table
 from benchmarks.deformable_pairs import KnownPair, pseudo_pairs, radiograph_pairs
 from benchmarks.deformable_picture import case_picture
 from benchmarks.generated import outcome_of
+from benchmarks.one_thread import one_thread
 from benchmarks.real_slices import Purpose
 from benchmarks.report import machine, save, show
 from benchmarks.velocity_field import velocity_stages
@@ -244,6 +245,7 @@ def measure_kind(
     return figures
 
 
+@one_thread()
 def measure(
     purpose: Purpose = Purpose.REPORT,
     kinds: Sequence[str] = ("a", "b"),

@@ -34,6 +34,7 @@ from scipy.stats import beta
 from benchmarks.deformable import SAMPLE_DATA, SUCCESS_PX
 from benchmarks.generated import outcome_of
 from benchmarks.impossible_pairs import Counts, Kind, PairType, Trial, trials
+from benchmarks.one_thread import one_thread
 from benchmarks.real_slices import Purpose
 from benchmarks.report import machine, save, show
 from hilum.registration_options import RegistrationOptions, SimilarityMeasure, TransformModel
@@ -194,6 +195,7 @@ def limit(verdicts: Sequence[Verdict]) -> float:
     return (min(good) + max(other)) / 2
 
 
+@one_thread()
 def measure(
     purpose: Purpose = Purpose.REPORT,
     counts: Counts = COUNTS,

@@ -29,6 +29,7 @@ from rich.table import Table
 from benchmarks.decoder_outlines import landed, lungs, outlined, pelvis
 from benchmarks.deformable import DEFAULT, SAMPLE_DATA, SUCCESS_PX, register
 from benchmarks.deformable_pairs import FIRST_SEED, KnownPair, RadiographedVolume, radiographed_abdomen
+from benchmarks.one_thread import one_thread
 from benchmarks.real_slices import Purpose
 from benchmarks.report import machine, save, show
 from examples.demo.ct_volume import load_ct_volume
@@ -148,6 +149,7 @@ def show_set(title: str, cases: Sequence[Case]) -> dict[str, float]:
     return figures
 
 
+@one_thread()
 def measure(count: int = PAIRS, purpose: Purpose = Purpose.REPORT, data: Path = SAMPLE_DATA) -> dict[str, float]:
     """Compare all sets, so many pairs of each patient; without the sample data, of the demo's chest alone."""
     (decoder,) = open_bundles([Bundle.load(bundles_folder() / MODEL)])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
+
 from benchmarks.generated import outcome_of
 from benchmarks.registrars.registrar import Places, Registrar, pixel_places
 from hilum.registration_options import RegistrationOptions, TransformModel
@@ -19,7 +21,8 @@ class Hilum:
     model: TransformModel = TransformModel.DEFORMABLE
 
     def __call__(self) -> Registrar:
-        """Nothing to load."""
+        """One thread; the process that it runs in tells BLAS."""
+        cv2.setNumThreads(1)
         return self._register
 
     def _register(self, fixed: RegistrationImage, moving: RegistrationImage) -> Places:

@@ -73,6 +73,7 @@ class Registration:
         grid: what the search tries, and beyond which a deformation counts as large.
         plan: which stages find an alignment from image content; `image_stages` when absent.
         threads: torch's threads within an operation, for the whole process; on images of this size one is fastest.
+            Those of BLAS are the caller's matter (`ComputePool`): more than one spin, and take more than they give.
     """
 
     def __init__(self, grid: SearchGrid | None = None, plan: Plan = image_stages, *, threads: int = 1) -> None:
@@ -108,7 +109,8 @@ class Registration:
         workspace = yield from reporting(begun, Workspace.in_steps(fixed, moving, FINEST, COARSEST, options))
         start = Alignment.identity() if options.initial is None else workspace.alignment_of(options.initial.matrix)
         steered = views is ViewRelation.COMPARABLE and len(fixed.targets) > 0
-        by_images, by_targets = _Judges(workspace, with_targets=False), _Judges(workspace, with_targets=steered)
+        by_images = _Judges(workspace, with_targets=False)
+        by_targets = _Judges(workspace, with_targets=True) if steered else by_images
         flags = set() if views is ViewRelation.COMPARABLE else {"VIEWS_DIFFER"}
 
         stages = self._plan(views, options, self._grid)
