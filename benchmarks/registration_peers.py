@@ -1,6 +1,7 @@
 """Hilum's registration beside its peers: the same pairs, the same run, one thread each, in turn.
 
     python -m benchmarks.registration_peers [--pairs N] [--kinds a b] [--purpose report|tune] [--peers elastix]
+        [--pictures FOLDER] [--data FOLDER]
 
 Pairs of kinds (a) and (b) of `benchmarks/deformable_pairs.py`, no masks. Every method gets the whole images (peers:
 scaled by percentiles, with the mask of what is exposed) and begins with the images' centres on each other. Each library
@@ -36,6 +37,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import wilcoxon
 
+from benchmarks.case_picture import compared_picture, said, save_picture
 from benchmarks.deformable import RADIOGRAPHS, SAMPLE_DATA, SUCCESS_PX
 from benchmarks.deformable_pairs import MAPS, KnownPair, pseudo_pairs, radiograph_pairs
 from benchmarks.real_slices import Purpose
@@ -124,7 +126,9 @@ def folding_share(places: Places, body: NDArray[np.bool_]) -> float:
     return float((determinant[body] <= 0).mean())
 
 
-def run(pairs: Sequence[KnownPair], methods: Mapping[str, Load]) -> tuple[dict[str, list[Case]], dict[str, int]]:
+def run(
+    pairs: Sequence[KnownPair], methods: Mapping[str, Load], pictures: Path | None = None
+) -> tuple[dict[str, list[Case]], dict[str, int]]:
     """All methods on all pairs, in turn; and how often each crashed. A method that is not installed is left out."""
     cases: dict[str, list[Case]] = {}
     with ExitStack() as stack:
@@ -139,9 +143,14 @@ def run(pairs: Sequence[KnownPair], methods: Mapping[str, Load]) -> tuple[dict[s
                 processes[type(load)].register(load, pairs[0].fixed, pairs[0].moving)
             cases[name] = []
         for pair in pairs:
+            ways: dict[str, Places] = {}
             for name, of_method in cases.items():
                 answer = processes[type(methods[name])].register(methods[name], pair.fixed, pair.moving)
                 of_method.append(Case.of(pair, answer))
+                places = pixel_places(pair.fixed.size) if answer is None else answer.places
+                ways[f"{name}: {said(of_method[-1].errors_px)}"] = places
+            if pictures is not None:
+                save_picture(pictures, pair.name, compared_picture(pair.fixed, pair.moving, ways, pair.name))
         crashes = {name: processes[type(methods[name])].crashes for name in cases}
         return cases, crashes
 
@@ -193,9 +202,11 @@ _COLUMNS = {
 }
 
 
-def measure_kind(kind: str, pairs: Sequence[KnownPair], methods: Mapping[str, Load]) -> dict[str, float]:
+def measure_kind(
+    kind: str, pairs: Sequence[KnownPair], methods: Mapping[str, Load], pictures: Path | None = None
+) -> dict[str, float]:
     """Run and print one kind; figures by method."""
-    cases, crashes = run(pairs, methods)
+    cases, crashes = run(pairs, methods, pictures)
     title = f"Kind ({kind}): {len(pairs)} pairs, one thread each; {machine()}, load {os.getloadavg()[0]:.1f}"
     table = Table("method", title=title)
     for column in (*_COLUMNS.values(), "crashes"):
@@ -222,6 +233,7 @@ def measure(
     kinds: Sequence[str] = ("a", "b"),
     peers: Sequence[str] = tuple(GRID),
     data: Path = SAMPLE_DATA,
+    pictures: Path | None = None,
     *,
     tune: bool = False,
 ) -> dict[str, float]:
@@ -240,7 +252,7 @@ def measure(
         )
         tried = {f"{peer}: {setting}": setting for peer in peers for setting in GRID[peer]}
         tuned = OWN | {peer: TUNED[kind][peer] for peer in peers}
-        figures |= measure_kind(kind, pairs, tried if tune else tuned)
+        figures |= measure_kind(kind, pairs, tried if tune else tuned, pictures and pictures / kind)
     return figures
 
 
@@ -252,8 +264,10 @@ def main() -> None:
     parser.add_argument("--purpose", choices=["report", "tune"], default="report")
     parser.add_argument("--peers", nargs="+", choices=list(GRID), default=list(GRID), help="beside Hilum")
     parser.add_argument("--data", type=Path, default=SAMPLE_DATA, help="the sample data")
+    parser.add_argument("--pictures", type=Path, help="folder for a picture of each pair, a folder for each kind")
     options = parser.parse_args()
-    figures = measure(options.pairs, options.kinds, options.peers, options.data, tune=options.purpose == "tune")
+    tune = options.purpose == "tune"
+    figures = measure(options.pairs, options.kinds, options.peers, options.data, options.pictures, tune=tune)
     if options.purpose == "report" and figures:
         show("registration_peers", figures)
         save(figures)

@@ -11,7 +11,7 @@ from benchmarks.registrars.registrar import Places, Registrar, pixel_places
 from hilum.registration_options import RegistrationOptions, TransformModel
 from hilum.types import ViewRelation
 from hilum.warp import Warp
-from services.fusion.registration import Registration, RegistrationImage
+from services.fusion.registration import Registration, RegistrationImage, RegistrationOutcome
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,10 @@ class Hilum:
 
     def _register(self, fixed: RegistrationImage, moving: RegistrationImage) -> Places:
         run = Registration().run(fixed, moving, ViewRelation.COMPARABLE, RegistrationOptions(model=self.model))
-        outcome = outcome_of(run)
-        field = None if outcome.field is None else outcome.field.displacements
-        height, width = fixed.size
-        found = Warp(outcome.fixed_to_moving, field).apply(pixel_places(fixed.size).reshape(-1, 2))
-        return found.reshape(height, width, 2)
+        return places_of(outcome_of(run), fixed.size)
+
+
+def places_of(outcome: RegistrationOutcome, size: tuple[int, int]) -> Places:
+    """Where each fixed pixel lies on the moving image, (height, width, 2)."""
+    field = None if outcome.field is None else outcome.field.displacements
+    return Warp(outcome.fixed_to_moving, field).apply(pixel_places(size).reshape(-1, 2)).reshape(*size, 2)
