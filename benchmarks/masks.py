@@ -1,6 +1,7 @@
 """Whether the decoder's masks of organs cost a registration anything, and what they bring where the images alone fail.
 
-    python -m benchmarks.masks [--pairs N] [--purpose development|report] [--pictures FOLDER] [--data FOLDER]
+    python -m benchmarks.masks [--pairs N] [--sets plain hard far] [--purpose development|report] [--pictures FOLDER]
+        [--data FOLDER]
 
 Kind (a) of `benchmarks/deformable_pairs.py`; its hard set (rotations up to 20 degrees, shifts up to 40 px, a collimated
 beam, low dose); and the same with twice the motion again ("far"), beyond what a search without masks tries. Targets are
@@ -166,9 +167,13 @@ def show_set(title: str, cases: Sequence[Case]) -> dict[str, float]:
 
 @one_thread()
 def measure(
-    count: int = PAIRS, purpose: Purpose = Purpose.REPORT, data: Path = SAMPLE_DATA, pictures: Path | None = None
+    count: int = PAIRS,
+    purpose: Purpose = Purpose.REPORT,
+    data: Path = SAMPLE_DATA,
+    pictures: Path | None = None,
+    sets: Sequence[str] = tuple(SETS),
 ) -> dict[str, float]:
-    """Compare all sets, so many pairs of each patient; without the sample data, of the demo's chest alone."""
+    """Compare the sets, so many pairs of each patient; without the sample data, of the demo's chest alone."""
     (decoder,) = open_bundles([Bundle.load(bundles_folder() / MODEL)])
     chest = RadiographedVolume.of("chest", load_ct_volume())
     patients = [Patient(chest, lungs(chest))]
@@ -179,9 +184,9 @@ def measure(
         print(f"the chest only: there is no sample data in {data}; name its folder with --data")
     first = FIRST_SEED[purpose]
     figures: dict[str, float] = {}
-    for name, pair_of in SETS.items():
+    for name in sets:
         found = [
-            compare(pair_of(patient.volume, seed), patient, decoder, seed, pictures and pictures / name)
+            compare(SETS[name](patient.volume, seed), patient, decoder, seed, pictures and pictures / name)
             for patient in patients
             for seed in range(first, first + count)
         ]
@@ -194,11 +199,12 @@ def main() -> None:
     """Parse the command line, measure, print and save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=PAIRS, help="of each patient and set")
+    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
     parser.add_argument("--purpose", choices=[purpose.value for purpose in Purpose], default=Purpose.REPORT.value)
     parser.add_argument("--data", type=Path, default=SAMPLE_DATA, help="the sample data")
     parser.add_argument("--pictures", type=Path, help="folder for a picture of each case, a folder for each set")
     options = parser.parse_args()
-    figures = measure(options.pairs, Purpose(options.purpose), options.data, options.pictures)
+    figures = measure(options.pairs, Purpose(options.purpose), options.data, options.pictures, options.sets)
     show("masks", figures)
     if options.purpose == Purpose.REPORT.value:
         save(figures)

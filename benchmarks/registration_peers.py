@@ -64,8 +64,14 @@ GRID: dict[str, tuple[Load, ...]] = {
     ),
     "elastix": tuple(
         Elastix(spacing_px, bending, iterations)
-        for spacing_px in (16.0, 32.0)
-        for bending, iterations in ((1.0, 250), (10.0, 250), (10.0, 500))
+        for spacing_px, bending, iterations in (
+            (16.0, 1.0, 250),
+            (16.0, 10.0, 250),
+            (32.0, 10.0, 250),
+            (32.0, 10.0, 500),
+            (32.0, 100.0, 500),
+            (32.0, 1000.0, 500),
+        )
     ),
     "ANTs": (
         Ants("SyN", "mattes", (40, 20, 0)),
@@ -78,14 +84,19 @@ GRID: dict[str, tuple[Load, ...]] = {
     "OpenCV ECC": tuple(Ecc(edges, blur_px) for edges in (True, False) for blur_px in (5, 11, 21)),
 }
 TUNED: dict[str, dict[str, Load]] = {
-    # Not tuned on kind (a) yet: what was best on (b).
-    kind: {
+    "a": {
+        # Of these three not tuned on kind (a) yet: what was best on (b).
+        "SimpleITK": SimpleItk(mesh=8, iterations=50, share=1.0),
+        "elastix": Elastix(spacing_px=32.0, bending=1000.0, iterations=500),
+        "ANTs": Ants("antsRegistrationSyN[s]"),
+        "OpenCV ECC": Ecc(edges=True, blur_px=11),
+    },
+    "b": {
         "SimpleITK": SimpleItk(mesh=8, iterations=50, share=1.0),
         "elastix": Elastix(spacing_px=32.0, bending=10.0, iterations=500),
         "ANTs": Ants("antsRegistrationSyN[s]"),
         "OpenCV ECC": Ecc(edges=True, blur_px=11),
-    }
-    for kind in ("a", "b")
+    },
 }
 
 

@@ -24,13 +24,11 @@ class Elastix:
         spacing_px: of the finest control points.
         bending: weight of the bending energy beside mutual information.
         iterations: at each of four resolutions, of the affine and of the bent transform.
-        samples: pixels that are drawn anew for each iteration.
     """
 
     spacing_px: float = 16.0
     bending: float = 10.0
     iterations: int = 250
-    samples: int = 2048
 
     def __call__(self) -> Registrar:
         """One thread."""
@@ -61,7 +59,6 @@ class Elastix:
         bspline["Metric0Weight"], bspline["Metric1Weight"] = ["1.0"], [str(self.bending)]
         parameters.AddParameterMap(bspline)
         parameters.SetParameter("MaximumNumberOfIterations", str(self.iterations))
-        parameters.SetParameter("NumberOfSpatialSamples", str(self.samples))
         _, found = itk.elastix_registration_method(
             *images, parameter_object=parameters, log_to_console=False, number_of_threads=1, **masks
         )
