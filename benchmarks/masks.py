@@ -76,13 +76,17 @@ class Errors:
 
 @dataclass(frozen=True)
 class Case:
-    """One pair: its errors without and with masks and by boxes alone, the masks' Dice with the truth, what was said."""
+    """One pair: its errors without and with masks and by boxes alone, the masks' Dice with the truth, what was said.
+
+    Distinctness is that of the result without masks.
+    """
 
     name: str
     without: Errors
     masked: Errors
     boxes: Errors
     dice: float
+    distinctness: float
     flags: tuple[str, ...]
 
     @property
@@ -112,6 +116,7 @@ def compare(
         Errors.of(masked.error_px, pair, seen),
         Errors.of(by_boxes, pair, seen),
         _dice(asked.pair, patient),
+        without.outcome.distinctness,
         masked.outcome.flags,
     )
 
@@ -140,12 +145,12 @@ def _dice(asked: KnownPair, patient: Patient) -> float:
 
 def show_set(title: str, cases: Sequence[Case]) -> dict[str, float]:
     """Print a row a case; figures."""
-    columns = ("pair", "without px", "with px", "boxes px", "whole body", "with", "Dice of masks", "")
+    columns = ("pair", "without px", "with px", "boxes px", "whole body", "with", "Dice of masks", "distinct", "")
     table = Table(*columns, title=f"{title} ({machine()})")
     for case in cases:
         px = (case.without.seen, case.masked.seen, case.boxes.seen, case.without.whole, case.masked.whole)
         remarks = ", ".join([*(["costs"] if case.costs else []), *case.flags])
-        table.add_row(case.name, *(f"{value:.3f}" for value in px), f"{case.dice:.2f}", remarks)
+        table.add_row(case.name, *(f"{value:.3f}" for value in px), f"{case.dice:.2f}", f"{case.distinctness:.3f}", remarks)
     Console(width=150).print(table)
     figures = {"cases": float(len(cases)), "mask_dice": statistics.mean(case.dice for case in cases)}
     ways: dict[str, Callable[[Case], Errors]] = {

@@ -39,8 +39,10 @@ ALGORITHM = "hilum-planar-5"
 _SETTLED_DICE = 0.9
 # What masks lead to is kept where the images stand out by less than _LOST without masks, and by _MORE_DISTINCT more
 # with them: similarity says little between places so far apart that other parts of the images meet. Else it is kept
-# where the images agree clearly better: at low dose similarity rises by some thousandths for what is worse, too.
-_LOST, _MORE_DISTINCT = 0.05, 0.01
+# where the images agree clearly better: at low dose similarity rises by some thousandths for what is worse, too. Of the
+# 14 far development pairs of `benchmarks.masks`, those that were lost stood out by .041 at most, the others by .100 at
+# least; where masks led to the same place again, by some thousandths more or less.
+_LOST, _MORE_DISTINCT = 0.07, 0.01
 _CLEARLY_BETTER = 0.01
 _WORTHWHILE_DICE = 0.02
 
