@@ -32,7 +32,7 @@ def case_picture(fixed: RegistrationImage, moving: RegistrationImage, places: Pl
         places: where each fixed pixel lies on the moving image, (height, width, 2).
         caption: written below.
     """
-    grid = _labelled(cv2.cvtColor(_grey(moving), cv2.COLOR_GRAY2BGR), "grid of the fixed image", _lines(places))
+    grid = _labelled(_coloured(_grey(moving)), "grid of the fixed image", _lines(places))
     return _side_by_side([*_checkerboards(fixed, moving, {"after": places}), grid], caption)
 
 
@@ -67,7 +67,7 @@ def _checkerboards(
     boards = []
     for name, where in ({"before": pixel_places(fixed_image.size)} | dict(ways)).items():
         board = np.where(odd, _sampled(moving, where), fixed).astype(np.uint8)
-        coloured = np.asarray(cv2.cvtColor(board, cv2.COLOR_GRAY2BGR), np.uint8)
+        coloured = _coloured(board)
         for colour, masks in (
             (_FIXED_COLOUR, fixed_image.targets),
             (_MOVING_COLOUR, [_sampled(mask.astype(np.uint8), where) for mask in moving_image.targets]),
@@ -77,6 +77,10 @@ def _checkerboards(
                 cv2.drawContours(coloured, outlines, -1, colour, 1)
         boards.append(_labelled(coloured, name))
     return boards
+
+
+def _coloured(grey: _Grey) -> Picture:
+    return np.repeat(grey[..., None], 3, axis=2)
 
 
 def _sampled(image: _Grey, where: Places) -> _Grey:
@@ -90,12 +94,12 @@ def _lines(places: Places) -> list[NDArray[np.int32]]:
     return rows + [np.ascontiguousarray(zoomed[:, column]) for column in range(0, places.shape[1], _GRID_PX)]
 
 
-def _labelled(picture: NDArray[np.integer], label: str, lines: Sequence[NDArray[np.int32]] = ()) -> Picture:
-    large = cv2.resize(np.asarray(picture, np.uint8), None, fx=_ZOOM, fy=_ZOOM, interpolation=cv2.INTER_LINEAR)
+def _labelled(picture: Picture, label: str, lines: Sequence[NDArray[np.int32]] = ()) -> Picture:
+    large = np.asarray(cv2.resize(picture, None, fx=_ZOOM, fy=_ZOOM, interpolation=cv2.INTER_LINEAR), np.uint8)
     for line in lines:
         cv2.polylines(large, [line], isClosed=False, color=_WHITE, thickness=1, lineType=cv2.LINE_AA)
     _write(large, label, 14)
-    return np.asarray(large, np.uint8)
+    return large
 
 
 def _side_by_side(pictures: Sequence[Picture], caption: str, across: int = 4) -> Picture:
@@ -112,7 +116,7 @@ def _side_by_side(pictures: Sequence[Picture], caption: str, across: int = 4) ->
     return np.vstack([*rows, strip])
 
 
-def _write(picture: NDArray[np.integer], text: str, baseline: int) -> None:
+def _write(picture: Picture, text: str, baseline: int) -> None:
     cv2.putText(picture, text, (6, baseline), cv2.FONT_HERSHEY_SIMPLEX, 0.42, _WHITE, 1, cv2.LINE_AA)
 
 

@@ -150,7 +150,9 @@ def show_set(title: str, cases: Sequence[Case]) -> dict[str, float]:
     for case in cases:
         px = (case.without.seen, case.masked.seen, case.boxes.seen, case.without.whole, case.masked.whole)
         remarks = ", ".join([*(["costs"] if case.costs else []), *case.flags])
-        table.add_row(case.name, *(f"{value:.3f}" for value in px), f"{case.dice:.2f}", f"{case.distinctness:.3f}", remarks)
+        table.add_row(
+            case.name, *(f"{value:.3f}" for value in px), f"{case.dice:.2f}", f"{case.distinctness:.3f}", remarks
+        )
     Console(width=150).print(table)
     figures = {"cases": float(len(cases)), "mask_dice": statistics.mean(case.dice for case in cases)}
     ways: dict[str, Callable[[Case], Errors]] = {

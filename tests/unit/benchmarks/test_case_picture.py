@@ -37,8 +37,8 @@ def test_a_right_answer_leaves_no_seams() -> None:
 
 def test_outlines_of_targets_are_drawn_in_their_colours() -> None:
     """Both outlines are drawn, in colours of their own, and no colour without them."""
-    outlined = (RegistrationImage(image.pixels, targets=(TARGET,)) for image in (FIXED, MOVING))
-    picture = compared_picture(*outlined, {"after": THERE}).astype(int)
+    fixed, moving = (RegistrationImage(image.pixels, targets=(TARGET,)) for image in (FIXED, MOVING))
+    picture = compared_picture(fixed, moving, {"after": THERE}).astype(int)
     assert (picture[..., 1] - picture[..., 2] > 100).any()
     assert (picture[..., 2] - picture[..., 0] > 100).any()
     plain = compared_picture(FIXED, MOVING, {"after": THERE})
@@ -59,4 +59,4 @@ def test_a_picture_is_written_under_a_plain_name(tmp_path: Path) -> None:
     save_picture(tmp_path / "new", "hilum, deformable a/b 1", picture)
     (path,) = (tmp_path / "new").iterdir()
     assert path.name == "hilum-deformable-a-b-1.png"
-    assert np.array_equal(cv2.imread(str(path)), picture)
+    assert np.array_equal(np.asarray(cv2.imread(str(path))), picture)
