@@ -33,15 +33,16 @@ from rich.console import Console
 from rich.table import Table
 from scipy import ndimage
 
+from benchmarks.case_picture import case_picture, save_picture
 from benchmarks.deformable import METHODS, SAMPLE_DATA
-from benchmarks.deformable_picture import case_picture
 from benchmarks.generated import outcome_of
+from benchmarks.one_thread import one_thread
+from benchmarks.registrars.hilum import places_of
 from benchmarks.registrars.process import NotInstalled, RegistrarProcess
 from benchmarks.registrars.registrar import Load, Places, pixel_places
 from benchmarks.registration_peers import TUNED
 from benchmarks.report import save, show
 from hilum.types import ViewRelation
-from hilum.warp import Warp
 from services.fusion.quality import body_mask
 from services.fusion.registration import Registration, RegistrationImage, RegistrationOutcome
 
@@ -114,12 +115,6 @@ def _grey(path: Path) -> RegistrationImage:
     return RegistrationImage(255 - np.asarray(pixels, np.float32))
 
 
-def places_of(outcome: RegistrationOutcome, size: tuple[int, int]) -> Places:
-    """Where each fixed pixel lies on the moving image, (height, width, 2)."""
-    field = None if outcome.field is None else outcome.field.displacements
-    return Warp(outcome.fixed_to_moving, field).apply(pixel_places(size).reshape(-1, 2)).reshape(*size, 2)
-
-
 def registered(fixed: RegistrationImage, moving: RegistrationImage, method: str) -> RegistrationOutcome:
     """What Hilum finds."""
     return outcome_of(Registration().run(fixed, moving, ViewRelation.COMPARABLE, METHODS[method]))
@@ -150,12 +145,14 @@ def measure_histology(data: Path, pictures: Path | None) -> dict[str, float]:
     for pair in histology_pairs(data):
         outcomes = {method: registered(pair.fixed, pair.moving, method) for method in OURS}
         if pictures is not None:
-            _draw(pictures, f"d-{pair.name}", pair.fixed, pair.moving, outcomes["deformable"])
-        places: dict[str, Places | None] = {"before": None}
-        places |= {f"hilum, {name}": places_of(outcome, pair.fixed.size) for name, outcome in outcomes.items()}
-        places |= peer_places(pair.fixed, pair.moving)
+            places = places_of(outcomes["deformable"], pair.fixed.size)
+            mean = f"landmarks: mean {pair.errors_px(places).mean():.1f} px"
+            save_picture(pictures, f"d-{pair.name}", case_picture(pair.fixed, pair.moving, places, mean))
+        answers: dict[str, Places | None] = {"before": None}
+        answers |= {f"hilum, {name}": places_of(outcome, pair.fixed.size) for name, outcome in outcomes.items()}
+        answers |= peer_places(pair.fixed, pair.moving)
         flags = {f"hilum, {name}": ", ".join(outcome.flags) for name, outcome in outcomes.items()}
-        for method, found in places.items():
+        for method, found in answers.items():
             errors = pair.errors_px(found)
             values = errors.mean(), np.median(errors), np.percentile(errors, 95)
             shares = (100 * value / pair.diagonal_px for value in values[:2])
@@ -179,7 +176,7 @@ def measure_head(data: Path, pictures: Path | None) -> dict[str, float]:
     images = RegistrationImage(fixed), RegistrationImage(moving)
     outcomes = {method: registered(*images, method) for method in OURS}
     if pictures is not None:
-        _draw(pictures, "e-head", *images, outcomes["deformable"])
+        save_picture(pictures, "e-head", case_picture(*images, places_of(outcomes["deformable"], fixed.shape)))
     everything: Mapping[str, Places | None] = {
         "before": pixel_places(fixed.shape),
         **{f"hilum, {name}": places_of(outcome, fixed.shape) for name, outcome in outcomes.items()},
@@ -204,13 +201,7 @@ def measure_head(data: Path, pictures: Path | None) -> dict[str, float]:
     return figures
 
 
-def _draw(
-    folder: Path, name: str, fixed: RegistrationImage, moving: RegistrationImage, outcome: RegistrationOutcome
-) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(folder / f"{name.replace(', ', '-').replace(' ', '-')}.png"), case_picture(fixed, moving, outcome))
-
-
+@one_thread()
 def measure(data: Path = SAMPLE_DATA, pictures: Path | None = None) -> dict[str, float]:
     """Measure both kinds; without the sample data, say so and measure nothing."""
     if not data.is_dir():

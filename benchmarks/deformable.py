@@ -22,16 +22,17 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.case_picture import case_picture, said, save_picture
 from benchmarks.deformable_pairs import KnownPair, pseudo_pairs, radiograph_pairs
-from benchmarks.deformable_picture import case_picture
 from benchmarks.generated import outcome_of
+from benchmarks.one_thread import one_thread
 from benchmarks.real_slices import Purpose
+from benchmarks.registrars.hilum import places_of
 from benchmarks.report import machine, save, show
 from benchmarks.velocity_field import velocity_stages
 from examples.demo.known_warp import pixel_grid
@@ -140,9 +141,7 @@ def measure_reversed(kind: str, pairs: Sequence[KnownPair]) -> dict[str, float]:
 
 def errors_px(pair: KnownPair, outcome: RegistrationOutcome) -> NDArray[np.float64]:
     """(height, width): distance in moving pixels between where the outcome and the truth put each fixed pixel."""
-    field = outcome.field.displacements if outcome.field is not None else None
-    found = Warp(outcome.fixed_to_moving, field).apply(pixel_grid(pair.fixed.size).reshape(-1, 2))
-    return np.asarray(np.linalg.norm(found.reshape(pair.truth.shape) - pair.truth, axis=-1), np.float64)
+    return np.asarray(np.linalg.norm(places_of(outcome, pair.fixed.size) - pair.truth, axis=-1), np.float64)
 
 
 def start_px(pair: KnownPair) -> float:
@@ -237,13 +236,14 @@ def measure_kind(
         show_cases(f"Kind ({kind}), {DEFAULT}", found[DEFAULT])
         figures = {f"deformable_{kind}_{name}": value for name, value in summary(found[DEFAULT]).items()}
         if pictures is not None:
-            pictures.mkdir(parents=True, exist_ok=True)
             for case in found[DEFAULT]:
-                path = pictures / f"{kind}-{case.pair.name.replace('/', '-').replace(' ', '-')}.png"
-                cv2.imwrite(str(path), case_picture(case.pair.fixed, case.pair.moving, case.outcome))
+                pair, places = case.pair, places_of(case.outcome, case.pair.fixed.size)
+                picture = case_picture(pair.fixed, pair.moving, places, f"{pair.name}: {said(case.body_px)}")
+                save_picture(pictures, f"{kind}-{pair.name}", picture)
     return figures
 
 
+@one_thread()
 def measure(
     purpose: Purpose = Purpose.REPORT,
     kinds: Sequence[str] = ("a", "b"),

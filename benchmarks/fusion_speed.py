@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.one_thread import one_thread
 from hilum.fusion_style import PyramidFusion
 from services.fusion.pyramid import bands, fuse_images, reconstruct
 
@@ -35,7 +35,7 @@ def speed(with_gradients: PyramidFusion) -> dict[str, float]:
         "pyramids": pyramids_alone,
     }
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in works}
-    with _one_thread():
+    with one_thread():
         for _ in range(_ROUNDS):
             for name, work in works.items():
                 taken[name].append(_timed_ms(work))
@@ -55,16 +55,6 @@ def _structures(seed: int) -> NDArray[np.float32]:
     noise = np.random.default_rng(seed).random((SIDE_PX, SIDE_PX), np.float32)
     blurred = np.asarray(cv2.GaussianBlur(noise, (0, 0), 3.0), np.float32)
     return np.asarray(np.clip(3.0 * blurred - 1.0, 0.0, 1.0), np.float32)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(threads)
 
 
 def _timed_ms(work: Callable[[], object]) -> tuple[float, float]:

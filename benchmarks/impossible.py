@@ -1,7 +1,7 @@
 """Whether pairs that cannot be registered are flagged, and pairs that can are not.
 
     python -m benchmarks.impossible [--purpose development|report] [--types radiograph pseudo diffusion]
-        [--model NAME] [--measure NAME] [--good N] [--impossible N] [--data FOLDER]
+        [--model NAME] [--measure NAME] [--good N] [--impossible N] [--pictures FOLDER] [--data FOLDER]
 
 Pairs: `benchmarks/impossible_pairs.py`. Each is registered with a deformable model, no masks, by what serves its type
 best on development pairs: ADC and high-b-value MR by mutual information, all else by structure. (--model and --measure
@@ -31,10 +31,13 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import beta
 
+from benchmarks.case_picture import case_picture, save_picture
 from benchmarks.deformable import SAMPLE_DATA, SUCCESS_PX
 from benchmarks.generated import outcome_of
 from benchmarks.impossible_pairs import Counts, Kind, PairType, Trial, trials
+from benchmarks.one_thread import one_thread
 from benchmarks.real_slices import Purpose
+from benchmarks.registrars.hilum import places_of
 from benchmarks.report import machine, save, show
 from hilum.registration_options import RegistrationOptions, SimilarityMeasure, TransformModel
 from hilum.types import ViewRelation
@@ -113,24 +116,18 @@ class Share:
         return f"{self.hits}/{self.of} ({low:.0%} to {high:.0%})"
 
 
-def judge(trial: Trial, options: RegistrationOptions) -> Verdict:
-    """Register a trial and look at what is said about it."""
-    run = Registration().run(
-        trial.fixed,
-        trial.moving,
-        ViewRelation.COMPARABLE,
-        options,
-    )
-    outcome = outcome_of(run)
+def judge(trial: Trial, options: RegistrationOptions, pictures: Path | None = None) -> Verdict:
+    """Register a trial and look at what is said about it; draw it where there is a folder for pictures."""
+    outcome = outcome_of(Registration().run(trial.fixed, trial.moving, ViewRelation.COMPARABLE, options))
     flags = set(outcome.flags)
-    return Verdict(
-        trial.type,
-        trial.kind,
-        outcome.distinctness,
-        "LOW_OVERLAP" in flags,
-        bool(flags & FLAGS),
-        _error_px(trial, outcome),
-    )
+    error_px = _error_px(trial, outcome)
+    if pictures is not None:
+        told = [trial.name, f"distinctness {outcome.distinctness:.3f}", *sorted(flags & FLAGS)]
+        told += [] if error_px is None else [f"mean error {error_px:.2f} px"]
+        places = places_of(outcome, trial.fixed.size)
+        picture = case_picture(trial.fixed, trial.moving, places, "; ".join(told))
+        save_picture(pictures, f"{trial.type.name.lower()}-{trial.name}", picture)
+    return Verdict(trial.type, trial.kind, outcome.distinctness, "LOW_OVERLAP" in flags, bool(flags & FLAGS), error_px)
 
 
 def _error_px(trial: Trial, outcome: RegistrationOutcome) -> float | None:
@@ -194,17 +191,19 @@ def limit(verdicts: Sequence[Verdict]) -> float:
     return (min(good) + max(other)) / 2
 
 
+@one_thread()
 def measure(
     purpose: Purpose = Purpose.REPORT,
     counts: Counts = COUNTS,
     data: Path = SAMPLE_DATA,
     options: Mapping[PairType, RegistrationOptions] = OPTIONS,
+    pictures: Path | None = None,
 ) -> dict[str, float]:
     """Judge all trials of the types that have options; without the sample data, say so and measure nothing."""
     if not data.is_dir():
         print(f"skipped: there is no sample data in {data}; name its folder with --data")
         return {}
-    verdicts = [judge(trial, options[trial.type]) for trial in trials(purpose, data, counts, options)]
+    verdicts = [judge(trial, options[trial.type], pictures) for trial in trials(purpose, data, counts, options)]
     figures: dict[str, float] = {}
     for pair_type in options:
         of_type = [verdict for verdict in verdicts if verdict.type is pair_type]
@@ -235,12 +234,13 @@ def main() -> None:
     parser.add_argument("--good", type=int, default=COUNTS.good, help="good pairs of each type")
     parser.add_argument("--impossible", type=int, default=COUNTS.impossible, help="of each kind and type")
     parser.add_argument("--data", type=Path, default=SAMPLE_DATA, help="the sample data")
+    parser.add_argument("--pictures", type=Path, help="folder for a picture of each case")
     options = parser.parse_args()
     purpose = Purpose(options.purpose)
     model = options.model and TransformModel[options.model]
     measured = options.measure and SimilarityMeasure[options.measure]
     asked = {names[name]: options_for(names[name], model, measured) for name in options.types}
-    figures = measure(purpose, Counts(options.good, options.impossible), options.data, asked)
+    figures = measure(purpose, Counts(options.good, options.impossible), options.data, asked, options.pictures)
     if purpose is Purpose.REPORT and figures and not (options.model or options.measure):
         show("impossible", figures)
         save(figures)

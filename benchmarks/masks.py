@@ -1,6 +1,7 @@
 """Whether the decoder's masks of organs cost a registration anything, and what they bring where the images alone fail.
 
-    python -m benchmarks.masks [--pairs N] [--purpose development|report] [--data FOLDER]
+    python -m benchmarks.masks [--pairs N] [--sets plain hard far] [--purpose development|report] [--pictures FOLDER]
+        [--data FOLDER]
 
 Kind (a) of `benchmarks/deformable_pairs.py`; its hard set (rotations up to 20 degrees, shifts up to 40 px, a collimated
 beam, low dose); and the same with twice the motion again ("far"), beyond what a search without masks tries. Targets are
@@ -10,7 +11,7 @@ drops what masks lead to was chosen on development seeds of the chest; figures a
 
 Errors are means over the body as far as the X-ray shows it, in px of 256; beside them over the whole body, most of
 whose rest lies where the collimated beam shows nothing. A case costs where its error with masks is more than 1.05 times
-that without. Success: an error below 3 px. "Boxes" is what the boxes say without any image.
+that without. Success: an error below 3 px. "Boxes" is what the boxes say without any image. Pictures show the masks.
 """
 
 from __future__ import annotations
@@ -26,10 +27,15 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.case_picture import compared_picture, said, save_picture
 from benchmarks.decoder_outlines import landed, lungs, outlined, pelvis
 from benchmarks.deformable import DEFAULT, SAMPLE_DATA, SUCCESS_PX, register
+from benchmarks.deformable import Case as Registered
 from benchmarks.deformable_pairs import FIRST_SEED, KnownPair, RadiographedVolume, radiographed_abdomen
+from benchmarks.one_thread import one_thread
 from benchmarks.real_slices import Purpose
+from benchmarks.registrars.hilum import places_of
+from benchmarks.registrars.registrar import Places
 from benchmarks.report import machine, save, show
 from examples.demo.ct_volume import load_ct_volume
 from hilum.serving.bundle import Bundle, bundles_folder
@@ -70,13 +76,17 @@ class Errors:
 
 @dataclass(frozen=True)
 class Case:
-    """One pair: its errors without and with masks and by boxes alone, the masks' Dice with the truth, what was said."""
+    """One pair: its errors without and with masks and by boxes alone, the masks' Dice with the truth, what was said.
+
+    Distinctness is that of the result without masks.
+    """
 
     name: str
     without: Errors
     masked: Errors
     boxes: Errors
     dice: float
+    distinctness: float
     flags: tuple[str, ...]
 
     @property
@@ -85,22 +95,34 @@ class Case:
         return self.masked.seen > COST * self.without.seen
 
 
-def compare(pair: KnownPair, patient: Patient, decoder: Predictor, seed: int) -> Case | None:
-    """Register a pair without and with masks; None where the X-ray shows no organ."""
+def compare(
+    pair: KnownPair, patient: Patient, decoder: Predictor, seed: int, pictures: Path | None = None
+) -> Case | None:
+    """Register a pair without and with masks, and draw it where asked; None where the X-ray shows no organ."""
     asked = outlined(pair, patient.organs, decoder, seed)
     if asked is None:
         return None
     seen = shown(pair)
     without, masked = register(pair, DEFAULT), register(asked.pair, DEFAULT)
     by_boxes = np.linalg.norm(asked.moved - pair.truth, axis=-1)
+    if pictures is not None:
+        found = {"without masks": without, "with masks": masked}
+        ways = {f"{way}: {said(case.error_px[seen])}": _places(case) for way, case in found.items()}
+        caption = ", ".join([pair.name, *masked.outcome.flags])
+        save_picture(pictures, pair.name, compared_picture(asked.pair.fixed, asked.pair.moving, ways, caption))
     return Case(
         pair.name,
         Errors.of(without.error_px, pair, seen),
         Errors.of(masked.error_px, pair, seen),
         Errors.of(by_boxes, pair, seen),
         _dice(asked.pair, patient),
+        without.outcome.distinctness,
         masked.outcome.flags,
     )
+
+
+def _places(case: Registered) -> Places:
+    return places_of(case.outcome, case.pair.fixed.size)
 
 
 def shown(pair: KnownPair) -> BoolMask:
@@ -123,12 +145,14 @@ def _dice(asked: KnownPair, patient: Patient) -> float:
 
 def show_set(title: str, cases: Sequence[Case]) -> dict[str, float]:
     """Print a row a case; figures."""
-    columns = ("pair", "without px", "with px", "boxes px", "whole body", "with", "Dice of masks", "")
+    columns = ("pair", "without px", "with px", "boxes px", "whole body", "with", "Dice of masks", "distinct", "")
     table = Table(*columns, title=f"{title} ({machine()})")
     for case in cases:
         px = (case.without.seen, case.masked.seen, case.boxes.seen, case.without.whole, case.masked.whole)
         remarks = ", ".join([*(["costs"] if case.costs else []), *case.flags])
-        table.add_row(case.name, *(f"{value:.3f}" for value in px), f"{case.dice:.2f}", remarks)
+        table.add_row(
+            case.name, *(f"{value:.3f}" for value in px), f"{case.dice:.2f}", f"{case.distinctness:.3f}", remarks
+        )
     Console(width=150).print(table)
     figures = {"cases": float(len(cases)), "mask_dice": statistics.mean(case.dice for case in cases)}
     ways: dict[str, Callable[[Case], Errors]] = {
@@ -148,8 +172,15 @@ def show_set(title: str, cases: Sequence[Case]) -> dict[str, float]:
     return figures
 
 
-def measure(count: int = PAIRS, purpose: Purpose = Purpose.REPORT, data: Path = SAMPLE_DATA) -> dict[str, float]:
-    """Compare all sets, so many pairs of each patient; without the sample data, of the demo's chest alone."""
+@one_thread()
+def measure(
+    count: int = PAIRS,
+    purpose: Purpose = Purpose.REPORT,
+    data: Path = SAMPLE_DATA,
+    pictures: Path | None = None,
+    sets: Sequence[str] = tuple(SETS),
+) -> dict[str, float]:
+    """Compare the sets, so many pairs of each patient; without the sample data, of the demo's chest alone."""
     (decoder,) = open_bundles([Bundle.load(bundles_folder() / MODEL)])
     chest = RadiographedVolume.of("chest", load_ct_volume())
     patients = [Patient(chest, lungs(chest))]
@@ -160,9 +191,9 @@ def measure(count: int = PAIRS, purpose: Purpose = Purpose.REPORT, data: Path = 
         print(f"the chest only: there is no sample data in {data}; name its folder with --data")
     first = FIRST_SEED[purpose]
     figures: dict[str, float] = {}
-    for name, pair_of in SETS.items():
+    for name in sets:
         found = [
-            compare(pair_of(patient.volume, seed), patient, decoder, seed)
+            compare(SETS[name](patient.volume, seed), patient, decoder, seed, pictures and pictures / name)
             for patient in patients
             for seed in range(first, first + count)
         ]
@@ -175,10 +206,12 @@ def main() -> None:
     """Parse the command line, measure, print and save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=PAIRS, help="of each patient and set")
+    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
     parser.add_argument("--purpose", choices=[purpose.value for purpose in Purpose], default=Purpose.REPORT.value)
     parser.add_argument("--data", type=Path, default=SAMPLE_DATA, help="the sample data")
+    parser.add_argument("--pictures", type=Path, help="folder for a picture of each case, a folder for each set")
     options = parser.parse_args()
-    figures = measure(options.pairs, Purpose(options.purpose), options.data)
+    figures = measure(options.pairs, Purpose(options.purpose), options.data, options.pictures, options.sets)
     show("masks", figures)
     if options.purpose == Purpose.REPORT.value:
         save(figures)

@@ -3,9 +3,10 @@
     python -m benchmarks.registration_speed [--rounds N] [--data FOLDER]
 
 Deformable registrations of pairs of kind (b) at 256, 512 and 1024 pixels, in turn, each of a pair of its own, and the
-fusion of 1024 x 1024 (`benchmarks/fusion_speed.py`). One thread. Medians of wall and of processor seconds: where other
-programs keep the machine busy, only the latter say what an idle machine would take. Then one deformable registration
-of a volume, 64 and 128 voxels across. The longest step is the longest that a caller who cancels may keep a thread busy.
+fusion of 1024 x 1024 (`benchmarks/fusion_speed.py`). One thread, BLAS's included. Medians of wall and of processor
+seconds: where other programs keep the machine busy, only the latter say what an idle machine would take. Then one
+deformable registration of a volume, 64 and 128 voxels across. The longest step is the longest that a caller who
+cancels may keep a thread busy.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from benchmarks.deformable import DEFAULT, SAMPLE_DATA, register
 from benchmarks.deformable_pairs import pseudo_pairs
 from benchmarks.fusion import WITH_GRADIENTS
 from benchmarks.fusion_speed import speed
+from benchmarks.one_thread import one_thread
 from benchmarks.real_slices import Purpose
 from benchmarks.report import save, show
 
@@ -28,6 +30,7 @@ VOLUME_SIDES = (64, 128)
 ROUNDS = 5
 
 
+@one_thread()
 def measure(rounds: int = ROUNDS, data: Path = SAMPLE_DATA) -> dict[str, float]:
     """Time both; without the sample data, the fusion only."""
     figures = speed(WITH_GRADIENTS)

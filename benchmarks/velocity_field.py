@@ -62,7 +62,7 @@ class _VelocityProblem(FreeFormProblem):
 
     def look(self, alignment: Alignment) -> Work[FreeFormStanding]:
         standing = yield from super().look(alignment)
-        return _VelocityStanding(self, alignment, standing.objective, standing.similarity, standing.compared)
+        return _VelocityStanding(self, alignment, standing.objective, standing.images)
 
     def stepped(self, alignment: Alignment, step: Tensor, longest: float) -> Alignment | None:
         if alignment.deformation is None:
@@ -76,11 +76,7 @@ class _VelocityProblem(FreeFormProblem):
 @dataclass(frozen=True, eq=False)
 class _VelocityStanding(FreeFormStanding):
     def per_pixel(self) -> tuple[Tensor, Tensor]:
-        matrices, forces = torch.zeros(()), torch.zeros(())
-        for weight, comparison in self.compared:
-            one, other = normal_fields(comparison)
-            matrices, forces = matrices + weight * one, forces + weight * other
-        return matrices, forces
+        return normal_fields(self.images)
 
 
 @dataclass(frozen=True)

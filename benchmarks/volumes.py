@@ -24,6 +24,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.one_thread import one_thread
 from benchmarks.real_slices import Purpose
 from benchmarks.report import machine, save, show
 from benchmarks.volume_pairs import KINDS, SEEDS, Subject, VolumePair, known_pair, subjects
@@ -165,6 +166,7 @@ def _impossible(people: Sequence[Subject], kinds: Sequence[str], seed: int) -> l
     return [register(known_pair(seen, shown, kinds[-1], seed)) for seen, shown in pairs]
 
 
+@one_thread()
 def measure(
     purpose: Purpose = Purpose.REPORT,
     kinds: Sequence[str] = KINDS,

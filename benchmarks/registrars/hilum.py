@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
+
 from benchmarks.generated import outcome_of
 from benchmarks.registrars.registrar import Places, Registrar, pixel_places
 from hilum.registration_options import RegistrationOptions, TransformModel
 from hilum.types import ViewRelation
 from hilum.warp import Warp
-from services.fusion.registration import Registration, RegistrationImage
+from services.fusion.registration import Registration, RegistrationImage, RegistrationOutcome
 
 
 @dataclass(frozen=True)
@@ -19,13 +21,16 @@ class Hilum:
     model: TransformModel = TransformModel.DEFORMABLE
 
     def __call__(self) -> Registrar:
-        """Nothing to load."""
+        """One thread; the process that it runs in tells BLAS."""
+        cv2.setNumThreads(1)
         return self._register
 
     def _register(self, fixed: RegistrationImage, moving: RegistrationImage) -> Places:
         run = Registration().run(fixed, moving, ViewRelation.COMPARABLE, RegistrationOptions(model=self.model))
-        outcome = outcome_of(run)
-        field = None if outcome.field is None else outcome.field.displacements
-        height, width = fixed.size
-        found = Warp(outcome.fixed_to_moving, field).apply(pixel_places(fixed.size).reshape(-1, 2))
-        return found.reshape(height, width, 2)
+        return places_of(outcome_of(run), fixed.size)
+
+
+def places_of(outcome: RegistrationOutcome, size: tuple[int, int]) -> Places:
+    """Where each fixed pixel lies on the moving image, (height, width, 2)."""
+    field = None if outcome.field is None else outcome.field.displacements
+    return Warp(outcome.fixed_to_moving, field).apply(pixel_places(size).reshape(-1, 2)).reshape(*size, 2)

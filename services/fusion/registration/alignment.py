@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from services.fusion.registration.deformation import Deformation
-from services.fusion.registration.spline import pixel_grid
+from services.fusion.registration.spline import pixel_centres, pixel_grid
 
 Aligned = TypeVar("Aligned")
 
@@ -63,14 +63,22 @@ class Candidate(Generic[Aligned]):
 
 def through(matrix: Tensor, points: Tensor) -> Tensor:
     """Points (2, height, width) through a matrix (3, 3), as a sampling grid, float32 (height, width, 2)."""
-    x, y = points.float()
-    (a, b, c), (d, e, f) = matrix[:2].tolist()
-    return torch.stack([a * x + b * y + c, d * x + e * y + f], dim=-1)
+    return _mapped(matrix, *points.float())
 
 
 def affine_grid(matrix: Tensor, size: int) -> Tensor:
     """float32 (size, size, 2): where a matrix (3, 3) takes each pixel of a canvas."""
-    return through(matrix, pixel_grid(size))
+    along = pixel_centres(size).float()
+    return _mapped(matrix, along, along[:, None])
+
+
+def _mapped(matrix: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Points through a matrix, as a sampling grid; x and y may be those of columns (width,) and rows (height, 1)."""
+    (a, b, c), (d, e, f) = matrix[:2].tolist()
+    grid = x.new_empty(y.shape[0], x.shape[-1], 2)
+    torch.add(a * x, b * y, out=grid[..., 0]).add_(c)
+    torch.add(d * x, e * y, out=grid[..., 1]).add_(f)
+    return grid
 
 
 def warp(channels: Tensor, grid: Tensor, padding: str = "border") -> Tensor:

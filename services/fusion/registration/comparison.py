@@ -129,8 +129,7 @@ def compare_distances(fixed: Tensor) -> Comparer:
 
 def _mind(image: Tensor) -> Tensor:
     descriptors = mind_ssc(image)
-    scaled: Tensor = descriptors * float(descriptors.shape[0]) ** -0.5
-    return scaled
+    return descriptors.mul_(float(descriptors.shape[0]) ** -0.5)
 
 
 def _orientations(image: Tensor, weight: Tensor) -> Tensor:
@@ -167,7 +166,7 @@ def compared(wanted: Tensor, channels: Tensor, weight: Tensor, robust: float = _
     """What `compare_channels` says of channels (c, ...) against those wanted, under the weight (...) of elements."""
     residual = wanted - channels
     share = weight / (weight.sum() + _EPSILON)
-    stretched = (1.0 + residual.square().sum(dim=0) / robust**2).sqrt()
+    stretched = residual.square().sum(dim=0).div_(robust**2).add_(1.0).sqrt_()
     loss = 2.0 * robust**2 * float((share * (stretched - 1.0)).sum())
     # Without overlap the similarity is zero, not one.
     similarity = (1.0 - loss) * float(share.sum() > 0.5)

@@ -1,7 +1,8 @@
 """Free-form refinement: Gauss-Newton steps on the control points of a deformation, at one resolution.
 
-The similarity of the images, the targets' outlines and landmarks pull; bending and rigid regions hold. A step that
-would squeeze any pixel to less than a tenth of its area is shortened, so the deformation cannot fold.
+The similarity of the images and landmarks pull; bending and rigid regions hold. Targets do not pull: how their outlines
+miss would bend the body. A step that would squeeze any pixel to less than a tenth of its area is shortened, so the
+deformation cannot fold.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from services.fusion.registration.alignment import Alignment, through, warp
-from services.fusion.registration.comparison import Compare, Comparison, compare_distances
+from services.fusion.registration.comparison import Compare, Comparison
 from services.fusion.registration.deformation import Deformation, smallest_determinant
 from services.fusion.registration.gauss_newton import Climb, Descent, climb, normal_fields
 from services.fusion.registration.lattice import Lattice
@@ -34,7 +35,6 @@ class FreeFormLevel:
         steps: Gauss-Newton steps at most.
         compare: prepares the comparison with the fixed canvas.
         bending: weight of the bending energy.
-        target_weight: weight of the disagreement of the targets' signed distances.
         landmark_weight: weight of the landmarks' mean squared distance in working units.
         rigid_weight: weight of the mean squared deviation of the rigid region's Jacobian from a rotation.
         enough: gain of a step below which the level ends.
@@ -45,7 +45,6 @@ class FreeFormLevel:
     steps: int
     compare: Compare
     bending: float
-    target_weight: float = 0.0
     landmark_weight: float = 0.0
     rigid_weight: float = 0.0
     enough: float = 1e-5
@@ -71,7 +70,6 @@ class FreeFormProblem:
         self.pair, self.level = pair, level
         self.lattice = Lattice(pair.size, level.intervals)
         self.compare = level.compare(pair.fixed.pixels, pair.fixed.valid)
-        self.compare_targets = compare_distances(pair.fixed.distances)
         # Where the last proposal displaces each pixel to: it is needed twice.
         self.displaced: tuple[Alignment, Tensor] | None = None
         self.rigidity = None if pair.rigid is None or level.rigid_weight <= 0 else Rigidity(self.lattice, pair.rigid)
@@ -83,17 +81,13 @@ class FreeFormProblem:
         weight = overlap_weight(pair, grid)
         images = self.compare(warp(pair.moving.pixels[None], grid)[0], weight)
         yield
-        compared, objective = [(1.0, images)], images.similarity
-        if level.target_weight > 0 and pair.has_targets:
-            targets = self.compare_targets(warp(pair.moving.distances, grid), weight)
-            compared.append((level.target_weight, targets))
-            objective += level.target_weight * targets.similarity
+        objective = images.similarity
         control = _control(alignment).flatten(1)
         objective -= level.bending * float((control @ self.lattice.bending * control).sum())
         objective -= level.landmark_weight * pair.landmarks.energy(alignment)
         if self.rigidity is not None:
             objective -= level.rigid_weight * self.rigidity.energy(alignment)
-        return FreeFormStanding(self, alignment, objective, images.similarity, compared)
+        return FreeFormStanding(self, alignment, objective, images)
 
     def stepped(self, alignment: Alignment, step: Tensor, longest: float) -> Alignment | None:
         """The alignment after a step; None where a pixel would be squeezed too much."""
@@ -118,15 +112,18 @@ class FreeFormStanding:
         problem: what is climbed.
         alignment: where.
         objective: similarity less what is held against it.
-        similarity: of the images.
-        compared: weights and comparisons of images and targets.
+        images: how they compare.
     """
 
     problem: FreeFormProblem
     alignment: Alignment
     objective: float
-    similarity: float
-    compared: list[tuple[float, Comparison]]
+    images: Comparison
+
+    @property
+    def similarity(self) -> float:
+        """Of the images."""
+        return self.images.similarity
 
     def step(self) -> Work[Tensor | None]:
         """The Gauss-Newton step of the control points (2, m, m); None where there is none."""
@@ -154,10 +151,7 @@ class FreeFormStanding:
         Channels were differentiated along the fixed canvas, through displacement and matrix; dividing by the Jacobian
         of the displacement leaves the derivative by the displacement itself.
         """
-        matrices, forces = torch.zeros(()), torch.zeros(())
-        for weight, comparison in self.compared:
-            one, other = normal_fields(comparison)
-            matrices, forces = matrices + weight * one, forces + weight * other
+        matrices, forces = normal_fields(self.images)
         (xx, xy), (yx, yy) = self.problem.lattice.gradient(_control(self.alignment))
         xx, yy = 1.0 + xx, 1.0 + yy
         determinant = (xx * yy - xy * yx).clamp(min=LEAST_DETERMINANT)

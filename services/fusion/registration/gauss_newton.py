@@ -122,17 +122,17 @@ def normal_fields(comparison: Comparison) -> tuple[Tensor, Tensor]:
     channels = comparison.channels + 0.5 * comparison.residual if comparison.halfway else comparison.channels
     slopes = channel_slopes(channels)
     weighted = slopes * (comparison.weight if comparison.weight.dim() == 2 else comparison.weight[:, None])
-    along_x, along_y = slopes[:, 0], slopes[:, 1]
-    matrices = torch.stack(
-        [(weighted[:, 0] * along_x).sum(0), (weighted[:, 0] * along_y).sum(0), (weighted[:, 1] * along_y).sum(0)]
-    )
-    return matrices, (weighted * comparison.residual[:, None]).sum(0)
+    matrices, products = slopes.new_empty(3, *slopes.shape[2:]), torch.empty_like(slopes[:, 0])
+    for matrix, (one, other) in zip(matrices, ((0, 0), (0, 1), (1, 1)), strict=True):
+        torch.sum(torch.mul(weighted[:, one], slopes[:, other], out=products), 0, out=matrix)
+    return matrices, weighted.mul_(comparison.residual[:, None]).sum(0)
 
 
 def channel_slopes(channels: Tensor) -> Tensor:
     """(c, 2, n, n): derivatives of channels (c, n, n) along x and y by working units, central differences."""
     size = channels.shape[-1]
     padded = torch.nn.functional.pad(channels[None], (1, 1, 1, 1), mode="replicate")[0]
-    along_x = padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]
-    along_y = padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]
-    return torch.stack([along_x, along_y], dim=1) * (size / 4.0)
+    slopes = channels.new_empty(len(channels), 2, size, size)
+    torch.sub(padded[:, 1:-1, 2:], padded[:, 1:-1, :-2], out=slopes[:, 0])
+    torch.sub(padded[:, 2:, 1:-1], padded[:, :-2, 1:-1], out=slopes[:, 1])
+    return slopes.mul_(size / 4.0)

@@ -54,16 +54,20 @@ def image_stages(views: ViewRelation, options: RegistrationOptions, grid: Search
 
     A slab and a projection share few outlines: they end at a similarity.
     """
-    degrees = _DEGREES[options.model]
-    comparable = views is ViewRelation.COMPARABLE
-    if not comparable:
-        degrees = min(degrees, SIMILARITY_DEGREES)
-    stages: list[Stage] = []
+    refinement = refinement_stages(views, options)
+    if options.initial is not None:
+        return refinement
+    degrees, (coarse, _) = _degrees(views, options), _MEASURES[options.measure]
+    if degrees == RIGID_DEGREES:
+        grid = replace(grid, scales=(1.0,))
+    brief = AffineLevel(COARSEST, 5, coarse, degrees, landmark_weight=1.0)
+    return (SearchStage(COARSEST, grid, brief), *refinement)
+
+
+def refinement_stages(views: ViewRelation, options: RegistrationOptions) -> tuple[Stage, ...]:
+    """What improves an alignment by image content and landmarks."""
+    degrees, comparable = _degrees(views, options), views is ViewRelation.COMPARABLE
     coarse, fine = _MEASURES[options.measure]
-    if options.initial is None:
-        if degrees == RIGID_DEGREES:
-            grid = replace(grid, scales=(1.0,))
-        stages.append(SearchStage(COARSEST, grid, AffineLevel(COARSEST, 5, coarse, degrees, landmark_weight=1.0)))
     levels = [
         AffineLevel(COARSEST, 8, coarse, degrees, landmark_weight=1.0),
         AffineLevel(JUDGED, 8, coarse, degrees, landmark_weight=0.3),
@@ -71,44 +75,43 @@ def image_stages(views: ViewRelation, options: RegistrationOptions, grid: Search
     # Where the body bends, the last pixel of an affine alignment is not worth its time.
     if comparable and options.model is not TransformModel.DEFORMABLE:
         levels.append(AffineLevel(FINEST, 6, fine, degrees, landmark_weight=0.1))
-    stages.append(AffineStage(tuple(levels)))
+    stages: list[Stage] = [AffineStage(tuple(levels))]
     if comparable and options.model is TransformModel.DEFORMABLE:
-        stages += _free_form_stages(options, targets=False)
+        stages += _free_form_stages(options)
     return tuple(stages)
 
 
-def target_stages(options: RegistrationOptions, grid: SearchGrid) -> tuple[Stage, ...]:
-    """What improves an alignment of comparable views by targets: they lead the way but not the end."""
+def _degrees(views: ViewRelation, options: RegistrationOptions) -> int:
     degrees = _DEGREES[options.model]
-    coarse, fine = _MEASURES[options.measure]
+    return degrees if views is ViewRelation.COMPARABLE else min(degrees, SIMILARITY_DEGREES)
+
+
+def target_stages(options: RegistrationOptions, grid: SearchGrid) -> tuple[Stage, ...]:
+    """What finds a place for comparable views by targets, which pull less and less; `refinement_stages` follow."""
+    degrees, (coarse, _) = _DEGREES[options.model], _MEASURES[options.measure]
     if degrees == RIGID_DEGREES:
         grid = replace(grid, scales=(1.0,))
     grid = replace(grid, rotations_deg=_ROTATIONS_AROUND_TARGETS_DEG)
     brief = AffineLevel(COARSEST, 5, coarse, degrees, target_weight=1.0, landmark_weight=1.0)
-    stages: list[Stage] = [
+    levels = (
+        AffineLevel(COARSEST, 8, coarse, degrees, target_weight=1.0, landmark_weight=1.0),
+        AffineLevel(JUDGED, 8, coarse, degrees, target_weight=0.3, landmark_weight=0.3),
+    )
+    return (
         SearchStage(COARSEST, grid, brief, freely=False, from_targets=True, from_landmarks=False, from_start=True),
-        AffineStage(
-            (
-                AffineLevel(COARSEST, 8, coarse, degrees, target_weight=1.0, landmark_weight=1.0),
-                AffineLevel(JUDGED, 8, coarse, degrees, target_weight=0.3, landmark_weight=0.3),
-                AffineLevel(FINEST, 6, fine, degrees, landmark_weight=0.1),
-            )
-        ),
-    ]
-    if options.model is TransformModel.DEFORMABLE:
-        stages += _free_form_stages(options, targets=True)
-    return tuple(stages)
+        AffineStage(levels),
+    )
 
 
-def _free_form_stages(options: RegistrationOptions, *, targets: bool) -> list[FreeFormStage]:
-    """MIND finds the way, gradients the place; bending is held less and less, and what is known pulls less and less."""
+def _free_form_stages(options: RegistrationOptions) -> list[FreeFormStage]:
+    """MIND finds the way, gradients the place; bending is held less and less, and landmarks pull less and less."""
     _, fine = _MEASURES[options.measure]
     coarse = compare_mind if options.measure is SimilarityMeasure.STRUCTURE else fine
-    pull, stiff = float(targets), options.stiffness * _STIFFNESS[options.measure]
+    stiff = options.stiffness * _STIFFNESS[options.measure]
     levels = (
-        FreeFormLevel(COARSEST, 8, 20, coarse, 3e-3 * stiff, 1.0 * pull, 1.0, 1.0),
-        FreeFormLevel(JUDGED, 16, 10, coarse, 3e-3 * stiff, 0.3 * pull, 0.3, 1.0),
-        FreeFormLevel(JUDGED, 16, 10, fine, 1e-3 * stiff, 0.1 * pull, 0.1, 1.0),
-        FreeFormLevel(FINEST, 16, 10, fine, 5e-4 * stiff, 0.0, 0.1, 1.0),
+        FreeFormLevel(COARSEST, 8, 20, coarse, 3e-3 * stiff, 1.0, 1.0),
+        FreeFormLevel(JUDGED, 16, 10, coarse, 3e-3 * stiff, 0.3, 1.0),
+        FreeFormLevel(JUDGED, 16, 10, fine, 1e-3 * stiff, 0.1, 1.0),
+        FreeFormLevel(FINEST, 16, 10, fine, 5e-4 * stiff, 0.1, 1.0),
     )
     return [FreeFormStage(level, f"deformation {number}") for number, level in enumerate(levels, 1)]

@@ -2,12 +2,14 @@
 
 Tensors are float32 (height, width) unless said otherwise. A measure is prepared with the fixed image and then
 called many times with the warped moving image and a weight in [0, 1] per pixel (0 where the images do not overlap);
-it returns a differentiable scalar, larger for more alike.
+it returns a scalar, larger for more alike. That of mutual information is differentiable. What is called in every step
+writes into what it has allocated: at these sizes memory costs as much time as arithmetic.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -43,37 +45,45 @@ def mind_ssc(image: Tensor, dilations: tuple[int, ...] = (1, 2)) -> Tensor:
     Returns:
         (4 * len(dilations), height, width), values in [0, 1].
     """
-    distance = _patch_mean(torch.cat([_pair_differences(image, dilation) for dilation in dilations]))
-    distance = distance.reshape(len(dilations), 4, *image.shape)
-    distance = distance - distance.amin(dim=1, keepdim=True)
+    distance = _patch_mean(_pair_differences(image, dilations)).reshape(len(dilations), 4, *image.shape)
+    distance -= distance.amin(dim=1, keepdim=True)
     variance = distance.mean(dim=1, keepdim=True)
     # Where nothing varies the quotient would be noise: the clamp is relative to the whole image.
-    typical = float(variance.detach().mean())
-    variance = variance.clamp(min=1e-3 * typical + 1e-12, max=1e3 * typical + 1e-12)
-    return torch.exp(-distance / variance).flatten(0, 1)
+    typical = float(variance.mean())
+    variance.clamp_(min=1e-3 * typical + 1e-12, max=1e3 * typical + 1e-12)
+    return distance.div_(variance).neg_().exp_().flatten(0, 1)
 
 
 def local_contrast(image: Tensor, dilation: int = 2) -> Tensor:
     """(height, width): mean squared difference of the pairs of patches that MIND-SSC compares around a pixel."""
-    return _patch_mean(_pair_differences(image, dilation)).mean(dim=0)
+    return _patch_mean(_pair_differences(image, (dilation,))).mean(dim=0)
 
 
-def _pair_differences(image: Tensor, dilation: int) -> Tensor:
-    """(4, height, width): squared differences of the pairs that are adjacent on the diamond of this radius."""
+def _pair_differences(image: Tensor, dilations: tuple[int, ...]) -> Tensor:
+    """(4 * len(dilations), height, width): squared differences of the pairs that are adjacent on diamonds."""
     height, width = image.shape
-    padded = F.pad(image[None, None], (dilation,) * 4, mode="replicate")[0, 0]
-    neighbours = [padded[(1 + dy) * dilation :, (1 + dx) * dilation :][:height, :width] for dx, dy in _DIAMOND]
-    return torch.stack([(neighbours[i] - neighbours[i - 1]).square() for i in range(4)])
+    differences = image.new_empty(len(dilations), 4, height, width)
+    for dilation, of_diamond in zip(dilations, differences, strict=True):
+        padded = F.pad(image[None, None], (dilation,) * 4, mode="replicate")[0, 0]
+        neighbours = [padded[(1 + dy) * dilation :, (1 + dx) * dilation :][:height, :width] for dx, dy in _DIAMOND]
+        for i in range(4):
+            torch.sub(neighbours[i], neighbours[i - 1], out=of_diamond[i])
+    return differences.square_().flatten(0, 1)
 
 
 def _patch_mean(channels: Tensor) -> Tensor:
     """Gaussian mean with sigma 1 px over 5x5 patches, channel by channel."""
-    offsets = torch.arange(-2.0, 3.0, dtype=channels.dtype)
-    profile = torch.exp(-0.5 * offsets.square())
-    profile = (profile / profile.sum()).expand(channels.shape[0], 1, 5)
+    profile = _profile(channels.shape[0], channels.dtype)
     padded = F.pad(channels[None], (2, 2, 2, 2), mode="replicate")
     rows = F.conv2d(padded, profile[:, :, None, :], groups=len(profile))
     return F.conv2d(rows, profile[:, :, :, None], groups=len(profile))[0]
+
+
+@lru_cache(maxsize=8)
+def _profile(channels: int, dtype: torch.dtype) -> Tensor:
+    """(channels, 1, 5), not to be written to."""
+    profile = torch.exp(-0.5 * torch.arange(-2.0, 3.0, dtype=dtype).square())
+    return (profile / profile.sum()).expand(channels, 1, 5)
 
 
 def gradient_field(image: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -85,11 +95,14 @@ def gradient_field(image: Tensor, weight: Tensor | None = None) -> Tensor:
         (2, height, width): x and y components, each vector shorter than 1.
     """
     padded = F.pad(image[None, None], (1, 1, 1, 1), mode="replicate")[0, 0]
-    gradient = 0.5 * torch.stack([padded[1:-1, 2:] - padded[1:-1, :-2], padded[2:, 1:-1] - padded[:-2, 1:-1]])
+    gradient = image.new_empty(2, *image.shape)
+    torch.sub(padded[1:-1, 2:], padded[1:-1, :-2], out=gradient[0])
+    torch.sub(padded[2:, 1:-1], padded[:-2, 1:-1], out=gradient[1])
+    gradient *= 0.5
     squared = gradient.square().sum(dim=0)
     length = (squared + _EPSILON**2).sqrt()
     edge = length.mean() if weight is None else (length * weight).sum() / (weight.sum() + _EPSILON)
-    return gradient / (squared + edge**2 + _EPSILON**2).sqrt()
+    return gradient.div_(squared.add_(edge**2).add_(_EPSILON**2).sqrt_())
 
 
 def orientation_tensor(field: Tensor) -> Tensor:
@@ -98,7 +111,11 @@ def orientation_tensor(field: Tensor) -> Tensor:
     Its inner product with another's is the squared inner product of the two fields: blind to the sign of edges.
     """
     x, y = field
-    return torch.stack([x * x, 2**0.5 * x * y, y * y])
+    tensor = field.new_empty(3, *x.shape)
+    torch.mul(x, x, out=tensor[0])
+    torch.mul(2**0.5 * x, y, out=tensor[1])
+    torch.mul(y, y, out=tensor[2])
+    return tensor
 
 
 def sobel_magnitude(image: Tensor) -> Tensor:
@@ -136,7 +153,7 @@ def mind_measure(fixed: Tensor) -> Measure:
     fixed_descriptors = mind_ssc(fixed)
 
     def measure(moving: Tensor, weight: Tensor) -> Tensor:
-        difference = (fixed_descriptors - mind_ssc(moving)).abs().mean(dim=0)
+        difference = (fixed_descriptors - mind_ssc(moving)).abs_().mean(dim=0)
         # Without overlap the similarity is zero, not one.
         return ((1.0 - difference) * weight).sum() / (weight.sum() + _EPSILON)
 

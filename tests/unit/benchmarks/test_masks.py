@@ -51,4 +51,4 @@ def test_boxes_alone_say_a_similarity() -> None:
 @pytest.mark.parametrize(("masked", "costs"), [(1.04, False), (1.06, True)])
 def test_more_than_five_percent_is_a_cost(masked: float, costs: bool) -> None:
     """A case costs from 1.05 times the error without masks on."""
-    assert Case("", Errors(1.0, 1.0), Errors(masked, 1.0), Errors(1.0, 1.0), 1.0, ()).costs is costs
+    assert Case("", Errors(1.0, 1.0), Errors(masked, 1.0), Errors(1.0, 1.0), 1.0, 0.1, ()).costs is costs

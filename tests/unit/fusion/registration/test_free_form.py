@@ -100,16 +100,6 @@ def test_landmarks_pull_only_where_they_are() -> None:
     assert np.linalg.norm(places[:, 120, 210] - (210.0, 120.0)) < 1.5
 
 
-def test_targets_pull() -> None:
-    """Outlines that differ where the images do not are brought together by a strong target term."""
-    target = PICTURE > 0.5
-    wider = np.roll(target, 6, axis=1)
-    workspace = Workspace(replace(IMAGE, targets=(target,)), replace(IMAGE, targets=(wider,)), 64, 64)
-    alignment = refined(workspace, FreeFormLevel(64, 8, 20, compare_mind, 1e-4, target_weight=20.0))
-    displacements = displacements_px(workspace, alignment)[:, target].mean(axis=1)
-    assert displacements[0] == pytest.approx(6.0, abs=2.0)
-
-
 def bending_px(workspace: Workspace, alignment: Alignment, region: NDArray[np.bool_]) -> float:
     """How far a region is, root mean square, from having moved by one rotation, scale and shift."""
     x, y = workspace.moving_places_px(alignment, EVERY, EVERY)[:, region]

@@ -127,10 +127,9 @@ def test_pixels_without_weight_do_not_count(prepare: Callable[[Tensor], Measure]
     assert float(measure(image, weight)) == pytest.approx(float(measure(changed, weight)), abs=0.02)
 
 
-@pytest.mark.parametrize("prepare", MEASURES)
-def test_gradients_agree_with_differences(prepare: Callable[[Tensor], Measure]) -> None:
+def test_gradient_of_information_agrees_with_differences() -> None:
     """The derivative that the optimiser follows is the one that finite differences show."""
-    measure = prepare(noise(0).double())
+    measure = information_measure(noise(0).double())
     weight = torch.ones(32, 32, dtype=torch.float64)
     moving = noise(1).double().requires_grad_(True)
     direction = noise(2).double() - 0.5
