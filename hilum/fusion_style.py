@@ -49,7 +49,7 @@ class PyramidFusion:
     levels: int = 3
     base_rule: BaseRule = BaseRule.LOCAL_ENERGY
     window_px: int = 5
-    match_threshold: float = 0.0
+    match_threshold: float = 0.3
     energy_ratio: float = 2.0
     noise_floor: float = 0.04
     background: float = 0.0
