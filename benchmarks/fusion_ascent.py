@@ -8,6 +8,7 @@ measured by `fusion_measures.py` on its grey levels.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -21,8 +22,8 @@ from benchmarks.fusion_pairs import Pair
 
 Grey = NDArray[np.uint8]
 
-# Adam's step in grey levels, and how many of it.
-_RATES = ((1.0, 120), (0.3, 60), (0.1, 40))
+# Adam's rate in grey levels, and how many steps of it.
+RATES = ((1.0, 120), (0.3, 60), (0.1, 40))
 # What a missed bar costs, in SSIM for each unit of the measure that is missed.
 _PRICE = 20.0
 # How far above the bars the ascent aims.
@@ -42,13 +43,14 @@ class Bars:
     vif: float
 
 
-def most_similar(pair: Pair, start: Grey, bars: Bars | None = None) -> Grey:
+def most_similar(pair: Pair, start: Grey, bars: Bars | None = None, rates: Sequence[tuple[float, int]] = RATES) -> Grey:
     """The picture of largest SSIM, summed over both sources, that ascent finds.
 
     Args:
         pair: the sources, and the body in which measures count.
         start: uint8 (height, width), where the ascent begins.
         bars: what else the picture should reach; without, nothing but SSIM counts.
+        rates: of the steps, in grey levels, and how many of each.
 
     Returns:
         uint8 (height, width). The ascent sees rounded grey levels, since rounding alone costs .001 of SSIM.
@@ -56,7 +58,7 @@ def most_similar(pair: Pair, start: Grey, bars: Bars | None = None) -> Grey:
     sources = [_plane(pair.fixed), _plane(pair.moving)]
     body = torch.from_numpy(pair.body)
     picture = _plane(start).requires_grad_(True)
-    for rate, steps in _RATES:
+    for rate, steps in rates:
         optimiser = torch.optim.Adam([picture], lr=rate)
         for _ in range(steps):
             optimiser.zero_grad()

@@ -147,7 +147,7 @@ def _ratios(common: Band, difference: Band, rule: PyramidFusion) -> tuple[Band, 
 
     Returns:
         Dominance, (E(fixed) - E(moving)) / (E(fixed) + E(moving)) = 2 * E(m, d) / (E(m) + E(d)); and how unlike the
-        details are, (1 - match) / 2 = E(d) / (E(m) + E(d)), where match = 2 * E(fixed, moving) / (E(fixed) + E(moving)).
+        details are, (1 - match) / 2 = E(d) / (E(m) + E(d)), with match = 2 * E(fixed, moving) / (E(fixed) + E(moving)).
     """
     unlike, total = (_energy([band], [band], rule) for band in (difference, common))
     total += unlike
