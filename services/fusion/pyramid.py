@@ -164,17 +164,17 @@ def _share(stronger: Band, unlike: Band, rule: PyramidFusion) -> Band:
 
     1 takes the fixed image alone, -1 the moving one, 0 the mean.
     """
-    share = unlike * np.float32(2.0 / (1.0 - rule.match_threshold))
-    np.minimum(share, 1.0, out=share)
-    if rule.energy_ratio == 1:
-        share *= np.sign(stronger)
-        return share
-    # Cubed: both images show a detail that matches well, so that it is mixed almost evenly.
-    share *= cv2.multiply(share, share)
+    unmatched = unlike * np.float32(2.0 / (1.0 - rule.match_threshold))
+    np.minimum(unmatched, 1.0, out=unmatched)
     ratio = rule.energy_ratio
-    choice = stronger * np.float32((ratio + 1.0) / (ratio - 1.0))
-    np.clip(choice, -1.0, 1.0, out=choice)
-    share *= choice
+    if ratio == 1:
+        unmatched *= np.sign(stronger)
+        return unmatched
+    share = stronger * np.float32((ratio + 1.0) / (ratio - 1.0))
+    np.clip(share, -1.0, 1.0, out=share)
+    # Cubed: both images show a detail that matches well, so that it is mixed almost evenly.
+    for _ in range(3):
+        share *= unmatched
     return share
 
 
