@@ -48,7 +48,7 @@ def _show(pairs: PairSet, chosen: list[Pair]) -> dict[str, float]:
         "all at once": [_best_at_all(pair) for pair in chosen],
     }
     table = Table("", "SSIM", "Qabf", "VIF", "above", title=f"({pairs.name}) {pairs.title}, {len(chosen)} pairs")
-    figures = {}
+    figures: dict[str, float] = {}
     for name, measured in rows.items():
         found = FusionMeasures.mean(measured)
         compared = zip(measured, *(rules[other] for other in _COMPARED), strict=True)
