@@ -20,8 +20,8 @@ Grey = NDArray[np.uint8]
 
 
 def structures(seed: int, side: int = 64) -> Grey:
-    noise = np.random.default_rng(seed).random((side, side))
-    return np.asarray(cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 2.0), None, 0, 255, cv2.NORM_MINMAX), np.uint8)
+    noise = np.asarray(cv2.GaussianBlur(np.random.default_rng(seed).random((side, side)), (0, 0), 2.0))
+    return np.rint(255 * (noise - noise.min()) / np.ptp(noise)).astype(np.uint8)
 
 
 def body(side: int = 64) -> NDArray[np.bool_]:
