@@ -21,7 +21,7 @@ Grey = NDArray[np.uint8]
 
 def structures(seed: int, side: int = 64) -> Grey:
     noise = np.asarray(cv2.GaussianBlur(np.random.default_rng(seed).random((side, side)), (0, 0), 2.0))
-    return np.rint(255 * (noise - noise.min()) / np.ptp(noise)).astype(np.uint8)
+    return np.asarray(np.rint(255 * (noise - noise.min()) / np.ptp(noise)), np.uint8)
 
 
 def body(side: int = 64) -> NDArray[np.bool_]:
