@@ -39,7 +39,9 @@ class PyramidFusion:
         match_threshold: In [-1, 1). Where the details' match measure is no larger, the stronger detail is taken alone;
             up to a match of 1 it turns into the mean.
         energy_ratio: At least 1, at most 100. The stronger detail has this many times the other's local energy; nearer
-            to 1 it turns into the mean, so that no edge appears where the stronger image changes. 1: it never does.
+            to 1 it turns into the mean, so that no edge appears where the stronger image changes. Above 1 the choice
+            changes slowly from place to place, well matching details are mixed more evenly than the threshold alone
+            says, and what is mixed of unrelated details keeps their energy. 1: none of this, the published rule.
         noise_floor: In [0, 1], share of the grey range: details much weaker than it are averaged, never chosen.
         background: Share of the grey range, in [0, 1]: where both images are no brighter, nothing is drawn into them.
         gradient_fidelity: Rebuilds the picture from both images' gradients, weighted by their energy; the smaller, the
@@ -49,7 +51,7 @@ class PyramidFusion:
     levels: int = 3
     base_rule: BaseRule = BaseRule.LOCAL_ENERGY
     window_px: int = 5
-    match_threshold: float = 0.0
+    match_threshold: float = 0.3
     energy_ratio: float = 2.0
     noise_floor: float = 0.04
     background: float = 0.0

@@ -1266,11 +1266,12 @@ class FuseImagesRequest(_message.Message):
     """PYRAMID: side in pixels of the window over which energy and match are taken, odd, 1 to 15; 0 means 5."""
     match_threshold: _builtins.float
     """PYRAMID: in [-1, 1). Where the match of both images' details is no larger, the stronger detail is taken alone; up
-    to a match of 1 it turns into the mean. Absent: 0.
+    to a match of 1 it turns into the mean. Absent: 0.3.
     """
     energy_ratio: _builtins.float
-    """PYRAMID: the stronger detail has this many times the other's local energy; nearer to 1 it turns into the mean. At
-    least 1, where it never does, at most 100. Absent: 2.
+    """PYRAMID: the stronger detail has this many times the other's local energy; nearer to 1 it turns into the mean. Above
+    1 the choice changes slowly from place to place, and what is mixed of unrelated details keeps their energy. At least
+    1, the published rule, where it does neither; at most 100. Absent: 2.
     """
     noise_floor: _builtins.float
     """PYRAMID: share of the grey range, in [0, 1]; details much weaker than it are averaged, never chosen. Absent: 0.04."""

@@ -25,6 +25,8 @@ Band = NDArray[np.float32]
 
 # Side of the wide mean that a base stands out from, in its own pixels.
 _WIDE_PX = 9
+# Shares change no faster than over this: what changes faster than the details distorts them.
+_EVEN_PX = 7
 _TINY = 1e-12
 
 
@@ -111,8 +113,20 @@ def _deserved(mean: Band, half: Band, rule: PyramidFusion, emphasis: Emphasis | 
 
 def _detail(common: Band, difference: Band, rule: PyramidFusion) -> Band:
     """What is added to the mean of both details."""
-    share = _share(common, difference, rule)
+    stronger, unlike = _ratios(common, difference, rule)
+    share = _share(stronger, unlike, rule)
+    if rule.energy_ratio == 1:
+        share *= difference
+        return share
+    # In place: at a million pixels, asking for memory costs more than the arithmetic.
+    gain = _restoring(share, stronger, unlike)
+    share *= gain
+    share = _mean(share, _EVEN_PX)
     share *= difference
+    gain -= 1.0
+    gain = _mean(gain, _EVEN_PX)
+    gain *= common
+    share += gain
     return share
 
 
@@ -122,34 +136,63 @@ def _base(mean: Band, half: Band, rule: PyramidFusion) -> Band:
         return np.zeros_like(half)
     if rule.base_rule is BaseRule.MAXIMUM:
         return np.abs(half)
-    common, difference = mean - _wide_mean(mean), half - _wide_mean(half)
+    common, difference = mean - _mean(mean, _WIDE_PX), half - _mean(half, _WIDE_PX)
     return _energy_share([common], [difference], rule) * difference
 
 
-def _share(common: Band, difference: Band, rule: PyramidFusion) -> Band:
-    """Burt and Kolczynski's rule: the share, in [-1, 1], of the half difference that belongs to the fused band.
+def _ratios(common: Band, difference: Band, rule: PyramidFusion) -> tuple[Band, Band]:
+    """Burt and Kolczynski's dominance and match measure, from the details' mean m and half difference d.
 
-    1 takes the fixed image alone, -1 the moving one, 0 the mean. With local energies E of the two images' details and
-    floor^2 added to both, match = 2 * E(fixed, moving) / (E(fixed) + E(moving)); written with the mean m and the half
-    difference d it is (E(m) - E(d)) / (E(m) + E(d)), with floor^2 added to E(m). Their dominance is
-    (E(fixed) - E(moving)) / (E(fixed) + E(moving)) = 2 * E(m, d) / (E(m) + E(d)).
+    With local energies E of the two images' details, and floor^2 added to that of their mean:
+
+    Returns:
+        Dominance, (E(fixed) - E(moving)) / (E(fixed) + E(moving)) = 2 * E(m, d) / (E(m) + E(d)); and how unlike the
+        details are, (1 - match) / 2 = E(d) / (E(m) + E(d)), with match = 2 * E(fixed, moving) / (E(fixed) + E(moving)).
     """
-    # In place: at a million pixels, asking for memory costs more than the arithmetic.
-    share, total = (_energy([band], [band], rule) for band in (difference, common))
-    total += share
+    unlike, total = (_energy([band], [band], rule) for band in (difference, common))
+    total += unlike
     total += rule.noise_floor**2 + _TINY
-    share /= total
-    share *= 2.0 / (1.0 - rule.match_threshold)
-    np.minimum(share, 1.0, out=share)
+    unlike /= total
     stronger = _energy([common], [difference], rule)
-    if rule.energy_ratio > 1:
-        stronger /= total
-        stronger *= 2.0 * (rule.energy_ratio + 1.0) / (rule.energy_ratio - 1.0)
-        np.clip(stronger, -1.0, 1.0, out=stronger)
-    else:
-        np.sign(stronger, out=stronger)
-    share *= stronger
+    stronger /= total
+    stronger *= 2.0
+    return stronger, unlike
+
+
+def _share(stronger: Band, unlike: Band, rule: PyramidFusion) -> Band:
+    """The share, in [-1, 1], of the half difference that belongs to the fused band, from `_ratios`.
+
+    1 takes the fixed image alone, -1 the moving one, 0 the mean.
+    """
+    unmatched = unlike * np.float32(2.0 / (1.0 - rule.match_threshold))
+    np.minimum(unmatched, 1.0, out=unmatched)
+    ratio = rule.energy_ratio
+    if ratio == 1:
+        unmatched *= np.sign(stronger)
+        return unmatched
+    share = stronger * np.float32((ratio + 1.0) / (ratio - 1.0))
+    np.clip(share, -1.0, 1.0, out=share)
+    # Cubed: both images show a detail that matches well, so that it is mixed almost evenly.
+    for _ in range(3):
+        share *= unmatched
     return share
+
+
+def _restoring(share: Band, stronger: Band, unlike: Band) -> Band:
+    """The gain that gives a mixture of unrelated details the mean of both energies, 1 to the root of 2.
+
+    Mixed by a share s, details have the energy E(m) + s^2 * E(d) + 2 * s * E(m, d); both have E(m) + E(d) on average.
+    Ma et al., "Robust multi-exposure image fusion: a structural patch decomposition approach", IEEE Trans. Image
+    Processing 26, 2017, likewise mix the directions of patches and set their strength apart.
+    """
+    lost = share * unlike
+    lost += stronger
+    lost *= share
+    np.subtract(unlike, lost, out=lost)
+    np.clip(lost, 0.0, 0.5, out=lost)
+    np.subtract(1.0, lost, out=lost)
+    np.sqrt(lost, out=lost)
+    return np.asarray(np.reciprocal(lost, out=lost), np.float32)
 
 
 def _energy_share(common: Sequence[Band], difference: Sequence[Band], rule: PyramidFusion) -> Band:
@@ -181,5 +224,5 @@ def _energy(first: Sequence[Band], second: Sequence[Band], rule: PyramidFusion) 
     )
 
 
-def _wide_mean(band: Band) -> Band:
-    return np.asarray(cv2.blur(band, (_WIDE_PX, _WIDE_PX), borderType=cv2.BORDER_REFLECT_101), np.float32)
+def _mean(band: Band, side: int) -> Band:
+    return np.asarray(cv2.blur(band, (side, side), borderType=cv2.BORDER_REFLECT_101), np.float32)

@@ -150,6 +150,16 @@ def test_noise_is_averaged_and_not_chosen() -> None:
     assert chosen > 1.2 * averaged
 
 
+def test_mixed_details_keep_their_energy() -> None:
+    """Of unrelated textures, each .71 as strong in their mean, most of the strength is kept when they are mixed."""
+    random = np.random.default_rng(0)
+    textures = (cv2.GaussianBlur(random.standard_normal((128, 128)).astype(np.float32), (0, 0), 0.7) for _ in "ab")
+    first, second = (np.clip(0.5 + 0.12 * texture / texture.std(), 0, 1).astype(np.float32) for texture in textures)
+    assert ((first + second) / 2).std() < 0.75 * first.std()
+    mixed = fuse_images(first, second, PyramidFusion(energy_ratio=100.0))
+    assert 0.82 * first.std() < mixed.std() < first.std()
+
+
 def test_base_rules_differ_as_named() -> None:
     """Of two flat images MAXIMUM shows the brighter one, AVERAGE and LOCAL_ENERGY the mean."""
     dark, bright = np.full((32, 40), 0.2, np.float32), np.full((32, 40), 0.8, np.float32)
