@@ -100,6 +100,14 @@ def target_stages(options: RegistrationOptions, grid: SearchGrid) -> tuple[Stage
     return tuple(stages)
 
 
+def rival_stage(options: RegistrationOptions, grid: SearchGrid, turn_deg: float, scale: float) -> SearchStage:
+    """What places an image that cannot be right, about this turn and of this scale; briefly, landmarks play no part."""
+    coarse, _ = _MEASURES[options.measure]
+    near = replace(grid, rotations_deg=tuple(turn_deg + angle for angle in grid.rotations_deg), scales=(scale,))
+    refinement = AffineLevel(COARSEST, 5, coarse, _DEGREES[options.model])
+    return SearchStage(COARSEST, near, refinement, from_landmarks=False, keep=1)
+
+
 def _free_form_stages(options: RegistrationOptions, *, targets: bool) -> list[FreeFormStage]:
     """MIND finds the way, gradients the place; bending is held less and less, and what is known pulls less and less."""
     _, fine = _MEASURES[options.measure]

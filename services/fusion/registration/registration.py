@@ -18,8 +18,9 @@ from services.fusion.registration.agreement import Agreement
 from services.fusion.registration.alignment import Alignment
 from services.fusion.registration.canvas import RegistrationImage
 from services.fusion.registration.delivery import DeliveredField, deliver
-from services.fusion.registration.examination import Examination, Fit, beyond, doubts, field_doubts
+from services.fusion.registration.examination import Examination, Fit, Standing, beyond, doubts, field_doubts
 from services.fusion.registration.plan import COARSEST, FINEST, JUDGED, image_stages, target_stages
+from services.fusion.registration.rivals import lead
 from services.fusion.registration.search import SearchGrid
 from services.fusion.registration.stages import Stage
 from services.fusion.registration.workspace import Workspace
@@ -54,7 +55,7 @@ class RegistrationOutcome:
         before: the fit of the start: the initial transform, or the images' centres on each other, in mm where both
             have spacing.
         after: the fit of the result.
-        distinctness: how far the result stands out from its neighbours; see `Agreement.distinctness`.
+        standing: how far the result stands out from its neighbours, and from what cannot be right.
     """
 
     fixed_to_moving: NDArray[np.float64]
@@ -63,7 +64,7 @@ class RegistrationOutcome:
     stages: tuple[StageReport, ...]
     before: Fit
     after: Fit
-    distinctness: float
+    standing: Standing
 
 
 class Registration:
@@ -130,13 +131,14 @@ class Registration:
         before = yield from reporting(done, examination.fit(start))
         after = yield from reporting(done, examination.fit(alignment))
         yield done
-        distinctness = judge.distinctness(alignment)
-        flags |= doubts(after, distinctness, views, bent=field is not None)
+        rivals = lead(workspace, alignment, after.mutual_information, options, self._grid)
+        standing = Standing(judge.distinctness(alignment), (yield from reporting(done, rivals)))
+        flags |= doubts(after, standing, views, bent=field is not None)
         flags |= field_doubts(field, alignment, workspace)
         if beyond(alignment, self._grid):
             flags.add("LARGE_DEFORMATION")
         matrix = workspace.fixed_to_moving_px(alignment)
-        return RegistrationOutcome(matrix, field, tuple(sorted(flags)), reports, before, after, distinctness)
+        return RegistrationOutcome(matrix, field, tuple(sorted(flags)), reports, before, after, standing)
 
 
 def _led_by_masks(
