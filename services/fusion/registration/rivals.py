@@ -22,7 +22,7 @@ from services.fusion.registration.alignment import Alignment
 from services.fusion.registration.plan import JUDGED, rival_stage
 from services.fusion.registration.search import SearchGrid
 from services.fusion.registration.workspace import Workspace
-from services.fusion.stepping import next_step, Finished
+from services.fusion.stepping import Finished, next_step
 
 # Mutual information, in nats, that noise alone reaches. It keeps quotients of next to nothing near one.
 _NOISE = 0.01
