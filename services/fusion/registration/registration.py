@@ -26,7 +26,7 @@ from services.fusion.registration.stages import Stage
 from services.fusion.registration.workspace import Workspace
 from services.fusion.stepping import reporting
 
-ALGORITHM = "hilum-planar-4"
+ALGORITHM = "hilum-planar-5"
 """Changes with every change that changes results."""
 
 # Targets that agree this well by what the images show have nothing to steer.
