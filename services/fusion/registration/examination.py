@@ -29,9 +29,9 @@ _HALF_SCALE_STEP = 0.04
 _LEAST_JACOBIAN, _LARGEST_JACOBIAN = 0.2, 5.0
 _LARGEST_DISPLACEMENT = 0.25
 # Below these an alignment does not stand out. On development pairs of all types (`python -m benchmarks.impossible
-# --purpose development`, and such that share little) impossible ones reached an evidence of .036 after bending and .0044
-# without; of those that were registered, 5 of 141 and none of 23 stay below the limits. A slab that was registered right
-# had a distinctness of .039 to .059, wrong at most .027; its rivals were not looked at.
+# --purpose development`, and such that share little) impossible ones reached an evidence of .036 after bending and
+# .0044 without; of those that were registered, 5 of 141 and none of 23 stay below the limits. A slab that was
+# registered right had a distinctness of .039 to .059, wrong at most .027; its rivals were not looked at.
 _LEAST_EVIDENCE_BENT, _LEAST_EVIDENCE, _LEAST_DISTINCTNESS_OF_SLAB = 0.038, 0.008, 0.035
 
 

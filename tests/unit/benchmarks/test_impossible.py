@@ -20,7 +20,7 @@ def test_the_interval_is_that_of_clopper_and_pearson() -> None:
 
 
 def test_a_limit_belongs_between_good_pairs_and_others() -> None:
-    """The most of the one and the least of the other; left out are others with low overlap, flagged anyway, and what was not registered."""
+    """Left out are others with low overlap, which are flagged anyway, and what was not registered."""
     verdicts = [
         verdict(Kind.GOOD, 0.2, error_px=1),
         verdict(Kind.GOOD, 0.3, error_px=2),
