@@ -100,12 +100,15 @@ def target_stages(options: RegistrationOptions, grid: SearchGrid) -> tuple[Stage
     return tuple(stages)
 
 
-def rival_stage(options: RegistrationOptions, grid: SearchGrid, turn_deg: float, scale: float) -> SearchStage:
-    """What places an image that cannot be right, about this turn and of this scale; briefly, landmarks play no part."""
+def rival_stages(
+    options: RegistrationOptions, grid: SearchGrid, turn_deg: float, scale: float
+) -> tuple[SearchStage, FreeFormStage]:
+    """What places an image that cannot be right, about this turn and of this scale, briefly; and what bends it."""
     coarse, _ = _MEASURES[options.measure]
     near = replace(grid, rotations_deg=tuple(turn_deg + angle for angle in grid.rotations_deg), scales=(scale,))
     refinement = AffineLevel(COARSEST, 5, coarse, _DEGREES[options.model])
-    return SearchStage(COARSEST, near, refinement, from_landmarks=False, keep=1)
+    search = SearchStage(COARSEST, near, refinement, from_landmarks=False, keep=1)
+    return search, _free_form_stages(options, targets=False)[0]
 
 
 def _free_form_stages(options: RegistrationOptions, *, targets: bool) -> list[FreeFormStage]:

@@ -20,7 +20,7 @@ from services.fusion.registration.canvas import RegistrationImage
 from services.fusion.registration.delivery import DeliveredField, deliver
 from services.fusion.registration.examination import Examination, Fit, Standing, beyond, doubts, field_doubts
 from services.fusion.registration.plan import COARSEST, FINEST, JUDGED, image_stages, target_stages
-from services.fusion.registration.rivals import lead
+from services.fusion.registration.rivals import standing
 from services.fusion.registration.search import SearchGrid
 from services.fusion.registration.stages import Stage
 from services.fusion.registration.workspace import Workspace
@@ -131,14 +131,13 @@ class Registration:
         before = yield from reporting(done, examination.fit(start))
         after = yield from reporting(done, examination.fit(alignment))
         yield done
-        rivals = lead(workspace, alignment, after.mutual_information, options, self._grid)
-        standing = Standing(judge.distinctness(alignment), (yield from reporting(done, rivals)))
-        flags |= doubts(after, standing, views, bent=field is not None)
+        reached = yield from reporting(done, standing(workspace, alignment, judge, options, self._grid))
+        flags |= doubts(after, reached, views)
         flags |= field_doubts(field, alignment, workspace)
         if beyond(alignment, self._grid):
             flags.add("LARGE_DEFORMATION")
         matrix = workspace.fixed_to_moving_px(alignment)
-        return RegistrationOutcome(matrix, field, tuple(sorted(flags)), reports, before, after, standing)
+        return RegistrationOutcome(matrix, field, tuple(sorted(flags)), reports, before, after, reached)
 
 
 def _led_by_masks(

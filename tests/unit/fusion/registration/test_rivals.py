@@ -10,7 +10,7 @@ from hilum.registration_options import RegistrationOptions
 from services.fusion.registration.agreement import Agreement
 from services.fusion.registration.alignment import Alignment
 from services.fusion.registration.canvas import RegistrationImage
-from services.fusion.registration.rivals import lead, turn_and_scale
+from services.fusion.registration.rivals import standing, turned_back
 from services.fusion.registration.search import SearchGrid
 from services.fusion.registration.workspace import Workspace
 from services.fusion.stepping import finished
@@ -20,8 +20,8 @@ from tests.unit.fusion.phantoms import Picture, body_phantom, other_modality, ti
 def lead_of(fixed: Picture, moving: Picture, alignment: Alignment | None = None) -> float:
     alignment = alignment or Alignment.identity()
     workspace = Workspace(RegistrationImage(fixed), RegistrationImage(moving), 256, 64)
-    information = Agreement(workspace.at(128), with_targets=False).information(alignment)
-    return finished(lead(workspace, alignment, information, RegistrationOptions(), SearchGrid()))
+    judge = Agreement(workspace.at(128), with_targets=False)
+    return finished(standing(workspace, alignment, judge, RegistrationOptions(), SearchGrid())).lead
 
 
 def test_one_body_leads_its_mirror_images() -> None:
@@ -46,12 +46,12 @@ def test_a_rival_is_searched_where_the_image_was_found() -> None:
     assert lead_of(picture, turned, Alignment(quarter)) < 0.0
 
 
-def test_turn_and_scale() -> None:
-    """Both are read off the matrix, shear and displacement aside."""
+def test_what_turns_back() -> None:
+    """The turn is undone, the scale is kept."""
     angle = np.deg2rad(12.0)
     matrix = torch.eye(3, dtype=torch.float64)
     matrix[:2, :2] = 1.1 * torch.tensor([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    assert turn_and_scale(Alignment(matrix)) == pytest.approx((12.0, 1.1))
+    assert turned_back(Alignment(matrix)) == pytest.approx((-12.0, 1.1))
 
 
 @pytest.mark.parametrize("axis", [0, 1])
