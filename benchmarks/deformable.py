@@ -216,7 +216,7 @@ def show_cases(title: str, cases: Iterable[Case]) -> None:
             np.percentile(case.body_px, 95),
             case.body_px.max(),
             field.jacobian_range[0] if field is not None else 1.0,
-            outcome.distinctness,
+            outcome.standing.distinctness,
             case.wall_s,
         )
         table.add_row(case.pair.name, *(f"{figure:.2f}" for figure in figures), ", ".join([*outcome.flags, *dropped]))

@@ -4,13 +4,12 @@
         [--model NAME] [--measure NAME] [--good N] [--impossible N] [--pictures FOLDER] [--data FOLDER]
 
 Pairs: `benchmarks/impossible_pairs.py`. Each is registered with a deformable model, no masks, by what serves its type
-best on development pairs: ADC and high-b-value MR by mutual information, all else by structure. (--model and --measure
-take others, to which the limits do not belong.) A pair counts as
-flagged where the service raises NO_IMPROVEMENT or LOW_OVERLAP. The service does not know which contrasts it gets and
-holds `distinctness` against one limit. A caller who knows can be stricter or milder: the last column holds it against a
-limit of the type, which was set on development pairs, half way between the least distinct pair that was registered and
-the most distinct impossible one. `--purpose development` prints those limits anew. Intervals are those of Clopper and
-Pearson, 95 %.
+best on development pairs: ADC and high-b-value MR by mutual information, all else by structure (--model and --measure
+take others). A pair counts as flagged where the service raises NO_IMPROVEMENT or LOW_OVERLAP. It does not know which
+contrasts it gets, and holds `Standing.evidence` against one limit. Intervals are those of Clopper and Pearson, 95 %.
+
+`--purpose development` prints, per type and of all, what the limit was chosen between: the least evidence of a pair
+that was registered and the most of an impossible one. The limit was chosen on 24 good pairs and 8 of each other kind.
 
 A pair that could be registered but was not, its mean error being 3 px or more, is rightly flagged: rows tell the two
 apart.
@@ -44,13 +43,10 @@ from hilum.types import ViewRelation
 from hilum.warp import Warp
 from services.fusion.registration import Registration, RegistrationOutcome
 
-COUNTS = Counts(good=34, impossible=4)
+COUNTS = Counts(good=40, impossible=5)
 MEASURES = dict.fromkeys(PairType, SimilarityMeasure.STRUCTURE) | {
     PairType.DIFFUSION: SimilarityMeasure.MUTUAL_INFORMATION
 }
-LIMITS = {PairType.RADIOGRAPH: 0.158, PairType.PSEUDO: 0.128, PairType.DIFFUSION: 0.027}
-"""Least distinctness of a good pair, by type: `limit` of 8 good development pairs (20 of diffusion) and 4 of each other
-kind."""
 FLAGS = frozenset({"NO_IMPROVEMENT", "LOW_OVERLAP"})
 _CONFIDENCE = 0.95
 
@@ -72,28 +68,23 @@ class Verdict:
     Attributes:
         type: of pair.
         kind: what is wrong with it.
-        distinctness: as reported.
+        evidence: that the two show one body, see `Standing`.
         overlap_is_low: whether LOW_OVERLAP was raised.
-        by_service: whether the service flagged it.
+        flagged: whether the service flagged it, for this or for too little evidence.
         error_px: mean distance to the truth, of good pairs.
     """
 
     type: PairType
     kind: Kind
-    distinctness: float
+    evidence: float
     overlap_is_low: bool
-    by_service: bool
+    flagged: bool
     error_px: float | None
 
     @property
     def registered(self) -> bool:
         """Whether it could be registered, and was."""
         return self.error_px is not None and self.error_px < SUCCESS_PX
-
-    @property
-    def by_limit(self) -> bool:
-        """Whether it is flagged by the limit of its type."""
-        return self.overlap_is_low or self.distinctness < LIMITS[self.type]
 
 
 @dataclass(frozen=True)
@@ -122,12 +113,19 @@ def judge(trial: Trial, options: RegistrationOptions, pictures: Path | None = No
     flags = set(outcome.flags)
     error_px = _error_px(trial, outcome)
     if pictures is not None:
-        told = [trial.name, f"distinctness {outcome.distinctness:.3f}", *sorted(flags & FLAGS)]
+        told = [trial.name, f"evidence {outcome.standing.evidence:.3f}", *sorted(flags & FLAGS)]
         told += [] if error_px is None else [f"mean error {error_px:.2f} px"]
         places = places_of(outcome, trial.fixed.size)
         picture = case_picture(trial.fixed, trial.moving, places, "; ".join(told))
         save_picture(pictures, f"{trial.type.name.lower()}-{trial.name}", picture)
-    return Verdict(trial.type, trial.kind, outcome.distinctness, "LOW_OVERLAP" in flags, bool(flags & FLAGS), error_px)
+    return Verdict(
+        trial.type,
+        trial.kind,
+        outcome.standing.evidence,
+        "LOW_OVERLAP" in flags,
+        bool(flags & FLAGS),
+        error_px,
+    )
 
 
 def _error_px(trial: Trial, outcome: RegistrationOutcome) -> float | None:
@@ -149,25 +147,22 @@ def rows_of(verdicts: Sequence[Verdict]) -> dict[str, list[Verdict]]:
     return rows
 
 
-def flagged(verdicts: Sequence[Verdict]) -> tuple[Share, Share]:
-    """How many of them the service flags, and how many the limits of their types do."""
-    counts = (sum(verdict.by_service for verdict in verdicts), sum(verdict.by_limit for verdict in verdicts))
-    return Share(counts[0], len(verdicts)), Share(counts[1], len(verdicts))
+def flagged(verdicts: Sequence[Verdict]) -> Share:
+    """How many of them the service flags."""
+    return Share(sum(verdict.flagged for verdict in verdicts), len(verdicts))
 
 
 def show_type(pair_type: PairType, options: RegistrationOptions, verdicts: Sequence[Verdict]) -> dict[str, float]:
     """Print a row a kind; figures."""
     title = f"{pair_type.value}, {options.model.name}, by {options.measure.name} ({machine()})"
-    table = Table("", "distinctness", "flagged", "by the limit of the type", title=title)
+    table = Table("", "evidence", "flagged", title=title)
     figures = {}
     for name, of_row in rows_of(verdicts).items():
-        values = [verdict.distinctness for verdict in of_row]
-        shares = flagged(of_row)
-        table.add_row(name, f"{min(values):.3f} to {max(values):.3f}", *map(str, shares))
-        for way, share in zip(("flagged", "by_limit"), shares, strict=True):
-            figures[f"impossible_{pair_type.name}_{name}_{way}".lower().replace(", ", "_").replace(" ", "_")] = (
-                share.hits / share.of
-            )
+        values = [verdict.evidence for verdict in of_row]
+        share = flagged(of_row)
+        table.add_row(name, f"{min(values):.3f} to {max(values):.3f}", str(share))
+        row = f"{pair_type.name}_{name}".lower().replace(", ", "_").replace(" ", "_")
+        figures[f"impossible_{row}_flagged"] = share.hits / share.of
     Console(width=120).print(table)
     errors = [verdict.error_px for verdict in verdicts if verdict.error_px is not None]
     if errors:
@@ -179,16 +174,20 @@ def show_type(pair_type: PairType, options: RegistrationOptions, verdicts: Seque
     return figures
 
 
-def limit(verdicts: Sequence[Verdict]) -> float:
-    """Half way between the least distinct pair that was registered and the most distinct impossible one.
+def gap(verdicts: Sequence[Verdict]) -> tuple[float, float]:
+    """The most evidence of an impossible pair and the least of one that was registered; a limit belongs in between.
 
     Those whose overlap is low are left out: they are flagged anyway.
     """
-    good = [verdict.distinctness for verdict in verdicts if verdict.registered]
-    other = [
-        verdict.distinctness for verdict in verdicts if verdict.kind is not Kind.GOOD and not verdict.overlap_is_low
-    ]
-    return (min(good) + max(other)) / 2
+    good = [verdict.evidence for verdict in verdicts if verdict.registered]
+    other = [verdict.evidence for verdict in verdicts if verdict.kind is not Kind.GOOD and not verdict.overlap_is_low]
+    return max(other), min(good)
+
+
+def show_gap(name: str, verdicts: Sequence[Verdict]) -> None:
+    """Print it."""
+    other, good = gap(verdicts)
+    print(f"{name}: impossible pairs reach {other:.4f}, registered ones {good:.4f} at least")
 
 
 @one_thread()
@@ -209,17 +208,18 @@ def measure(
         of_type = [verdict for verdict in verdicts if verdict.type is pair_type]
         figures |= show_type(pair_type, options[pair_type], of_type)
         if purpose is Purpose.DEVELOPMENT:
-            print(f"limit of {pair_type.name}: {limit(of_type):.3f}")
+            show_gap(pair_type.value, of_type)
+    if purpose is Purpose.DEVELOPMENT:
+        show_gap("all", verdicts)
     for name, of_name in {
         "registered": [verdict for verdict in verdicts if verdict.registered],
         "not_registered": [verdict for verdict in verdicts if verdict.kind is Kind.GOOD and not verdict.registered],
         "impossible": [verdict for verdict in verdicts if verdict.kind is not Kind.GOOD],
     }.items():
         if of_name:
-            by_service, by_limit = flagged(of_name)
-            print(f"{name.replace('_', ' ')}: flagged {by_service}; by the limits of their types {by_limit}")
-            figures[f"impossible_{name}_flagged"] = by_service.hits / by_service.of
-            figures[f"impossible_{name}_by_limit"] = by_limit.hits / by_limit.of
+            share = flagged(of_name)
+            print(f"{name.replace('_', ' ')}: flagged {share}")
+            figures[f"impossible_{name}_flagged"] = share.hits / share.of
     return figures
 
 

@@ -116,7 +116,7 @@ def compare(
         Errors.of(masked.error_px, pair, seen),
         Errors.of(by_boxes, pair, seen),
         _dice(asked.pair, patient),
-        without.outcome.distinctness,
+        without.outcome.standing.distinctness,
         masked.outcome.flags,
     )
 

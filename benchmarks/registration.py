@@ -136,7 +136,7 @@ def _show_runs(title: str, runs: list[Run], spacing_mm: float) -> None:
     for seed, run in zip(MOTION_SEEDS, runs, strict=True):
         mean, outcome = float(run.error_px.mean()), run.outcome
         figures = (mean, mean * spacing_mm, run.error_px.max())
-        losses = (outcome.before.match_loss, outcome.after.match_loss, outcome.distinctness)
+        losses = (outcome.before.match_loss, outcome.after.match_loss, outcome.standing.distinctness)
         table.add_row(
             str(seed),
             *(f"{value:.2f}" for value in figures),

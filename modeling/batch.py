@@ -80,7 +80,7 @@ class Batches(Dataset[Batch]):
 def batches(dataset: Batches, first: int, workers: int) -> "torch.utils.data.DataLoader[Batch]":
     """The batches from a step on, in order; workers are processes that draw ahead, the draws are the same."""
     steps = range(first, len(dataset))
-    # Workers only draw, with numpy and OpenCV: forking them beside a GPU is safe, and takes what cannot be pickled along.
+    # Workers only draw, with numpy and OpenCV: forking them beside a GPU is safe, and needs nothing to be pickled.
     context = "fork" if workers else None
     return torch.utils.data.DataLoader(
         dataset, batch_size=None, sampler=steps, num_workers=workers, multiprocessing_context=context

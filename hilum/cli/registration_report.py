@@ -21,7 +21,7 @@ FLAGS = {
     "MASKS_DISAGREE": "targets agree less than half after registration, by Dice",
     "UNVERIFIED_MODALITY_PAIR": "how well images of these modalities are registered was not measured, or they were not "
     "registered well; `hilum doctor` lists the pairs that were",
-    "NO_IMPROVEMENT": "no alignment stands out from its neighbours: the images may not show the same body",
+    "NO_IMPROVEMENT": "no alignment stands out, from its neighbours and from mirror images: perhaps not the same body",
 }
 
 

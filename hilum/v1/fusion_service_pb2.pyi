@@ -190,7 +190,9 @@ class _TransformFlagEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Transfo
     TRANSFORM_FLAG_MASKS_DISAGREE: _TransformFlag.ValueType  # 4
     """Targets agree less after registration than half, by Dice."""
     TRANSFORM_FLAG_NO_IMPROVEMENT: _TransformFlag.ValueType  # 5
-    """No alignment stands out from its neighbours: the images may not show the same body."""
+    """No alignment stands out, from its neighbours and from what mirror images of the moving image reach: the images may not
+    show the same body, or one of them its mirror image.
+    """
     TRANSFORM_FLAG_FOLDING: _TransformFlag.ValueType  # 6
     """The displacement field folds: somewhere two places of the fixed image go to one of the moving image."""
     TRANSFORM_FLAG_MASKS_REJECTED: _TransformFlag.ValueType  # 7
@@ -216,7 +218,9 @@ or stretched to a fifth or five times its area.
 TRANSFORM_FLAG_MASKS_DISAGREE: TransformFlag.ValueType  # 4
 """Targets agree less after registration than half, by Dice."""
 TRANSFORM_FLAG_NO_IMPROVEMENT: TransformFlag.ValueType  # 5
-"""No alignment stands out from its neighbours: the images may not show the same body."""
+"""No alignment stands out, from its neighbours and from what mirror images of the moving image reach: the images may not
+show the same body, or one of them its mirror image.
+"""
 TRANSFORM_FLAG_FOLDING: TransformFlag.ValueType  # 6
 """The displacement field folds: somewhere two places of the fixed image go to one of the moving image."""
 TRANSFORM_FLAG_MASKS_REJECTED: TransformFlag.ValueType  # 7

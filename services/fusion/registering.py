@@ -178,5 +178,5 @@ def _result(
         if field is None
         else DeformationReport(field.folding_fraction, *field.jacobian_range, field.bending_energy),
         landmark_errors_px=outcome.after.landmark_error_px,
-        distinctness=outcome.distinctness,
+        distinctness=outcome.standing.distinctness,
     )

@@ -127,6 +127,10 @@ class Canvas:
         distances = halve(self.distances) if len(self.distances) else self.distances.new_zeros(0, *weight.shape)
         return Canvas(pixels, (weight > 0.5).float(), distances)
 
+    def mirrored(self, axis: int) -> Canvas:
+        """Its mirror image, along rows (0) or columns (1)."""
+        return Canvas(self.pixels.flip(axis), self.valid.flip(axis), self.distances.flip(axis + 1))
+
 
 def halve(channels: Tensor) -> Tensor:
     """Channels (c, n, n) at half the resolution, means of four pixels."""

@@ -103,6 +103,17 @@ def target_stages(options: RegistrationOptions, grid: SearchGrid) -> tuple[Stage
     )
 
 
+def rival_stages(
+    options: RegistrationOptions, grid: SearchGrid, turn_deg: float, scale: float
+) -> tuple[SearchStage, FreeFormStage]:
+    """What places an image that cannot be right, about this turn and of this scale, briefly; and what bends it."""
+    coarse, _ = _MEASURES[options.measure]
+    near = replace(grid, rotations_deg=tuple(turn_deg + angle for angle in grid.rotations_deg), scales=(scale,))
+    refinement = AffineLevel(COARSEST, 5, coarse, _DEGREES[options.model])
+    search = SearchStage(COARSEST, near, refinement, from_landmarks=False, keep=1)
+    return search, _free_form_stages(options)[0]
+
+
 def _free_form_stages(options: RegistrationOptions) -> list[FreeFormStage]:
     """MIND finds the way, gradients the place; bending is held less and less, and landmarks pull less and less."""
     _, fine = _MEASURES[options.measure]

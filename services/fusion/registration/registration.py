@@ -18,7 +18,7 @@ from services.fusion.registration.agreement import Agreement
 from services.fusion.registration.alignment import Alignment
 from services.fusion.registration.canvas import RegistrationImage
 from services.fusion.registration.delivery import DeliveredField, deliver
-from services.fusion.registration.examination import Examination, Fit, beyond, doubts, field_doubts
+from services.fusion.registration.examination import Examination, Fit, Standing, beyond, doubts, field_doubts
 from services.fusion.registration.plan import (
     COARSEST,
     FINEST,
@@ -27,6 +27,7 @@ from services.fusion.registration.plan import (
     refinement_stages,
     target_stages,
 )
+from services.fusion.registration.rivals import standing
 from services.fusion.registration.search import SearchGrid
 from services.fusion.registration.stages import Stage
 from services.fusion.registration.workspace import Workspace
@@ -63,7 +64,7 @@ class RegistrationOutcome:
         before: the fit of the start: the initial transform, or the images' centres on each other, in mm where both
             have spacing.
         after: the fit of the result.
-        distinctness: how far the result stands out from its neighbours; see `Agreement.distinctness`.
+        standing: how far the result stands out from its neighbours, and from what cannot be right.
     """
 
     fixed_to_moving: NDArray[np.float64]
@@ -72,7 +73,7 @@ class RegistrationOutcome:
     stages: tuple[StageReport, ...]
     before: Fit
     after: Fit
-    distinctness: float
+    standing: Standing
 
 
 class Registration:
@@ -142,13 +143,13 @@ class Registration:
         before = yield from reporting(done, examination.fit(start))
         after = yield from reporting(done, examination.fit(alignment))
         yield done
-        distinctness = judge.distinctness(alignment)
-        flags |= doubts(after, distinctness, views, bent=field is not None)
+        reached = yield from reporting(done, standing(workspace, alignment, judge, options, self._grid))
+        flags |= doubts(after, reached, views)
         flags |= field_doubts(field, alignment, workspace)
         if beyond(alignment, self._grid):
             flags.add("LARGE_DEFORMATION")
         matrix = workspace.fixed_to_moving_px(alignment)
-        return RegistrationOutcome(matrix, field, tuple(sorted(flags)), reports, before, after, distinctness)
+        return RegistrationOutcome(matrix, field, tuple(sorted(flags)), reports, before, after, reached)
 
 
 def _led_by_masks(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -55,6 +56,10 @@ class CanvasPair:
         """Both at half the resolution."""
         rigid = None if self.rigid is None else halve(self.rigid[None])[0]
         return replace(self, fixed=self.fixed.halved(), moving=self.moving.halved(), rigid=rigid)
+
+    def mirrored(self, axis: int) -> CanvasPair:
+        """The moving canvas turned to its mirror image, along rows (0) or columns (1); no landmark is known of it."""
+        return replace(self, moving=self.moving.mirrored(axis), landmarks=Landmarks.none())
 
 
 class Workspace:
@@ -133,6 +138,15 @@ class Workspace:
     def at(self, size: int) -> CanvasPair:
         """The canvases of this size."""
         return self._pairs[size]
+
+    def mirrored(self, axis: int) -> Workspace:
+        """The same with the mirror image of the moving canvas, along rows (0) or columns (1)."""
+        mirrored = copy(self)
+        mirrored._pairs = {size: pair.mirrored(axis) for size, pair in self._pairs.items()}
+        flip = np.eye(3)
+        flip[1 - axis, 1 - axis] = -1.0
+        mirrored.working_from_moving = flip @ self.working_from_moving
+        return mirrored
 
     def fixed_to_moving_px(self, alignment: Alignment) -> NDArray[np.float64]:
         """The 3x3 matrix from displaced fixed pixels (x, y, 1) to moving pixels."""

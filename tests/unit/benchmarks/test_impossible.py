@@ -1,15 +1,15 @@
-"""How shares of flagged pairs are stated, and the limits that separate them."""
+"""How shares of flagged pairs are stated, and the gap that a limit belongs in."""
 
 from __future__ import annotations
 
 import pytest
 
-from benchmarks.impossible import Share, Verdict, flagged, limit, rows_of
+from benchmarks.impossible import Share, Verdict, flagged, gap, rows_of
 from benchmarks.impossible_pairs import Kind, PairType
 
 
-def verdict(kind: Kind, distinctness: float, *, error_px: float | None = None, overlap_is_low: bool = False) -> Verdict:
-    return Verdict(PairType.PSEUDO, kind, distinctness, overlap_is_low, by_service=overlap_is_low, error_px=error_px)
+def verdict(kind: Kind, evidence: float, *, error_px: float | None = None, overlap_is_low: bool = False) -> Verdict:
+    return Verdict(PairType.PSEUDO, kind, evidence, overlap_is_low, flagged=overlap_is_low, error_px=error_px)
 
 
 def test_the_interval_is_that_of_clopper_and_pearson() -> None:
@@ -19,8 +19,8 @@ def test_the_interval_is_that_of_clopper_and_pearson() -> None:
     assert Share(5, 10).interval == pytest.approx((0.1871, 0.8129), abs=1e-4)
 
 
-def test_a_limit_lies_between_good_pairs_and_others() -> None:
-    """Half way between the two; left out are others with low overlap, flagged anyway, and what was not registered."""
+def test_a_limit_belongs_between_good_pairs_and_others() -> None:
+    """Left out are others with low overlap, which are flagged anyway, and what was not registered."""
     verdicts = [
         verdict(Kind.GOOD, 0.2, error_px=1),
         verdict(Kind.GOOD, 0.3, error_px=2),
@@ -28,7 +28,7 @@ def test_a_limit_lies_between_good_pairs_and_others() -> None:
         verdict(Kind.MIRRORED, 0.1),
         verdict(Kind.APART, 0.5, overlap_is_low=True),
     ]
-    assert limit(verdicts) == pytest.approx(0.15)
+    assert gap(verdicts) == (0.1, 0.2)
 
 
 def test_what_could_be_registered_but_was_not_is_a_row_of_its_own() -> None:
@@ -40,4 +40,4 @@ def test_what_could_be_registered_but_was_not_is_a_row_of_its_own() -> None:
         "good, not registered": 1,
         "blank": 1,
     }
-    assert [str(share) for share in flagged(rows["blank"])] == [str(Share(0, 1)), str(Share(1, 1))]
+    assert flagged(rows["blank"]) == Share(0, 1)

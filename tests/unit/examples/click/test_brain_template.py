@@ -12,12 +12,12 @@ from examples.click.brain_template import CONTRASTS, MAPS, SLICES_PER_AXIS, brai
 @pytest.fixture
 def template(tmp_path: Path) -> Path:
     """A ball of white matter in a shell of grey matter, in volumes named as the template's."""
-    places = np.stack(np.mgrid[:40, :44, :36]) - np.array([20, 22, 18]).reshape(3, 1, 1, 1)
+    places = np.indices((40, 44, 36)) - np.array([20, 22, 18]).reshape(3, 1, 1, 1)
     radius = np.sqrt((places**2).sum(0))
     white, grey = (radius < 9) * 255, ((radius >= 9) & (radius < 15)) * 255
     t1 = np.where(radius < 9, 220, np.where(radius < 15, 150, 0))
     for name, values in (("t1", t1), ("gm", grey), ("wm", white)):
-        volume = nibabel.nifti1.Nifti1Image(values.astype(np.uint8), np.eye(4))
+        volume = nibabel.nifti1.Nifti1Image(values.astype(np.uint8), np.eye(4))  # type: ignore[no-untyped-call]  # nibabel
         volume.to_filename(tmp_path / MAPS[name])
     return tmp_path
 

@@ -13,6 +13,7 @@ from examples.click.pack import pack, unpacked
 from examples.click.recipe import NAME, RECIPES
 from hilum.serving.bundle import Bundle
 from modeling.models import load_model
+from modeling.recipe import Recipe
 from modeling.shipped import read_shipped
 from modeling.training_set import TrainingSet
 from modeling.variation import on_canvas_size
@@ -73,10 +74,8 @@ def test_what_is_unpacked_is_what_was_packed(
 
 def test_recipes_are_learnt_side_by_side_and_shipped_as_one(packed: Path, tmp_path: Path) -> None:
     """Two recipes of one step each end in low-rank additions and a decoder, with both recipes in the lineage."""
-    short = {"steps": 1, "images": 1, "prompts": 1, "lora_rank": 2, "precision": "float32"}
     recipes = [
-        (replace(it, **short), replace(scoring, **short | {"steps": 0, "head_steps": 1}))
-        for it, scoring in drawn_anew(1)
+        (shortened(it, steps=1), shortened(replace(scoring, head_steps=1), steps=0)) for it, scoring in drawn_anew(1)
     ]
     written = learn(packed, tmp_path / "out", tmp_path / "work", recipes, device="cpu", workers=0)
     shipped = read_shipped(NAME, tmp_path / "out")
@@ -85,3 +84,8 @@ def test_recipes_are_learnt_side_by_side_and_shipped_as_one(packed: Path, tmp_pa
     lineage = json.loads(written[1].read_text())["lineage"]
     assert [it["seed"] for it in lineage["recipes"]] == [recipe.seed + 1 for recipe in RECIPES]
     assert lineage["training_images"] == 2
+
+
+def shortened(recipe: Recipe, steps: int) -> Recipe:
+    """The recipe, so small that two cores learn it in seconds."""
+    return replace(recipe, steps=steps, images=1, prompts=1, lora_rank=2, precision="float32")

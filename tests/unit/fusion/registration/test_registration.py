@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from hilum.errors import InvalidField, NoContent
+from hilum.registration_options import RegistrationOptions, TransformModel
 from hilum.types import RegistrationProgress, ViewRelation
 from hilum.warp import Warp, inverted
 from services.fusion.registration import Registration, RegistrationImage, RegistrationOutcome
@@ -29,9 +30,12 @@ Followed = tuple[RegistrationOutcome, list[RegistrationProgress]]
 
 
 def register(
-    fixed: RegistrationImage, moving: RegistrationImage, views: ViewRelation = ViewRelation.COMPARABLE
+    fixed: RegistrationImage,
+    moving: RegistrationImage,
+    views: ViewRelation = ViewRelation.COMPARABLE,
+    options: RegistrationOptions | None = None,
 ) -> Followed:
-    return followed(Registration(), fixed, moving, views)
+    return followed(Registration(), fixed, moving, views, options)
 
 
 def followed(
@@ -39,8 +43,9 @@ def followed(
     fixed: RegistrationImage,
     moving: RegistrationImage,
     views: ViewRelation = ViewRelation.COMPARABLE,
+    options: RegistrationOptions | None = None,
 ) -> Followed:
-    run, events = registration.run(fixed, moving, views), []
+    run, events = registration.run(fixed, moving, views, options), []
     while True:
         try:
             events.append(next(run))
@@ -187,6 +192,18 @@ def test_noise_is_not_an_image_of_the_body() -> None:
     noise = np.random.default_rng(0).random(SIZE, np.float32)
     outcome, _ = register(RegistrationImage(PICTURE), RegistrationImage(noise))
     assert "NO_IMPROVEMENT" in outcome.flags
+
+
+@pytest.mark.parametrize("model", [TransformModel.AFFINE, TransformModel.DEFORMABLE])
+def test_a_mirrored_body_is_flagged(model: TransformModel) -> None:
+    """A body that is almost its own mirror image is told from it, though it stands out from its neighbours."""
+    options = RegistrationOptions(model)
+    right, _ = register(RegistrationImage(PICTURE), RegistrationImage(MOVING), options=options)
+    mirrored = RegistrationImage(np.ascontiguousarray(MOVING[:, ::-1]))
+    wrong, _ = register(RegistrationImage(PICTURE), mirrored, options=options)
+    assert "NO_IMPROVEMENT" not in right.flags
+    assert wrong.standing.distinctness > 0.15
+    assert "NO_IMPROVEMENT" in wrong.flags
 
 
 def test_low_overlap_is_flagged() -> None:
