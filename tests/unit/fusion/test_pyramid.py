@@ -54,6 +54,16 @@ def test_every_band_halves_the_size(size: tuple[int, int], levels: int) -> None:
         assert smaller == tuple((side + 1) // 2 for side in larger)
 
 
+@given(seeds, st.sampled_from([1, 3, 5, 15]))
+def test_the_result_does_not_show_that_it_is_made_in_strips(seed: int, window_px: int) -> None:
+    """Upside down, other rows meet at the strips' ends: the fused image is the same, upside down."""
+    # Of 2^n + 1 rows, every band has an odd number: halving keeps the same rows from both ends.
+    rule = PyramidFusion(window_px=window_px)
+    fixed, moving = noise((257, 33), seed), noise((257, 33), seed + 1)
+    turned = fuse_images(np.ascontiguousarray(fixed[::-1]), np.ascontiguousarray(moving[::-1]), rule)
+    assert np.allclose(turned[::-1], fuse_images(fixed, moving, rule), atol=1e-4)
+
+
 @given(sizes, rules, seeds)
 def test_equal_images_fuse_to_themselves(size: tuple[int, int], rule: PyramidFusion, seed: int) -> None:
     """Fusing an image with itself gives that image, by every rule."""
