@@ -15,6 +15,7 @@ import hilum
 from hilum.cli.console import output, show_error
 from hilum.cli.doctor import doctor
 from hilum.cli.encode import encode
+from hilum.cli.evaluate import evaluate
 from hilum.cli.fuse import fuse
 from hilum.cli.pose import pose
 from hilum.cli.purge import purge
@@ -40,7 +41,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Segment, register and fuse medical images through Hilum's services. Not for diagnosis.",
 )
-for command in (segment, register, pose, fuse, encode, purge, doctor):
+for command in (segment, register, evaluate, pose, fuse, encode, purge, doctor):
     app.command()(command)
 app.add_typer(transform, name="transform")
 
