@@ -5,6 +5,7 @@ Rueckert et al., "Nonrigid registration using free-form deformations: applicatio
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -77,16 +78,17 @@ def smallest_determinant(positions: Tensor) -> float:
     Args:
         positions: (2, height, width), where each grid point goes, in steps of the grid.
     """
-    return float(corner_determinants(positions).min())
+    return min(float(corner.min()) for corner in _corners(positions))
 
 
 def corner_determinants(positions: Tensor) -> Tensor:
     """(4, height - 1, width - 1): the Jacobian determinant at the four corners of each cell; see above."""
+    return torch.stack(list(_corners(positions)))
+
+
+def _corners(positions: Tensor) -> Iterator[Tensor]:
+    """The same, one corner of all cells after the other."""
     along_x, along_y = positions[:, :, 1:] - positions[:, :, :-1], positions[:, 1:] - positions[:, :-1]
-    return torch.stack(
-        [
-            along_x[0, rows] * along_y[1, :, columns] - along_x[1, rows] * along_y[0, :, columns]
-            for rows in (slice(None, -1), slice(1, None))
-            for columns in (slice(None, -1), slice(1, None))
-        ]
-    )
+    for rows in (slice(None, -1), slice(1, None)):
+        for columns in (slice(None, -1), slice(1, None)):
+            yield along_x[0, rows] * along_y[1, :, columns] - along_x[1, rows] * along_y[0, :, columns]
