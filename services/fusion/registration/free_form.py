@@ -16,7 +16,7 @@ from services.fusion.registration.alignment import Alignment, through, warp
 from services.fusion.registration.comparison import Compare, Comparison
 from services.fusion.registration.deformation import Deformation, smallest_determinant
 from services.fusion.registration.gauss_newton import Climb, Descent, climb, normal_fields
-from services.fusion.registration.lattice import Lattice
+from services.fusion.registration.lattice import canvas_lattice
 from services.fusion.registration.rigidity import Rigidity
 from services.fusion.registration.similarity import overlap_weight
 from services.fusion.registration.workspace import CanvasPair
@@ -68,7 +68,7 @@ class FreeFormProblem:
 
     def __init__(self, pair: CanvasPair, level: FreeFormLevel) -> None:
         self.pair, self.level = pair, level
-        self.lattice = Lattice(pair.size, level.intervals)
+        self.lattice = canvas_lattice(pair.size, level.intervals)
         self.compare = level.compare(pair.fixed.pixels, pair.fixed.valid)
         # Where the last proposal displaces each pixel to: it is needed twice.
         self.displaced: tuple[Alignment, Tensor] | None = None

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hilum.registration_options import RegistrationOptions
-from services.fusion.registration.agreement import Agreement
+from services.fusion.registration.agreement import Agreement, Information
 from services.fusion.registration.alignment import Alignment
 from services.fusion.registration.examination import Standing
 from services.fusion.registration.plan import JUDGED, rival_stages
@@ -88,11 +88,11 @@ def _by_information(rival: Rival) -> float:
 
 
 def _rival(workspace: Workspace, start: Alignment, stage: Stage) -> Generator[None, None, Rival]:
-    judge = Agreement(workspace.at(JUDGED), with_targets=False)
+    judge = Information(workspace.at(JUDGED))
     steps = stage.run(workspace, start, judge)
     while not isinstance(step := next_step(steps), Finished):
         yield
-    return Rival(workspace, step.outcome, judge.information(step.outcome))
+    return Rival(workspace, step.outcome, judge.of(step.outcome))
 
 
 def turned_back(alignment: Alignment) -> tuple[float, float]:
