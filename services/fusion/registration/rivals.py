@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -60,8 +60,8 @@ def standing(
     """How far an alignment stands out, from its neighbours and from its rivals; yields between steps.
 
     Both mirror images are searched where they would lie if the alignment were right, turned back and equally large,
-    and refined briefly. If the alignment is bent, the better of them is bent, too, though at the coarsest level only:
-    a symmetric body is told from its mirror image by its details.
+    and refined briefly. If the alignment is bent and not yet clearly better, the better of them is bent, too, though at
+    the coarsest level only: a symmetric body is told from its mirror image by its details.
 
     Args:
         workspace: of the two images.
@@ -77,10 +77,11 @@ def standing(
     rows = yield from _rival(workspace.mirrored(0), start, search)
     columns = yield from _rival(workspace.mirrored(1), start, search)
     best = max(rows, columns, key=_by_information)
-    if found.deformation is not None:
-        bent = yield from _rival(best.workspace, best.alignment, bend)
-        best = max(best, bent, key=_by_information)
-    return Standing(distinctness, best.lead_of(information), bent=found.deformation is not None)
+    reached = Standing(distinctness, best.lead_of(information), bent=found.deformation is not None)
+    if found.deformation is None or reached.is_clear:
+        return reached
+    bent = yield from _rival(best.workspace, best.alignment, bend)
+    return replace(reached, lead=max(best, bent, key=_by_information).lead_of(information))
 
 
 def _by_information(rival: Rival) -> float:
