@@ -5,6 +5,7 @@ Rueckert et al., "Nonrigid registration using free-form deformations: applicatio
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -40,6 +41,16 @@ class Deformation:
         """Mean over the canvas of the squared second derivatives of both components, in working units."""
         flat = self.control.flatten(1)
         return float((flat @ bending_form(self.intervals) * flat).sum())
+
+    @property
+    def determinant_bound(self) -> float:
+        """No Jacobian determinant of x + u(x) is less than this; -inf where little can be said.
+
+        A slope of u is a weighted mean of the slopes between neighbouring control points: none is steeper than these.
+        """
+        per_unit = self.intervals / 2.0
+        (xx, yx), (xy, yy) = ((self.control.diff(dim=dim).abs().amax((1, 2)) * per_unit).tolist() for dim in (2, 1))
+        return (1.0 - xx) * (1.0 - yy) - xy * yx if max(xx, yy) < 1.0 else -math.inf
 
     def refined(self, intervals: int) -> Deformation:
         """The very same deformation with more control points, in steps of twice as many.

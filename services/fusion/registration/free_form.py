@@ -95,8 +95,13 @@ class FreeFormProblem:
         # A spline moves no point farther than its control points move.
         change = step * min(1.0, longest / max(float(step.norm(dim=0).max()), 1e-12))
         proposal = Alignment(alignment.matrix, Deformation(control + change))
-        determinant = smallest_determinant(self._displaced(proposal) * (self.pair.size / 2.0))
-        return proposal if determinant >= LEAST_DETERMINANT else None
+        return proposal if self._is_kept_apart(proposal) else None
+
+    def _is_kept_apart(self, proposal: Alignment) -> bool:
+        """Whether no pixel is squeezed too much; looks at them only where the control points leave that open."""
+        if _deformation(proposal).determinant_bound >= LEAST_DETERMINANT:
+            return True
+        return smallest_determinant(self._displaced(proposal) * (self.pair.size / 2.0)) >= LEAST_DETERMINANT
 
     def _displaced(self, alignment: Alignment) -> Tensor:
         if self.displaced is None or self.displaced[0] is not alignment:
