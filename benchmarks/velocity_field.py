@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hilum.registration_options import RegistrationOptions
 from hilum.types import ViewRelation
-from services.fusion.registration.agreement import Agreement
+from services.fusion.registration.agreement import Judge
 from services.fusion.registration.alignment import Alignment, warp
 from services.fusion.registration.deformation import Deformation, smallest_determinant
 from services.fusion.registration.free_form import FreeFormLevel, FreeFormProblem, FreeFormStanding
@@ -88,8 +88,8 @@ class VelocityStage:
     judged_at: int = 256
     share: float = 0.75
 
-    def run(self, workspace: Workspace, start: Alignment, agreement: Agreement) -> Steps:
-        """Propose what the level reaches; `agreement` is not used."""
+    def run(self, workspace: Workspace, start: Alignment, judge: Judge) -> Steps:
+        """Propose what the level reaches; `judge` is not used."""
         pair, level = workspace.at(self.level.size), self.level
         known = start.deformation or VelocityField.none(level.intervals)
         begun = Alignment(start.matrix, VelocityField(known.control).refined(level.intervals))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -85,20 +86,30 @@ def refine_affine(pair: CanvasPair, start: Alignment, level: AffineLevel) -> Cli
         start: where to begin, affine.
         level: what to climb and how.
     """
-    return climb(_AffineProblem(pair, level), start, pair.size, Descent(level.steps, level.enough))
+    return AffineProblem(pair, level).climbed_from(start)
 
 
-class _AffineProblem:
+@lru_cache(maxsize=16)
+def _canvas_motions(size: int, degrees: int) -> Tensor:
+    """float32 (degrees, 2, size, size): `motions` of a canvas's pixels; not to be written to."""
+    return motions(*pixel_grid(size), degrees).float()
+
+
+class AffineProblem:
     """Corrections of an affine alignment: the matrix M becomes M · correction."""
 
     def __init__(self, pair: CanvasPair, level: AffineLevel) -> None:
         self.pair, self.level = pair, level
         self.compare = level.compare(pair.fixed.pixels, pair.fixed.valid)
         self.compare_targets = compare_distances(pair.fixed.distances)
-        x, y = pixel_grid(pair.size)
-        self.motions = motions(x, y, level.degrees).float()
+        self.motions = _canvas_motions(pair.size, level.degrees)
+
+    def climbed_from(self, start: Alignment) -> Climb[Alignment]:
+        """Climb from an affine alignment."""
+        return climb(self, start, self.pair.size, Descent(self.level.steps, self.level.enough))
 
     def look(self, alignment: Alignment) -> Work[_AffineStanding]:
+        """Measure an alignment."""
         pair, level = self.pair, self.level
         grid = alignment.sampling_grid(pair.size)
         weight = overlap_weight(pair, grid)
@@ -113,6 +124,7 @@ class _AffineProblem:
         return _AffineStanding(self, alignment, objective, images.similarity, compared)
 
     def stepped(self, alignment: Alignment, step: Tensor, longest: float) -> Alignment:
+        """The alignment after a step."""
         values = step.double()
         values = values * min(1.0, longest / max(float(values.abs().max()), 1e-12))
         return Alignment(alignment.matrix @ correction(values))
@@ -120,7 +132,7 @@ class _AffineProblem:
 
 @dataclass(frozen=True, eq=False)
 class _AffineStanding:
-    problem: _AffineProblem
+    problem: AffineProblem
     alignment: Alignment
     objective: float
     similarity: float
@@ -138,13 +150,9 @@ class _AffineStanding:
         matrix, force = torch.zeros(len(fields), len(fields)), torch.zeros(len(fields))
         for weight, comparison in self.compared:
             (xx, xy, yy), forces = normal_fields(comparison)
-            pushed = torch.stack(
-                [
-                    xx.flatten() * fields[:, 0] + xy.flatten() * fields[:, 1],
-                    xy.flatten() * fields[:, 0] + yy.flatten() * fields[:, 1],
-                ],
-                dim=1,
-            )
+            pushed = torch.empty_like(fields)
+            torch.add(xx.flatten() * fields[:, 0], xy.flatten() * fields[:, 1], out=pushed[:, 0])
+            torch.add(xy.flatten() * fields[:, 0], yy.flatten() * fields[:, 1], out=pushed[:, 1])
             matrix += weight * (pushed.flatten(1) @ fields.flatten(1).T)
             force += weight * (fields.flatten(1) @ forces.flatten())
         landmarks = self.problem.pair.landmarks

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -19,6 +20,32 @@ _TARGET_WEIGHT = 0.3
 _LANDMARK_WEIGHT = 0.3
 _LANDMARK_REACH = 0.04
 _SLIP = 0.05
+
+
+class Judge(Protocol):
+    """Compares alignments of two images."""
+
+    def of(self, alignment: Alignment) -> float:
+        """How good an alignment is; higher is better."""
+
+
+class Information:
+    """Mutual information at one resolution, in nats: a second opinion, which no stage climbs by default.
+
+    Args:
+        pair: the canvases on which alignments are compared.
+    """
+
+    def __init__(self, pair: CanvasPair) -> None:
+        self._pair = pair
+        self._measure = information_measure(pair.fixed.pixels)
+
+    def of(self, alignment: Alignment) -> float:
+        """The mutual information."""
+        with torch.no_grad():
+            grid = alignment.sampling_grid(self._pair.size)
+            moving = warp(self._pair.moving.pixels[None], grid)[0]
+            return float(self._measure(moving, overlap_weight(self._pair, grid)))
 
 
 class Agreement:
@@ -37,7 +64,7 @@ class Agreement:
         self._pair = pair
         self._with_targets = with_targets and pair.has_targets
         self._structure = structure_measure(pair.fixed.pixels)
-        self._information = information_measure(pair.fixed.pixels)
+        self._information = Information(pair)
         self._of_images: dict[Alignment, float] = {}
 
     def of(self, alignment: Alignment) -> float:
@@ -64,11 +91,8 @@ class Agreement:
         return self.of_images(alignment) - sum(slipped) / len(slipped)
 
     def information(self, alignment: Alignment) -> float:
-        """Mutual information in nats: a second opinion, which no stage climbs by default."""
-        with torch.no_grad():
-            grid = alignment.sampling_grid(self._pair.size)
-            moving = warp(self._pair.moving.pixels[None], grid)[0]
-            return float(self._information(moving, overlap_weight(self._pair, grid)))
+        """Mutual information in nats."""
+        return self._information.of(alignment)
 
     def of_images(self, alignment: Alignment) -> float:
         """The agreement of the images alone, in [0, 1]; taken once for each alignment object."""

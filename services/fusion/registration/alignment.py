@@ -75,10 +75,10 @@ def affine_grid(matrix: Tensor, size: int) -> Tensor:
 def _mapped(matrix: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """Points through a matrix, as a sampling grid; x and y may be those of columns (width,) and rows (height, 1)."""
     (a, b, c), (d, e, f) = matrix[:2].tolist()
-    grid = x.new_empty(y.shape[0], x.shape[-1], 2)
-    torch.add(a * x, b * y, out=grid[..., 0]).add_(c)
-    torch.add(d * x, e * y, out=grid[..., 1]).add_(f)
-    return grid
+    grid = x.new_empty(2, y.shape[0], x.shape[-1])
+    torch.add(a * x, b * y, out=grid[0]).add_(c)
+    torch.add(d * x, e * y, out=grid[1]).add_(f)
+    return grid.permute(1, 2, 0)
 
 
 def warp(channels: Tensor, grid: Tensor, padding: str = "border") -> Tensor:

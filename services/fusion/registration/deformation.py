@@ -5,6 +5,8 @@ Rueckert et al., "Nonrigid registration using free-form deformations: applicatio
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -39,6 +41,16 @@ class Deformation:
         """Mean over the canvas of the squared second derivatives of both components, in working units."""
         flat = self.control.flatten(1)
         return float((flat @ bending_form(self.intervals) * flat).sum())
+
+    @property
+    def determinant_bound(self) -> float:
+        """No Jacobian determinant of x + u(x) is less than this; -inf where little can be said.
+
+        A slope of u is a weighted mean of the slopes between neighbouring control points: none is steeper than these.
+        """
+        per_unit = self.intervals / 2.0
+        (xx, yx), (xy, yy) = ((self.control.diff(dim=dim).abs().amax((1, 2)) * per_unit).tolist() for dim in (2, 1))
+        return (1.0 - xx) * (1.0 - yy) - xy * yx if max(xx, yy) < 1.0 else -math.inf
 
     def refined(self, intervals: int) -> Deformation:
         """The very same deformation with more control points, in steps of twice as many.
@@ -77,16 +89,17 @@ def smallest_determinant(positions: Tensor) -> float:
     Args:
         positions: (2, height, width), where each grid point goes, in steps of the grid.
     """
-    return float(corner_determinants(positions).min())
+    return min(float(corner.min()) for corner in _corners(positions))
 
 
 def corner_determinants(positions: Tensor) -> Tensor:
     """(4, height - 1, width - 1): the Jacobian determinant at the four corners of each cell; see above."""
+    return torch.stack(list(_corners(positions)))
+
+
+def _corners(positions: Tensor) -> Iterator[Tensor]:
+    """The same, one corner of all cells after the other."""
     along_x, along_y = positions[:, :, 1:] - positions[:, :, :-1], positions[:, 1:] - positions[:, :-1]
-    return torch.stack(
-        [
-            along_x[0, rows] * along_y[1, :, columns] - along_x[1, rows] * along_y[0, :, columns]
-            for rows in (slice(None, -1), slice(1, None))
-            for columns in (slice(None, -1), slice(1, None))
-        ]
-    )
+    for rows in (slice(None, -1), slice(1, None)):
+        for columns in (slice(None, -1), slice(1, None)):
+            yield along_x[0, rows] * along_y[1, :, columns] - along_x[1, rows] * along_y[0, :, columns]

@@ -16,7 +16,7 @@ from services.fusion.registration.alignment import Alignment, through, warp
 from services.fusion.registration.comparison import Compare, Comparison
 from services.fusion.registration.deformation import Deformation, smallest_determinant
 from services.fusion.registration.gauss_newton import Climb, Descent, climb, normal_fields
-from services.fusion.registration.lattice import Lattice
+from services.fusion.registration.lattice import canvas_lattice
 from services.fusion.registration.rigidity import Rigidity
 from services.fusion.registration.similarity import overlap_weight
 from services.fusion.registration.workspace import CanvasPair
@@ -68,7 +68,7 @@ class FreeFormProblem:
 
     def __init__(self, pair: CanvasPair, level: FreeFormLevel) -> None:
         self.pair, self.level = pair, level
-        self.lattice = Lattice(pair.size, level.intervals)
+        self.lattice = canvas_lattice(pair.size, level.intervals)
         self.compare = level.compare(pair.fixed.pixels, pair.fixed.valid)
         # Where the last proposal displaces each pixel to: it is needed twice.
         self.displaced: tuple[Alignment, Tensor] | None = None
@@ -95,8 +95,13 @@ class FreeFormProblem:
         # A spline moves no point farther than its control points move.
         change = step * min(1.0, longest / max(float(step.norm(dim=0).max()), 1e-12))
         proposal = Alignment(alignment.matrix, Deformation(control + change))
-        determinant = smallest_determinant(self._displaced(proposal) * (self.pair.size / 2.0))
-        return proposal if determinant >= LEAST_DETERMINANT else None
+        return proposal if self._is_kept_apart(proposal) else None
+
+    def _is_kept_apart(self, proposal: Alignment) -> bool:
+        """Whether no pixel is squeezed too much; looks at them only where the control points leave that open."""
+        if _deformation(proposal).determinant_bound >= LEAST_DETERMINANT:
+            return True
+        return smallest_determinant(self._displaced(proposal) * (self.pair.size / 2.0)) >= LEAST_DETERMINANT
 
     def _displaced(self, alignment: Alignment) -> Tensor:
         if self.displaced is None or self.displaced[0] is not alignment:

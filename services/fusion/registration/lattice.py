@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -102,6 +104,12 @@ class Lattice:
 
     def _paired(self, basis: Tensor) -> Tensor:
         return basis[:, self._pairs[:, 0]] * basis[:, self._pairs[:, 1]]
+
+
+@lru_cache(maxsize=8)
+def canvas_lattice(size: int, intervals: int) -> Lattice:
+    """The lattice, which is the same for all images; made once."""
+    return Lattice(size, intervals)
 
 
 class _Band:

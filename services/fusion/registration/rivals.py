@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hilum.registration_options import RegistrationOptions
-from services.fusion.registration.agreement import Agreement
+from services.fusion.registration.agreement import Agreement, Information
 from services.fusion.registration.alignment import Alignment
 from services.fusion.registration.examination import Standing
 from services.fusion.registration.plan import JUDGED, rival_stages
@@ -60,8 +60,8 @@ def standing(
     """How far an alignment stands out, from its neighbours and from its rivals; yields between steps.
 
     Both mirror images are searched where they would lie if the alignment were right, turned back and equally large,
-    and refined briefly. If the alignment is bent, the better of them is bent, too, though at the coarsest level only:
-    a symmetric body is told from its mirror image by its details.
+    and refined briefly. If the alignment is bent and not yet clearly better, the better of them is bent, too, though at
+    the coarsest level only: a symmetric body is told from its mirror image by its details.
 
     Args:
         workspace: of the two images.
@@ -77,10 +77,11 @@ def standing(
     rows = yield from _rival(workspace.mirrored(0), start, search)
     columns = yield from _rival(workspace.mirrored(1), start, search)
     best = max(rows, columns, key=_by_information)
-    if found.deformation is not None:
-        bent = yield from _rival(best.workspace, best.alignment, bend)
-        best = max(best, bent, key=_by_information)
-    return Standing(distinctness, best.lead_of(information), bent=found.deformation is not None)
+    reached = Standing(distinctness, best.lead_of(information), bent=found.deformation is not None)
+    if found.deformation is None or reached.is_clear:
+        return reached
+    bent = yield from _rival(best.workspace, best.alignment, bend)
+    return replace(reached, lead=max(best, bent, key=_by_information).lead_of(information))
 
 
 def _by_information(rival: Rival) -> float:
@@ -88,11 +89,11 @@ def _by_information(rival: Rival) -> float:
 
 
 def _rival(workspace: Workspace, start: Alignment, stage: Stage) -> Generator[None, None, Rival]:
-    judge = Agreement(workspace.at(JUDGED), with_targets=False)
+    judge = Information(workspace.at(JUDGED))
     steps = stage.run(workspace, start, judge)
     while not isinstance(step := next_step(steps), Finished):
         yield
-    return Rival(workspace, step.outcome, judge.information(step.outcome))
+    return Rival(workspace, step.outcome, judge.of(step.outcome))
 
 
 def turned_back(alignment: Alignment) -> tuple[float, float]:

@@ -6,8 +6,8 @@ from collections.abc import Generator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from services.fusion.registration.affine import AffineLevel, refine_affine
-from services.fusion.registration.agreement import Agreement
+from services.fusion.registration.affine import AffineLevel, AffineProblem, refine_affine
+from services.fusion.registration.agreement import Judge
 from services.fusion.registration.alignment import Aligned, Alignment, Candidate
 from services.fusion.registration.free_form import FreeFormLevel, refine_free_form
 from services.fusion.registration.gauss_newton import Climb
@@ -81,7 +81,7 @@ class Stage(Protocol):
     def judged_at(self) -> int:
         """Side of the canvas on which its proposal is judged."""
 
-    def run(self, workspace: Workspace, start: Alignment, agreement: Agreement) -> Steps:
+    def run(self, workspace: Workspace, start: Alignment, judge: Judge) -> Steps:
         """Improve on `start`."""
 
 
@@ -115,7 +115,7 @@ class SearchStage:
     name: str = "search"
     share: float = 1.0
 
-    def run(self, workspace: Workspace, start: Alignment, agreement: Agreement) -> Steps:
+    def run(self, workspace: Workspace, start: Alignment, judge: Judge) -> Steps:
         """Propose the best of the grid, or of the start's neighbourhood."""
         pair = workspace.at(self.size)
         anchors = self._anchors(pair)
@@ -129,13 +129,13 @@ class SearchStage:
                 done += 1
                 yield Step(done / total, max(candidate.similarity for candidate in found))
             starts += sorted(found, key=lambda candidate: -candidate.similarity)[: self.keep]
+        problem = AffineProblem(pair, self.refinement)
         best, best_agreement = start, -1.0
         for candidate in starts:
-            refined = yield from climbed(
-                refine_affine(pair, candidate.alignment, self.refinement), Span(done / total, done / total)
-            )
+            climb = problem.climbed_from(candidate.alignment)
+            refined = yield from climbed(climb, Span(done / total, done / total))
             done += 1
-            agreed = agreement.of(refined)
+            agreed = judge.of(refined)
             if agreed > best_agreement:
                 best, best_agreement = refined, agreed
         yield Step(1.0, best_agreement)
@@ -159,8 +159,8 @@ class AffineStage:
     name: str = "affine"
     share: float = 1.0
 
-    def run(self, workspace: Workspace, start: Alignment, agreement: Agreement) -> Steps:
-        """Propose what the finest level reaches; `agreement` is not used."""
+    def run(self, workspace: Workspace, start: Alignment, judge: Judge) -> Steps:
+        """Propose what the finest level reaches; `judge` is not used."""
         alignment = replace(start, deformation=None)
         for index, level in enumerate(self.levels):
             span = Span(index / len(self.levels), (index + 1) / len(self.levels), level.steps)
@@ -177,7 +177,7 @@ class FreeFormStage:
     judged_at: int = 256
     share: float = 0.75
 
-    def run(self, workspace: Workspace, start: Alignment, agreement: Agreement) -> Steps:
-        """Propose what the level reaches; `agreement` is not used."""
+    def run(self, workspace: Workspace, start: Alignment, judge: Judge) -> Steps:
+        """Propose what the level reaches; `judge` is not used."""
         climb = refine_free_form(workspace.at(self.level.size), start, self.level)
         return (yield from climbed(climb, Span(0.0, 1.0, self.level.steps)))

@@ -82,3 +82,13 @@ def test_identity_and_folds_are_told_apart() -> None:
     folded = identity.clone()
     folded[0, 1, 1], folded[0, 1, 2] = 2.0, 1.0
     assert smallest_determinant(folded) < 0
+
+
+@given(st.integers(0, 1000), st.floats(0.0, 0.2))
+@settings(max_examples=30, deadline=None)
+def test_no_determinant_is_less_than_the_bound(seed: int, size: float) -> None:
+    """The bound that saves looking at every pixel holds at every pixel; it is 1 where nothing moves."""
+    deformation = random_deformation(8, size, seed)
+    places = Alignment(Alignment.identity().matrix, deformation).displaced(64) * 32.0
+    assert smallest_determinant(places) >= deformation.determinant_bound - 1e-9
+    assert Deformation.none(8).determinant_bound == 1.0

@@ -10,11 +10,12 @@ from hilum.registration_options import RegistrationOptions
 from services.fusion.registration.agreement import Agreement
 from services.fusion.registration.alignment import Alignment
 from services.fusion.registration.canvas import RegistrationImage
+from services.fusion.registration.deformation import Deformation
 from services.fusion.registration.rivals import standing, turned_back
 from services.fusion.registration.search import SearchGrid
 from services.fusion.registration.workspace import Workspace
 from services.fusion.stepping import finished
-from tests.unit.fusion.phantoms import Picture, body_phantom, other_modality, tissue_phantom
+from tests.unit.fusion.phantoms import Picture, bent, body_phantom, other_modality, tissue_phantom
 
 
 def lead_of(fixed: Picture, moving: Picture, alignment: Alignment | None = None) -> float:
@@ -35,6 +36,14 @@ def test_noise_does_not_lead() -> None:
     """Noise is no better than its mirror images, whatever is made of it."""
     picture = body_phantom()
     assert lead_of(picture, np.random.default_rng(0).random(picture.shape, np.float32)) < 0.2
+
+
+def test_only_where_it_could_matter_a_rival_is_bent() -> None:
+    """The lead of a bent alignment that is clear is that over unbent rivals; one in doubt has a bent rival to meet."""
+    picture, displaced = tissue_phantom(), Alignment(Alignment.identity().matrix, Deformation.none(8))
+    clear, mirrored = other_modality(picture), bent(other_modality(picture)[:, ::-1])[0]
+    assert lead_of(picture, clear, displaced) == lead_of(picture, clear)
+    assert lead_of(picture, mirrored, displaced) < lead_of(picture, mirrored)
 
 
 def test_a_rival_is_searched_where_the_image_was_found() -> None:
