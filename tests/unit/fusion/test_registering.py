@@ -16,7 +16,7 @@ from hilum.serving.overload import ComputePool
 from hilum.types import Image, Registration, RegistrationProgress, ViewRelation
 from services.fusion.registering import Registering, RegistrationTask
 from services.fusion.registration import Registration as RegistrationCore
-from services.fusion.registration.agreement import Agreement
+from services.fusion.registration.agreement import Judge
 from services.fusion.registration.alignment import Alignment
 from services.fusion.registration.stages import Step, Steps
 from services.fusion.registration.workspace import Workspace
@@ -44,7 +44,7 @@ class Endless:
     judged_at: int = 128
     steps: list[int] = field(default_factory=list)
 
-    def run(self, workspace: Workspace, start: Alignment, agreement: Agreement) -> Steps:
+    def run(self, workspace: Workspace, start: Alignment, judge: Judge) -> Steps:
         while True:
             self.steps.append(len(self.steps))
             # Progress that has not changed is not told again.

@@ -15,7 +15,7 @@ from hilum.registration_options import RegistrationOptions, TransformModel
 from hilum.types import RegistrationProgress, ViewRelation
 from hilum.warp import Warp, inverted
 from services.fusion.registration import Registration, RegistrationImage, RegistrationOutcome
-from services.fusion.registration.agreement import Agreement
+from services.fusion.registration.agreement import Judge
 from services.fusion.registration.alignment import Alignment
 from services.fusion.registration.stages import Step, Steps
 from services.fusion.registration.workspace import Workspace
@@ -224,7 +224,7 @@ class Proposing:
     share: float = 1.0
     judged_at: int = 128
 
-    def run(self, workspace: Workspace, start: Alignment, agreement: Agreement) -> Steps:
+    def run(self, workspace: Workspace, start: Alignment, judge: Judge) -> Steps:
         yield Step(1.0, 0.5)
         return Alignment(self.matrix @ start.matrix)
 
