@@ -92,7 +92,8 @@ def refine_affine(pair: CanvasPair, start: Alignment, level: AffineLevel) -> Cli
 @lru_cache(maxsize=16)
 def _canvas_motions(size: int, degrees: int) -> Tensor:
     """float32 (degrees, 2, size, size): `motions` of a canvas's pixels; not to be written to."""
-    return motions(*pixel_grid(size), degrees).float()
+    x, y = pixel_grid(size)
+    return motions(x, y, degrees).float()
 
 
 class AffineProblem:
