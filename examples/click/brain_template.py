@@ -8,10 +8,6 @@ do to one anatomy, roughly. Such pictures are simulated, and say so.
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import tempfile
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +18,7 @@ from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from examples.click.drawn import Field
+from examples.click.wheel import unpack_from_wheel
 from modeling.sample import Sample
 
 NILEARN = "nilearn==0.14.1"
@@ -41,7 +38,7 @@ def brain_template(cache: Path | None = None) -> Iterator[Sample]:
     """
     folder = cache or user_cache_path("hilum") / "nilearn"
     if not all((folder / name).is_file() for name in MAPS.values()):
-        _fetch(folder)
+        unpack_from_wheel(NILEARN, "nilearn/datasets/data", MAPS.values(), folder)
     t1, grey, white = (_levels(folder / name) for name in MAPS.values())
     for axis in range(3):
         for place in np.linspace(FROM, TO, SLICES_PER_AXIS):
@@ -74,14 +71,3 @@ def _levels(path: Path) -> NDArray[np.float32]:
     """A volume's values, stretched to 0 to 1."""
     values = np.asarray(nibabel.nifti1.Nifti1Image.from_filename(path).dataobj, np.float32)
     return np.asarray(values / values.max(), np.float32)
-
-
-def _fetch(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as scratch:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-        subprocess.run([*command, "--dest", scratch, NILEARN], check=True)
-        (wheel,) = Path(scratch).glob("*.whl")
-        with zipfile.ZipFile(wheel) as archive:
-            for name in MAPS.values():
-                (folder / name).write_bytes(archive.read(f"nilearn/datasets/data/{name}"))

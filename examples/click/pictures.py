@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import subprocess
-import sys
-import tempfile
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +14,7 @@ from platformdirs import user_cache_path
 
 from benchmarks.stones import LAST_TRAINING_SLICE, LOOK_ALIKE_SLICES, yolo_box
 from examples.click.slicing import grey_levels, one_channel
+from examples.click.wheel import unpack_from_wheel
 from hilum.errors import HilumError
 from hilum.images import read_image
 from hilum.types import Window
@@ -80,21 +76,10 @@ def photographs(cache: Path | None = None) -> Iterator[Sample]:
     for name in PHOTOGRAPHS:
         path = folder / name
         if not path.is_file():
-            _fetch(folder)
+            unpack_from_wheel(SCIKIT_IMAGE, "skimage/data", PHOTOGRAPHS, folder)
         with PillowImage.open(path) as picture:
             pixels = np.asarray(picture.convert("L" if picture.mode in ("L", "I;16") else "RGB"))
         yield Sample(f"photograph-{path.stem}", _bounded(pixels), (), "photographs", "XC", path.stem, "train")
-
-
-def _fetch(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as scratch:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-        subprocess.run([*command, "--dest", scratch, SCIKIT_IMAGE], check=True)
-        (wheel,) = Path(scratch).glob("*.whl")
-        with zipfile.ZipFile(io.BytesIO(wheel.read_bytes())) as archive:
-            for name in PHOTOGRAPHS:
-                (folder / name).write_bytes(archive.read(f"skimage/data/{name}"))
 
 
 def _shown(pixels: NDArray[np.generic], window: Window | None) -> NDArray[np.uint8]:
