@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from hilum.bright_target import stands_out
 from hilum.codec.modality import modality_to_message
 from hilum.codec.predictions import masks_from_response, timings_from_message
 from hilum.codec.prompts import prompt_to_message
@@ -33,7 +34,8 @@ class Question:
         mapping: How values become grey levels; the image's own default where None.
         model: Name of the model; "" for the server's default.
         multimask_output: As `AsyncClient.predict`.
-        three_for_clicks: Whether clicks are answered by three masks, of which the first choice counts.
+        three_for_clicks: Whether clicks are answered by three masks, of which the best scored is the first choice; else
+            it is the single mask.
         refine_bright: As `AsyncClient.predict`.
         return_low_res_masks: As `AsyncClient.predict`.
     """
@@ -63,11 +65,15 @@ class Question:
 
 @dataclass(frozen=True)
 class _Look:
-    """A prompt, its place among all that the caller gave, and where it is looked at; None for the whole image."""
+    """A prompt, its place among all that the caller gave, and where it is looked at; None for the whole image.
+
+    A closer look is a click's second one: all candidates are wanted of it.
+    """
 
     index: int
     prompt: Prompt
     region: Region | None
+    closer: bool = False
 
 
 class Looks:
@@ -105,11 +111,11 @@ class Looks:
             ]
         )
         again = self._second_looks(model_side)
-        looks = [_Look(index, second.prompt, second.region) for index, second in again.items()]
+        looks = [_Look(index, second.prompt, second.region, closer=True) for index, second in again.items()]
         for look, masks in zip(looks, await self._answers(looks), strict=True):
-            first = first_choice(self._masks[look.index])
-            if second_counts(again[look.index], first, first_choice(masks)):
-                self._masks[look.index], self._regions[look.index] = masks, look.region
+            counting = self._counting(again[look.index], first_choice(self._masks[look.index]), masks)
+            if counting:
+                self._masks[look.index], self._regions[look.index] = counting, look.region
 
     def prediction(self) -> Prediction:
         """Returns the masks that count."""
@@ -141,6 +147,21 @@ class Looks:
                 again[index] = second
         return again
 
+    def _counting(self, look: SecondLook, first: PredictedMask, masks: Masks) -> Masks:
+        """Of a second look's masks those that take the place of the first look's; none where the first counts."""
+        question = self._question
+        one, image = question.multimask_output is None, question.image
+        if one and image.pixels.ndim == 2:
+            aspect = image.geometry.pixel_aspect
+            bright = [it for it in masks if stands_out(it, image.pixels, look.region, look.prompt, aspect)]
+            if bright:
+                return (first_choice(bright),)
+        # The single mask is the first of the candidates, where the model learnt clicks with it.
+        choice = first_choice(masks) if question.three_for_clicks or not one else masks[0]
+        if not second_counts(look, first, choice):
+            return ()
+        return (choice,) if one else masks
+
     async def _keep(self, looks: Sequence[_Look]) -> None:
         self._masks = await self._answers(looks)
         self._regions = [look.region for look in looks]
@@ -150,7 +171,7 @@ class Looks:
         answers: list[Masks] = [()] * len(looks)
         calls: dict[tuple[Region | None, bool], list[int]] = {}
         for place, look in enumerate(looks):
-            calls.setdefault((look.region, self._multimask(look.prompt)), []).append(place)
+            calls.setdefault((look.region, self._multimask(look)), []).append(place)
         question = self._question
         for (region, multimask), places in calls.items():
             request = question.request([looks[place].prompt for place in places], multimask=multimask)
@@ -163,9 +184,9 @@ class Looks:
                 answers[place] = found
         return answers
 
-    def _multimask(self, prompt: Prompt) -> bool:
+    def _multimask(self, look: _Look) -> bool:
         asked = self._question.multimask_output
-        return is_click(prompt) and self._question.three_for_clicks if asked is None else asked
+        return look.closer or (is_click(look.prompt) and self._question.three_for_clicks) if asked is None else asked
 
 
 def _renumbered(error: HilumError, indices: Sequence[int]) -> HilumError:

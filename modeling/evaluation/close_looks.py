@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from hilum.bright_target import stands_out
 from hilum.masks import bounding_box
-from hilum.region import Region, choose_region, is_click, second_counts, second_look
+from hilum.region import Region, SecondLook, choose_region, is_click, second_counts, second_look
 from hilum.serving.bundle import PromptKinds
 from hilum.serving.calibration import ScoreCalibration
 from hilum.types import Box, Point, PredictedMask, Prompt
@@ -18,7 +19,8 @@ from modeling.sample import Sample
 class CloseLooks:
     """Boxes are answered in the region that the rule chooses, clicks in two looks; both in pixels of the full image.
 
-    Logits of a region are not fed back: the place of the next region is not known beforehand.
+    Logits of a region are not fed back: the place of the next region is not known beforehand. What stands out is taken
+    for the single mask of models that learnt clicks with it.
     """
 
     def __init__(self, bundle: BundlePredictor) -> None:
@@ -69,13 +71,29 @@ class CloseLooks:
                 sample, choose_region(prompt, sample.size, side, pixel_aspect(sample)), prompt, candidates
             )
         # The first choice decides, whatever is asked for.
-        first = self._look(sample, None, prompt, "four")
-        look = second_look(prompt, self._choice(first), side, pixel_aspect(sample))
+        found = self._look(sample, None, prompt, "four")
+        look = second_look(prompt, self._choice(found), side, pixel_aspect(sample))
         if look is not None:
             second = self._look(sample, look.region, look.prompt, "four")
-            first = second if second_counts(look, self._choice(first), self._choice(second)) else first
+            bright = self._standing_out(sample, look, second)
+            if bright is not None:
+                found = _with_single(second, bright)
+            elif second_counts(look, self._choice(found), self._choice(second)):
+                found = second
         kept = {"single": slice(0, 1), "three": slice(1, 4), "four": slice(0, 4)}[candidates]
-        return Answers(first.masks[:, kept], first.scores[:, kept], first.low_res[:, kept])
+        return Answers(found.masks[:, kept], found.scores[:, kept], found.low_res[:, kept])
+
+    def _standing_out(self, sample: Sample, look: SecondLook, answers: Answers) -> int | None:
+        """Which of the four masks of a second look is a small bright target, the best scored if several are."""
+        if not self.kinds.single_click or sample.image.ndim != 2:
+            return None
+        aspect = pixel_aspect(sample)
+        bright = [
+            number
+            for number in range(answers.masks.shape[1])
+            if stands_out(_predicted(answers, number), sample.image, look.region, look.prompt, aspect)
+        ]
+        return max(bright, key=lambda number: answers.scores[0, number], default=None)
 
     def _look(self, sample: Sample, region: Region | None, prompt: Prompt, candidates: Candidates) -> Answers:
         view = self._bundle.view(region)
@@ -89,10 +107,20 @@ class CloseLooks:
 
     def _choice(self, answers: Answers) -> PredictedMask:
         """Of the four masks of one prompt the model's first choice."""
-        best = first_choice(self._bundle.kinds, answers.scores[0])
-        mask = answers.masks[0, best]
-        area = int(np.count_nonzero(mask))
-        return PredictedMask(mask, mask, float(answers.scores[0, best]), 1.0, area, bounding_box(mask))
+        return _predicted(answers, first_choice(self._bundle.kinds, answers.scores[0]))
+
+
+def _predicted(answers: Answers, number: int) -> PredictedMask:
+    """One of the masks of one prompt as a client gets it."""
+    mask = answers.masks[0, number]
+    area = int(np.count_nonzero(mask))
+    return PredictedMask(mask, mask, float(answers.scores[0, number]), 1.0, area, bounding_box(mask))
+
+
+def _with_single(answers: Answers, number: int) -> Answers:
+    """Answers in which one of the masks stands in the single mask's place."""
+    order = [number, *range(1, answers.masks.shape[1])]
+    return Answers(answers.masks[:, order], answers.scores[:, order], answers.low_res[:, order])
 
 
 def _moved(prompt: Prompt, region: Region) -> Prompt:

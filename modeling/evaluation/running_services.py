@@ -78,12 +78,16 @@ class ServicesPredictor:
 
     def predict(self, prompts: Sequence[Prompt], candidates: Candidates = "single") -> Answers:
         """Answer prompts through PredictMasks; "four" takes two calls."""
-        wanted = {"single": (False,), "three": (True,), "four": (False, True)}[candidates]
+        # In regions the client's one answer to a click is what people get, and it may be another candidate.
+        single = None if self._regions and self._model.single_click else False
+        wanted = {"single": (single,), "three": (True,), "four": (single, True)}[candidates]
         parts = [self._predict(prompts, multimask) for multimask in wanted]
         masks, scores, low_res = (np.concatenate(column, axis=1) for column in zip(*parts, strict=True))
         return Answers(masks, scores, low_res)
 
-    def _predict(self, prompts: Sequence[Prompt], multimask: bool) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    def _predict(
+        self, prompts: Sequence[Prompt], multimask: bool | None
+    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         rows = self._client.predict(
             self._image,
             prompts,

@@ -80,6 +80,35 @@ async def test_a_click_is_answered_as_the_model_learnt_it(single_click: bool, ca
     assert np.array_equal(chosen.masks[0][0].mask, expected.mask)
 
 
+def with_a_stone(depth: int = 1) -> Image:
+    """Bright to 3 px about the click, dark to 5, then tissue, of which the larger discs are a part."""
+    rows, columns = np.indices(SIZE)
+    distance = np.hypot(columns - CLICK.x, rows - CLICK.y)
+    values = np.select([distance <= 3, distance <= 5], [1000, 0], 500).astype(np.int16)
+    return Image(values if depth == 1 else np.repeat((values // 4).astype(np.uint8)[..., None], depth, axis=2))
+
+
+@pytest.mark.parametrize("single_click", [True, False])
+async def test_what_stands_out_in_the_close_look_is_the_answer(single_click: bool) -> None:
+    """Of the second look's candidates the small bright one is the answer, though the model scores another higher."""
+    encoder = FakeEncoder((FakeModel(single_click=single_click),))
+    decoder = FakeDecoder(encoder, radius_px=9)
+    async with serve_in_process(encoder, decoder) as endpoints, AsyncClient(endpoints) as client:
+        bright = await client.predict(with_a_stone(), [click(CLICK)], mapping=WINDOW)
+        plain = await client.predict(image(), [click(CLICK)], mapping=WINDOW)
+        asked = await client.predict(with_a_stone(), [click(CLICK)], mapping=WINDOW, multimask_output=False)
+    assert [widths(it.masks[0]) for it in (bright, plain, asked)] == [[7], [19], [19]]
+    assert bright.masks[0][0].model_score < plain.masks[0][0].model_score
+    assert bright.regions[0] is not None
+
+
+async def test_nothing_stands_out_in_colours() -> None:
+    """Brightness is asked of images with one value a pixel only."""
+    async with served(radius_px=9) as (client, _, _):
+        prediction = await client.predict(with_a_stone(3), [click(CLICK)])
+    assert widths(prediction.masks[0]) == [19]
+
+
 async def test_clicks_that_share_a_region_share_it() -> None:
     """Three clicks, two of them neighbours: one encoding of the image and one per distinct region, answers in order."""
     async with served(radius_px=7) as (client, encoder, _):

@@ -1,0 +1,112 @@
+"""hilum.bright_target: which masks of a close look stand out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hilum.bright_target import stands_out
+from hilum.masks import bounding_box
+from hilum.region import Region
+from hilum.types import Box, Pixels, Point, PredictedMask, Prompt
+
+SIZE = (512, 512)
+REGION = Region(32, 144, 128, 128)
+CLICK = Prompt(points=(Point(100, 200),))
+
+
+def square(x: int, y: int, side: int) -> PredictedMask:
+    """An answer: a square whose first column and row these are."""
+    mask = np.zeros(SIZE, np.bool_)
+    mask[y : y + side, x : x + side] = True
+    return PredictedMask(mask, mask, 0.3, 1.0, int(mask.sum()), bounding_box(mask))
+
+
+def stone(x: int, y: int, side: int, grey: int = 200) -> Pixels:
+    """Tissue of grey 100 with a square of another grey in it."""
+    values = np.full(SIZE, 100, np.uint8)
+    values[y : y + side, x : x + side] = grey
+    return values
+
+
+def test_a_stone_beside_the_click_stands_out_from_its_tissue() -> None:
+    """A small mask that is brighter than all around it does; the same mask where nothing is bright does not."""
+    found = square(103, 198, 6)
+    assert stands_out(found, stone(103, 198, 6), REGION, CLICK)
+    assert not stands_out(found, stone(103, 198, 6, grey=100), REGION, CLICK)
+    assert not stands_out(found, stone(103, 198, 6, grey=40), REGION, CLICK)
+
+
+def test_a_fragment_of_something_bright_does_not_stand_out() -> None:
+    """A mask within a larger bright object has as bright a ring."""
+    assert not stands_out(square(100, 198, 6), stone(80, 180, 40), REGION, CLICK)
+
+
+@pytest.mark.parametrize(("bright_rows", "expected"), [(0, True), (1, True), (3, False)])
+def test_a_tenth_of_the_ring_may_be_as_bright(bright_rows: int, expected: bool) -> None:
+    """A vessel or a bone that passes on one side of the ring leaves the mask standing out, a wider one does not.
+
+    The ring of a mask of 6 x 6 has 12 x 12 less 8 x 8 pixels, 80; a row of it has at most 12.
+    """
+    values = stone(100, 198, 6)
+    values[195 : 195 + bright_rows, 97:104] = 255
+    assert stands_out(square(100, 198, 6), values, REGION, CLICK) is expected
+
+
+@pytest.mark.parametrize(("side", "expected"), [(16, True), (17, False)])
+def test_it_is_as_small_as_the_region_is_for(side: int, expected: bool) -> None:
+    """An eighth of the region's side is the most."""
+    assert stands_out(square(95, 195, side), stone(95, 195, side), REGION, CLICK) is expected
+
+
+def test_rows_are_measured_in_widths_of_a_pixel() -> None:
+    """On pixels twice as high as wide a square of ten pixels is twenty widths high: too large for the region."""
+    flat = Region(32, 168, 128, 64)
+    answers = [
+        stands_out(square(98, 198, side), stone(98, 198, side), flat, CLICK, pixel_aspect=2.0) for side in (8, 10)
+    ]
+    assert answers == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("points", "expected"),
+    [
+        ((Point(92.5, 200),), True),
+        ((Point(91.4, 200),), False),
+        ((Point(100, 200), Point(130, 200)), False),
+        ((Point(100, 200), Point(102, 200, foreground=False)), False),
+        ((Point(100, 200), Point(90, 200, foreground=False)), True),
+    ],
+    ids=["near", "far", "one far", "refused", "refused beside"],
+)
+def test_it_is_where_the_points_are(points: tuple[Point, ...], expected: bool) -> None:
+    """Foreground points lie within a sixteenth of the region's side of the box, background points not on the mask."""
+    found = square(100, 198, 6)
+    assert stands_out(found, stone(100, 198, 6), REGION, Prompt(points=points)) is expected
+
+
+def test_empty_and_cut_off_masks_never_stand_out() -> None:
+    """What has no pixels, or reaches an edge of the region inside the image, is no small target."""
+    assert not stands_out(square(100, 198, 0), stone(100, 198, 6), REGION, CLICK)
+    edge = Prompt(points=(Point(35, 200),))
+    assert not stands_out(square(32, 198, 6), stone(32, 198, 6), REGION, edge)
+    assert stands_out(square(33, 198, 6), stone(33, 198, 6), REGION, edge)
+
+
+@given(st.integers(0, 506), st.integers(0, 506), st.floats(0.1, 50), st.integers(-1000, 1000))
+def test_any_scale_of_values_tells_the_same(x: int, y: int, slope: float, intercept: int) -> None:
+    """Modality values and grey levels agree, anywhere in the image, its corners included."""
+    click, whole = Prompt(points=(Point(x + 3, y + 3),)), Region(0, 0, 512, 512)
+    for grey, expected in ((200, True), (90, False)):
+        values = (stone(x, y, 6, grey) * slope + intercept).astype(np.float32)
+        assert stands_out(square(x, y, 6), values, whole, click) is expected
+
+
+def test_the_whole_box_counts_for_distance_not_the_mask() -> None:
+    """A click in the hollow of a bent stone is at it."""
+    mask = np.zeros(SIZE, np.bool_)
+    mask[195:207, 95] = mask[195, 95:107] = True
+    found = PredictedMask(mask, mask, 0.3, 1.0, int(mask.sum()), Box(94.5, 194.5, 106.5, 206.5))
+    assert stands_out(found, np.where(mask, 200, 100).astype(np.uint8), REGION, Prompt(points=(Point(106, 206),)))
