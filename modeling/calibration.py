@@ -49,7 +49,7 @@ def fit_calibration(
     if not (np.isfinite(scores).all() and ((iou >= 0) & (iou <= 1)).all()):
         raise ValueError("scores must be finite and every IoU in [0, 1]")
     knots, expected = _curve(scores, iou)
-    threshold = _least_threshold(np.interp(scores, knots, expected), iou < FAILS_BELOW_IOU, max_failure_rate)
+    threshold = least_threshold(np.interp(scores, knots, expected), iou < FAILS_BELOW_IOU, max_failure_rate)
     if threshold is None:
         return None
     counted = len(set(map(str, patients)))
@@ -68,6 +68,25 @@ def failure_rate_bound(failures: int, answers: int) -> float:
     return 1.0 if failures == answers else float(beta.ppf(CONFIDENCE, failures + 1, answers - failures))
 
 
+def least_threshold(
+    values: Floats, failed: NDArray[np.bool_], max_failure_rate: float = MAX_FAILURE_RATE
+) -> float | None:
+    """Returns the least of the values at which the answers that reach it fail seldom enough, None where none is.
+
+    Args:
+        values: (n,) scores of answers, or what they were expected to be worth.
+        failed: (n,) which of them failed.
+        max_failure_rate: The bound on the failure rate.
+    """
+    order = np.argsort(values)
+    distinct, first = np.unique(values[order], return_index=True)
+    failures = np.cumsum(failed[order][::-1])[::-1]
+    for value, begin in zip(distinct, first, strict=True):
+        if failure_rate_bound(int(failures[begin]), values.size - int(begin)) <= max_failure_rate:
+            return float(value)
+    return None
+
+
 def _curve(scores: Floats, iou: Floats) -> tuple[Floats, Floats]:
     """Knots (k,) and expected IoU (k,): isotonic regression, averaged over at most MAX_KNOTS groups of equal size."""
     distinct, place, count = np.unique(scores, return_inverse=True, return_counts=True)
@@ -81,14 +100,3 @@ def _curve(scores: Floats, iou: Floats) -> tuple[Floats, Floats]:
     first = np.flatnonzero(np.diff(group, prepend=-1))
     knots = np.clip(knots, distinct[first], distinct[np.append(first[1:], group.size) - 1])
     return knots, np.clip(np.maximum.accumulate(expected), 0, 1)
-
-
-def _least_threshold(expected: Floats, failed: NDArray[np.bool_], max_failure_rate: float) -> float | None:
-    """The least of the expected IoUs at which the answers that reach it fail seldom enough."""
-    order = np.argsort(expected)
-    values, first = np.unique(expected[order], return_index=True)
-    failures = np.cumsum(failed[order][::-1])[::-1]
-    for value, begin in zip(values, first, strict=True):
-        if failure_rate_bound(int(failures[begin]), expected.size - int(begin)) <= max_failure_rate:
-            return float(value)
-    return None
