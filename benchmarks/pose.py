@@ -143,7 +143,8 @@ def measure(seeds: int = SEEDS, sets: Sequence[str] = NAMES) -> dict[str, float]
             if not trial.doubted:
                 print(f"  {trial.name}: {trial.outcome.flags}")
         figures["pose_other_patient_flagged"] = flagged / len(strangers)
-    _show_sets(rows)
+    if rows:
+        _show_sets(rows)
     return figures
 
 
