@@ -149,17 +149,17 @@ class RadiographedVolume:
         fixed = RegistrationImage(on_grid.astype(np.float32), spacing)
         return cls(name, volume, grid, material_paths(volume), fixed, projected_body(volume, grid))
 
-    def pair(self, seed: int, *, hard: bool = False, reach: float | None = None, tilted: bool = False) -> KnownPair:
+    def pair(self, seed: int, *, reach: float = 1.0, low_dose: bool = False, tilted: bool = False) -> KnownPair:
         """The projection and a simulated X-ray of the body after the warp of this seed; noise has the same seed.
 
         Args:
             seed: of the warp and of the detector's noise.
-            hard: twice the rotation and shift, the beam collimated to the middle, a tenth of the signal in noise.
-            reach: times the rotation and shift, where that is not as `hard` says.
+            reach: times the rotation and shift.
+            low_dose: the beam is collimated to the middle, and a tenth of the signal is noise.
             tilted: the body is first turned out of the plane, by up to 3 degrees about x and about y.
         """
         size = (self.grid.height, self.grid.width)
-        warp = KnownWarp.from_seed(seed, size, reach=reach or (2.0 if hard else 1.0))
+        warp = KnownWarp.from_seed(seed, size, reach=reach)
         straight, places = self.paths, pixel_grid(size)
         if tilted:
             turn = drawn_turn(seed)
@@ -167,7 +167,7 @@ class RadiographedVolume:
         paths, motion = bent_paths(straight, self.grid, warp), rigid_motion(self.grid, warp)
         xray = simulate_xray(self.volume, paths, self.grid, motion, seed)
         pixels, exposed = xray.pixels.astype(np.float32), xray.exposed
-        if hard:
+        if low_dose:
             pixels, exposed = _collimated_low_dose(pixels, exposed, seed)
         spacing = (self.grid.spacing_mm, self.grid.spacing_mm)
         moving = RegistrationImage(pixels, spacing, exposed)

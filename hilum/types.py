@@ -295,7 +295,7 @@ class StageReport:
 
 @dataclass(frozen=True)
 class TargetReport:
-    """Agreement of one target, and the outlines that were used."""
+    """Agreement of one target, as far as the moving image shows it, and the outlines that were used."""
 
     dice_before: float
     dice_after: float

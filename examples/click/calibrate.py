@@ -5,11 +5,11 @@
 One box (jittered) and one click a target, first choices, as users get them. The threshold is found on labelled training
 patients, of whom there are many answers: the least score from which these fail seldom enough. The model learnt from
 these images, so "seldom" is far less than is promised. Whether the promise holds is asked of the held-back patients, for
-the strictest threshold first, then for looser ones as long as it does: so many questions one after another need no other
-bound than one would (fixed-sequence testing, Angelopoulos et al. 2021). The curve is fitted on all held-back patients; its
-error is that of each patient's answers under the others' curve. Writes
-modeling/weights/lite-medsam-click.json; install the bundle again afterwards (--force). Without a report of `python -m
-modeling evaluate`, it asks the installed bundle about the held-back patients, too.
+the strictest threshold first, then for looser ones as long as it does: so many questions in this order need no stricter
+bound than one (fixed-sequence testing, Angelopoulos et al. 2021). The curve is fitted on all held-back patients; its
+error is that of each patient's answers under the others' curve. Writes modeling/weights/lite-medsam-click.json; install
+the bundle again afterwards (--force). Without a report of `python -m modeling evaluate`, the installed bundle is asked
+about the held-back patients, too.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from modeling.shipped import calibrated
 LEAST_PATIENTS = 3
 # Bounds on training patients' failures, the strictest first.
 TRAINING_RATES = (0.03, 0.04, 0.05, 0.06, 0.08, 0.1)
-# Labels that people or another model drew, not this one's teacher; of a long source one slice in three, as neighbours say
+# Labels that people or another model drew, not this one's teacher. Of a long source one slice in three: neighbours say
 # the same again.
 LABELLED = ("ct-demo", "ct-organs-2d", "mr-lesions")
 TRAINING_STRIDE = 3

@@ -312,6 +312,11 @@ class FakeFusion(Fake, fusion_service_pb2_grpc.FusionServiceServicer):
         return transform
 
 
+def _dice_where(covered: BoolMask, in_fixed: BoolMask, in_moving: BoolMask) -> float:
+    in_fixed, in_moving = in_fixed & covered, in_moving & covered
+    return dice(in_fixed, in_moving) if in_fixed.any() or in_moving.any() else 0.0
+
+
 def _registration(
     fixed: MappedImage,
     moving: MappedImage,
@@ -328,8 +333,8 @@ def _registration(
     after, covered = resample(moving.image.pixels, found, size)
     reports = [
         TargetReport(
-            dice(in_fixed, resample(in_moving, centred, size, nearest=True)[0]),
-            dice(in_fixed, resample(in_moving, found, size, nearest=True)[0]),
+            _dice_where(covered_before, in_fixed, resample(in_moving, centred, size, nearest=True)[0]),
+            _dice_where(covered, in_fixed, resample(in_moving, found, size, nearest=True)[0]),
             in_fixed,
             in_moving,
         )

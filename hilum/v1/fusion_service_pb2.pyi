@@ -1033,7 +1033,9 @@ class TargetReport(_message.Message):
     MASK_FIXED_FIELD_NUMBER: _builtins.int
     MASK_MOVING_FIELD_NUMBER: _builtins.int
     dice_before: _builtins.float
-    """Dice of the two outlines before registration, on the fixed grid."""
+    """Dice of the two outlines before registration, on the fixed grid, where the moving image shows anything; 0 where it
+    shows none of either.
+    """
     dice_after: _builtins.float
     """Dice after."""
     @_builtins.property

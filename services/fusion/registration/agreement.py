@@ -20,6 +20,8 @@ _TARGET_WEIGHT = 0.3
 _LANDMARK_WEIGHT = 0.3
 _LANDMARK_REACH = 0.04
 _SLIP = 0.05
+# Mutual information, in nats, that noise alone reaches. It keeps quotients of next to nothing near one.
+_NOISE = 0.01
 
 
 class Judge(Protocol):
@@ -27,6 +29,11 @@ class Judge(Protocol):
 
     def of(self, alignment: Alignment) -> float:
         """How good an alignment is; higher is better."""
+
+
+def lead(information: float, other: float) -> float:
+    """By how much more two images share under one alignment: ln((I + .01) / (the other's I + .01)), I in nats."""
+    return math.log((information + _NOISE) / (other + _NOISE))
 
 
 class Information:

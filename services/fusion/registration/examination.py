@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hilum.types import ViewRelation
+from hilum.types import BoolMask, ViewRelation
 from services.fusion.quality import body_mask, match_loss, overlap_fraction, target_dice
 from services.fusion.registration.agreement import Agreement
 from services.fusion.registration.alignment import Alignment, warp
@@ -49,7 +49,7 @@ class Fit:
         mutual_information: in nats; a second opinion that drives nothing by default.
         match_loss: see `quality.match_loss`, on a canvas of 256 pixels across.
         overlap_fraction: share of the fixed image's body that the moving image covers.
-        target_dice: per target, on the fixed grid.
+        target_dice: per target, on the fixed grid, where the moving image shows anything; 0 where it shows none of it.
         landmark_error_px: distance per landmark, in moving pixels.
     """
 
@@ -109,21 +109,30 @@ class Examination:
         if not pairs:
             return ()
         height, width = self._fixed.size
-        shown = np.zeros((len(pairs), height, width), np.bool_)
+        shown, covered = np.zeros((len(pairs), height, width), np.bool_), np.zeros((height, width), np.bool_)
+        usable = self._moving.usable
         step = max(1, _PIXELS_A_STEP // width)
         for first in range(0, height, step):
             rows = torch.arange(first, min(first + step, height), dtype=torch.float64)
             places = self._workspace.moving_places_px(alignment, torch.arange(width, dtype=torch.float64), rows)
+            # An organ that the beam or the picture's edge cuts has half an outline in one image: no disagreement.
+            covered[first : first + step] = _nearest(usable, places)
             for index, (_, moving) in enumerate(pairs):
                 shown[index, first : first + step] = _nearest(moving, places)
             yield
-        return tuple(target_dice(fixed, seen) for (fixed, _), seen in zip(pairs, shown, strict=True))
+        return tuple(_dice_where(covered, fixed, seen) for (fixed, _), seen in zip(pairs, shown, strict=True))
 
     def _landmark_errors(self, alignment: Alignment) -> tuple[float, ...]:
         landmarks = self._pair.landmarks
         missing = (alignment.apply(landmarks.fixed) - landmarks.moving).numpy()
         scale = np.diag(self._workspace.working_from_moving)[:2]
         return tuple(float(error) for error in np.linalg.norm(missing / scale, axis=1))
+
+
+def _dice_where(covered: BoolMask, fixed: BoolMask, moving: BoolMask) -> float:
+    """Dice of two masks as far as both images show the place; 0 where they show neither mask."""
+    fixed, moving = fixed & covered, moving & covered
+    return target_dice(fixed, moving) if fixed.any() or moving.any() else 0.0
 
 
 def _nearest(mask: NDArray[np.bool_], places: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -11,14 +11,13 @@ into agreement; mutual information rises less with it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hilum.registration_options import RegistrationOptions
-from services.fusion.registration.agreement import Agreement, Information
+from services.fusion.registration.agreement import Agreement, Information, lead
 from services.fusion.registration.alignment import Alignment
 from services.fusion.registration.examination import Standing
 from services.fusion.registration.plan import JUDGED, rival_stages
@@ -26,9 +25,6 @@ from services.fusion.registration.search import SearchGrid
 from services.fusion.registration.stages import Stage
 from services.fusion.registration.workspace import Workspace
 from services.fusion.stepping import Finished, next_step
-
-# Mutual information, in nats, that noise alone reaches. It keeps quotients of next to nothing near one.
-_NOISE = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +42,8 @@ class Rival:
     information: float
 
     def lead_of(self, information: float) -> float:
-        """By how much what was found is better: ln((I + .01) / (the rival's I + .01)); below 0 where it is worse."""
-        return math.log((information + _NOISE) / (self.information + _NOISE))
+        """By how much what was found is better."""
+        return lead(information, self.information)
 
 
 def standing(

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.decoder_outlines import OutlinedPair, landed
 from benchmarks.deformable_pairs import KnownPair
-from benchmarks.masks import Case, Errors, shown
+from benchmarks.masks import Case, Errors, gain, shown
 from benchmarks.registrars.registrar import pixel_places
 from hilum.types import Box
 from services.fusion.registration import RegistrationImage
@@ -51,4 +51,17 @@ def test_boxes_alone_say_a_similarity() -> None:
 @pytest.mark.parametrize(("masked", "costs"), [(1.04, False), (1.06, True)])
 def test_more_than_five_percent_is_a_cost(masked: float, costs: bool) -> None:
     """A case costs from 1.05 times the error without masks on."""
-    assert Case("", Errors(1.0, 1.0), Errors(masked, 1.0), Errors(1.0, 1.0), 1.0, 0.1, ()).costs is costs
+    assert case(1.0, masked).costs is costs
+
+
+def test_the_gain_is_what_masks_save_less_what_they_spoil() -> None:
+    """Pairs that are found or lost either way count for nothing; the interval lies around the gain."""
+    saved, spoilt, found, lost = case(50.0, 1.0), case(1.0, 50.0), case(1.0, 2.0), case(50.0, 4.0)
+    figures = gain([saved] * 5 + [spoilt] + [found] * 2 + [lost] * 2)
+    assert figures["gain"] == pytest.approx(0.4)
+    assert figures["gain_low"] < 0.4 < figures["gain_high"]
+    assert set(gain([saved] * 3).values()) == {1.0}
+
+
+def case(without: float, masked: float) -> Case:
+    return Case("", Errors(without, 1.0), Errors(masked, 1.0), Errors(1.0, 1.0), 1.0, 0.1, ())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from services.fusion.registration.agreement import Agreement
+from services.fusion.registration.agreement import Agreement, lead
 from services.fusion.registration.alignment import Alignment
 from services.fusion.registration.canvas import RegistrationImage
 from services.fusion.registration.workspace import Workspace
@@ -63,3 +63,10 @@ def test_one_body_stands_out_and_others_do_not() -> None:
     assert agreement(picture, other_modality(picture)).distinctness(identity) > 0.15
     assert agreement(picture, noise).distinctness(identity) < 0.02
     assert agreement(picture, np.ascontiguousarray(picture[::-1])).distinctness(identity) < 0.08
+
+
+def test_a_lead_is_relative_and_noise_has_none() -> None:
+    """Twice the information leads by the same at any contrast; of next to nothing, twice is hardly more."""
+    assert lead(2.0, 1.0) == pytest.approx(lead(1.0, 0.5), abs=0.01) == pytest.approx(np.log(2), abs=0.02)
+    assert lead(1.0, 2.0) == -lead(2.0, 1.0)
+    assert 0 < lead(0.001, 0.0005) < 0.1

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hilum.errors import InvalidField, NoContent
 from hilum.registration_options import RegistrationOptions, TransformModel
+from hilum.transform import Transform
 from hilum.types import RegistrationProgress, ViewRelation
 from hilum.warp import Warp, inverted
 from services.fusion.registration import Registration, RegistrationImage, RegistrationOutcome
@@ -169,6 +170,31 @@ def test_targets_let_a_search_turn_farther(missing_px: int) -> None:
     outcome, _ = register(RegistrationImage(PICTURE, targets=(ORGAN,)), RegistrationImage(moving, targets=(organ,)))
     assert registration_error(outcome.fixed_to_moving, true, PICTURE).mean() < 0.7
     assert outcome.flags == ("LARGE_DEFORMATION",)
+
+
+def test_an_organ_that_the_picture_cuts_does_not_disagree() -> None:
+    """Where the moving image shows only a part of an organ, the rest of its fixed outline is no disagreement."""
+    left = np.flatnonzero(ORGAN.any(axis=0))[0]
+    organ = ORGAN & (np.arange(SIZE[1]) < left + 32)
+    moved_organ = np.asarray(resample(organ, Warp(inverted(TRUE)), SIZE).pixels, np.bool_)
+    valid = np.ones(SIZE, np.bool_)
+    valid[:, : np.flatnonzero(moved_organ.any(axis=0))[0] + 30] = False
+    outcome, _ = register(
+        RegistrationImage(PICTURE, targets=(organ,)),
+        RegistrationImage(MOVING, valid=valid, targets=(moved_organ & valid,)),
+    )
+    assert registration_error(outcome.fixed_to_moving, TRUE, PICTURE).mean() < 0.7
+    assert outcome.after.target_dice[0] > 0.9
+    assert "MASKS_DISAGREE" not in outcome.flags
+
+
+def test_an_organ_that_is_not_shown_does_not_agree() -> None:
+    """Under a start that brings no pixel of the moving image into view, a target's Dice is 0, not 1."""
+    far = RegistrationOptions(initial=Transform.from_matrix(motion(SIZE, 0.0, 1.0, (900.0, 0.0)), SIZE, SIZE))
+    outcome, _ = register(
+        RegistrationImage(PICTURE, targets=(ORGAN,)), RegistrationImage(MOVING, targets=(MOVED_ORGAN,)), options=far
+    )
+    assert outcome.before.target_dice == (0.0,)
 
 
 def test_slab_and_projection_are_flagged_and_ignore_targets() -> None:
