@@ -4,7 +4,7 @@
 
 One box (jittered) and one click a target, first choices, as users get them. The threshold is found on labelled training
 patients, of whom there are many answers: the least score from which these fail seldom enough. The model learnt from
-these images, so "seldom" is far less than is promised. Whether the promise holds is asked of the held-back patients, for
+these images, so "seldom" is far less than is promised. The held-back patients are asked whether the promise holds, for
 the strictest threshold first, then for looser ones as long as it does: so many questions in this order need no stricter
 bound than one (fixed-sequence testing, Angelopoulos et al. 2021). The curve is fitted on all held-back patients; its
 error is that of each patient's answers under the others' curve. Writes modeling/weights/lite-medsam-click.json; install
