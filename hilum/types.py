@@ -168,7 +168,7 @@ class PredictedMask:
         refinement: What refinement did, else "".
         low_res_mask: Logits (256, 256) float32, where asked for.
         expected_iou: IoU in [0, 1] that the model's masks of this score had on average on held-back images of the
-            image's modality; None where that was not measured: then people see a model score, and no IoU.
+            image's modality; None where that was not measured, as in regions: then people see a model score, no IoU.
         abstain: Whether the service would rather not answer, which people must see; None where expected_iou is.
     """
 

@@ -31,6 +31,7 @@ from examples.click.recipe import NAME
 from hilum.serving.bundle import Bundle, find_bundle
 from hilum.serving.calibration import ScoreCalibration
 from modeling.calibration import MAX_FAILURE_RATE, failure_rate_bound, fit_calibration, least_threshold
+from modeling.evaluation.command import TERMINAL_WIDTH
 from modeling.evaluation.evaluate import evaluate
 from modeling.evaluation.in_process import open_bundles
 from modeling.evaluation.outcome import Outcome
@@ -169,7 +170,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--answers", type=Path, help="report.json of an evaluation of the bundle")
     options = parser.parse_args()
-    console = Console()
+    console = Console(width=max(Console().width, TERMINAL_WIDTH))
     bundle = find_bundle(NAME)
     held = reported(options.answers) if options.answers else answers(bundle, held_back(), "held-back patients", console)
     trained = answers(bundle, trained_on(), "training patients", console)

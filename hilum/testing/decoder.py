@@ -116,8 +116,10 @@ class FakeDecoder(Fake, decoder_service_pb2_grpc.DecoderServiceServicer):
         for index, prompt in enumerate(prompts):
             check_kinds(prompt, model, f"prompts[{index}]")
         results = [pb.PromptResult(masks=self._masks(prompt, view, full_size, patch, request)) for prompt in prompts]
+        # Calibrations are measured on whole, acquired images.
+        calibrated = modality in model.calibrated and not request.simulated and view.size == full_size
         for answer in (answer for result in results for answer in result.masks):
-            _set_worth(answer, model, calibrated=modality in model.calibrated and not request.simulated)
+            _set_worth(answer, model, calibrated=calibrated)
         return pb.PredictMasksResponse(
             results=results,
             model=model.name,

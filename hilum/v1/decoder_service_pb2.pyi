@@ -112,8 +112,8 @@ class _ScoreCalibrationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Scor
     SCORE_CALIBRATION_CALIBRATED: _ScoreCalibration.ValueType  # 1
     """Measured on acquired images of the request's modality: expected_iou and abstain are set."""
     SCORE_CALIBRATION_NOT_CALIBRATED: _ScoreCalibration.ValueType  # 2
-    """Not measured: the modality is unknown or another one, or the image is simulated. iou_prediction is a model score,
-    by which masks of one prompt can be ranked, and no more.
+    """Not measured: the modality is unknown or another one, the image is simulated, or a region of it was encoded
+    (placement). iou_prediction is a model score, by which masks of one prompt can be ranked, and no more.
     """
 
 class ScoreCalibration(_ScoreCalibration, metaclass=_ScoreCalibrationEnumTypeWrapper):
@@ -124,8 +124,8 @@ SCORE_CALIBRATION_UNSPECIFIED: ScoreCalibration.ValueType  # 0
 SCORE_CALIBRATION_CALIBRATED: ScoreCalibration.ValueType  # 1
 """Measured on acquired images of the request's modality: expected_iou and abstain are set."""
 SCORE_CALIBRATION_NOT_CALIBRATED: ScoreCalibration.ValueType  # 2
-"""Not measured: the modality is unknown or another one, or the image is simulated. iou_prediction is a model score,
-by which masks of one prompt can be ranked, and no more.
+"""Not measured: the modality is unknown or another one, the image is simulated, or a region of it was encoded
+(placement). iou_prediction is a model score, by which masks of one prompt can be ranked, and no more.
 """
 Global___ScoreCalibration: _TypeAlias = ScoreCalibration  # noqa: Y015
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 
@@ -49,8 +50,8 @@ class CloseLooks:
 
     @property
     def calibration(self) -> Mapping[str, ScoreCalibration]:
-        """The bundle's."""
-        return self._bundle.calibration
+        """None: calibrations are measured on whole images."""
+        return MappingProxyType({})
 
     def set_image(self, sample: Sample) -> None:
         """Take an image; regions are encoded as prompts ask for them."""

@@ -21,15 +21,19 @@ class ScoreWorth:
     abstain: bool
 
 
-def calibration_for(manifest: Manifest, modality: str, *, simulated: bool) -> ScoreCalibration | None:
+def calibration_for(
+    manifest: Manifest, modality: str, *, simulated: bool, cropped: bool = False
+) -> ScoreCalibration | None:
     """Returns the calibration that speaks of an image, None where none does.
 
     Args:
         manifest: Of the model.
         modality: DICOM Modality of the image, "" where it is not known.
         simulated: Whether the image was computed; calibrations are measured on acquired ones.
+        cropped: Whether a region of the image was encoded; calibrations are measured on whole ones, and the same score
+            says another thing of a small target that fills the canvas.
     """
-    return None if simulated else manifest.calibration.get(modality)
+    return None if simulated or cropped else manifest.calibration.get(modality)
 
 
 def score_worth(calibration: ScoreCalibration, score: float, *, empty: bool) -> ScoreWorth:

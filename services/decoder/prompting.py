@@ -110,7 +110,8 @@ class Prompting:
             placement = placement_from_message(
                 request.placement, "placement", crop_size=hot.image_size, max_pixels=self._max_image_pixels
             )
-        calibration = calibration_for(manifest, modality, simulated=request.simulated)
+        cropped = placement is not None and placement.full_size != hot.image_size
+        calibration = calibration_for(manifest, modality, simulated=request.simulated, cropped=cropped)
         return PromptedImage(request, hot, origin, placement, patch, calibration)
 
     async def answer(

@@ -162,9 +162,18 @@ def test_on_a_calibrated_modality_scores_have_a_worth(caller: Caller) -> None:
     assert [entry[1:] for entry in worth] == sorted(entry[1:] for entry in worth)
 
 
-@pytest.mark.parametrize("fields", [{}, {"modality": "MR"}, {"modality": "CT", "simulated": True}, {"modality": "  "}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"modality": "MR"},
+        {"modality": "CT", "simulated": True},
+        {"modality": "  "},
+        {"modality": "CT", **placed(0, 0, 512, 640)},
+    ],
+)
 def test_elsewhere_scores_are_not_calibrated(caller: Caller, fields: dict[str, Any]) -> None:
-    """Without a modality, on another one and on simulated images the answer says NOT_CALIBRATED and nothing more."""
+    """Without a modality, on another one, on simulated images and in a region the answer says NOT_CALIBRATED only."""
     response = caller.call("PredictMasks", prompting(caller, *PROMPTS, multimask_output=True, **fields))
     for mask in (mask for result in response.results for mask in result.masks):
         assert mask.score_calibration == pb.SCORE_CALIBRATION_NOT_CALIBRATED

@@ -72,7 +72,7 @@ def test_what_is_known_of_an_image_travels_with_its_prompts(source: ImageSource,
     with serve_in_thread() as endpoints, Client(endpoints) as client:
         pixels = image(0).pixels
         prompts = [Prompt(box=Box(10, 10, 200, 200)), Prompt(box=Box(10.2, 10.2, 10.4, 10.4))]
-        prediction = client.predict(Image(pixels, source=source), prompts, mapping=WINDOW)
+        prediction = client.predict(Image(pixels, source=source), prompts, mapping=WINDOW, region=None)
     said = [(masks[0].expected_iou, masks[0].abstain) for masks in prediction.masks]
     assert said == ([(pytest.approx(0.8), False), (0.0, True)] if calibrated else [(None, None)] * 2)
 

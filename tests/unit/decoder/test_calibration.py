@@ -17,6 +17,7 @@ def test_a_calibration_speaks_of_acquired_images_of_its_modality() -> None:
     assert calibration_for(manifest, "CT", simulated=False) is CURVE
     assert calibration_for(manifest, "MR", simulated=False) is manifest.calibration["MR"]
     assert calibration_for(manifest, "CT", simulated=True) is None
+    assert calibration_for(manifest, "CT", simulated=False, cropped=True) is None
     assert calibration_for(manifest, "DX", simulated=False) is None
     assert calibration_for(manifest, "", simulated=False) is None
 
