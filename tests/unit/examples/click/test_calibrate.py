@@ -38,7 +38,7 @@ def test_the_threshold_leaves_as_many_failures_as_the_bound_allows() -> None:
 
 
 def test_a_modality_is_calibrated_where_held_back_patients_keep_the_promise() -> None:
-    """Training patients that fail below the same score give thresholds that hold; one looser than the first is taken."""
+    """Training patients that fail below the same score give thresholds that hold; a looser one is taken."""
     trained, held = answers(600, 0.5), answers(400, 0.5)
     chosen = calibrate(trained, held, CONSOLE)["CT"]
     found = abstention(held, chosen)
