@@ -35,7 +35,7 @@ from modeling.evaluation.command import TERMINAL_WIDTH
 from modeling.evaluation.evaluate import evaluate
 from modeling.evaluation.in_process import open_bundles
 from modeling.evaluation.outcome import Outcome
-from modeling.evaluation.score import FAILS_BELOW_DICE, Abstention, abstention, answers_of
+from modeling.evaluation.score import FAILS_BELOW_DICE, PROTOCOLS, Abstention, abstention, answers_of
 from modeling.evaluation.statistics import expected_calibration_error
 from modeling.sample import Sample, read_collection
 from modeling.shipped import calibrated
@@ -153,9 +153,12 @@ def calibrate(trained: Sequence[Outcome], held: Sequence[Outcome], console: Cons
     return chosen
 
 
-def elsewhere(chosen: Mapping[str, ScoreCalibration], held: Sequence[Outcome], console: Console) -> None:
-    """Print what each calibration would make of the modalities that it was not measured on."""
+def in_parts(chosen: Mapping[str, ScoreCalibration], held: Sequence[Outcome], console: Console) -> None:
+    """Print what each calibration makes of boxes and clicks, and what of modalities that it was not measured on."""
     for modality, calibration in chosen.items():
+        for protocol in PROTOCOLS:
+            found = abstention([it for it in held if (it.modality, it.protocol) == (modality, protocol)], calibration)
+            console.print(f"{modality}, {protocol}: failures {found}")
         for other in sorted({it.modality for it in held} - {modality}):
             found = abstention([it for it in held if it.modality == other], calibration)
             console.print(f"{modality}'s calibration on {other}, which never gets it: failures {found}")
@@ -175,7 +178,7 @@ def main() -> None:
     held = reported(options.answers) if options.answers else answers(bundle, held_back(), "held-back patients", console)
     trained = answers(bundle, trained_on(), "training patients", console)
     chosen = calibrate(trained, held, console)
-    elsewhere(chosen, held, console)
+    in_parts(chosen, held, console)
     path = calibrated(NAME, chosen)
     console.print(f"wrote {path}: {', '.join(chosen) or 'no modality'} calibrated")
 

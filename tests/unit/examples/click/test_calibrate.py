@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from examples.click.calibrate import calibrate, elsewhere, fit, left_out, threshold
+from examples.click.calibrate import calibrate, fit, in_parts, left_out, threshold
 from modeling.calibration import MAX_FAILURE_RATE, failure_rate_bound
 from modeling.evaluation.outcome import Outcome
 from modeling.evaluation.score import abstention
@@ -64,10 +64,12 @@ def test_no_modality_is_calibrated_by_a_promise_that_is_not_kept(trained: list[O
     assert calibrate(trained, held, CONSOLE) == {}
 
 
-def test_a_threshold_on_another_modality_is_shown() -> None:
-    """Leaving a modality out is told by its answers under the other's calibration."""
+def test_boxes_clicks_and_other_modalities_are_told_apart() -> None:
+    """Leaving a modality out is told by its answers under the other's calibration; prompts have a line each."""
     console = Console(file=(text := io.StringIO()), width=200)
     held = [*answers(400, 0.5), *answers(100, 0.9, modality="MR")]
-    elsewhere({"CT": fit(answers(400, 0.5), 0.5)}, held, console)
+    in_parts({"CT": fit(answers(400, 0.5), 0.5)}, held, console)
     assert "CT's calibration on MR" in text.getvalue()
     assert "of 100 kept" in text.getvalue()
+    assert "CT, click: failures" in text.getvalue()
+    assert "CT, box jittered: failures 0 of 0 kept" in text.getvalue()
