@@ -11,10 +11,23 @@ import numpy as np
 from hilum.region import SIDE_PER_EXTENT, Region
 from hilum.types import BoolMask, Box, Pixels, PredictedMask, Prompt
 
+# DICOM modalities of images made by X-rays, in which calcium is brighter than all soft tissue (PS3.3 C.7.3.1.1.1). In
+# others brightness says less: of a tumour that takes up contrast agent in MR, a brighter part would stand out.
+XRAY_MODALITIES = frozenset({"CT", "CR", "DX", "MG", "XA", "RF", "PX", "IO"})
 # A mask's ring: pixels this far from it in rows and columns. What touches it is partly of it.
 RING_BEGINS_PX, RING_ENDS_PX = 2, 3
 # Share of the ring that must be darker than the mask's mean. Fragments of an organ or a bone border on more of it.
 DARKER_SHARE = 0.9
+
+
+def may_stand_out(modality: str, pixels: Pixels) -> bool:
+    """Returns whether small bright targets are sought in an image at all.
+
+    Args:
+        modality: DICOM Modality, "" where it is not known.
+        pixels: (height, width), or (height, width, 3): then they are not.
+    """
+    return modality in XRAY_MODALITIES and pixels.ndim == 2
 
 
 def stands_out(found: PredictedMask, values: Pixels, region: Region, prompt: Prompt, pixel_aspect: float = 1.0) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from hilum.bright_target import stands_out
+from hilum.bright_target import may_stand_out, stands_out
 from hilum.codec.modality import modality_to_message
 from hilum.codec.predictions import masks_from_response, timings_from_message
 from hilum.codec.prompts import prompt_to_message
@@ -151,7 +151,7 @@ class Looks:
         """Of a second look's masks those that take the place of the first look's; none where the first counts."""
         question = self._question
         one, image = question.multimask_output is None, question.image
-        if one and image.pixels.ndim == 2:
+        if one and may_stand_out(image.source.modality, image.pixels):
             aspect = image.geometry.pixel_aspect
             bright = [it for it in masks if stands_out(it, image.pixels, look.region, look.prompt, aspect)]
             if bright:

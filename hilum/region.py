@@ -28,12 +28,13 @@ mask where the model learnt clicks with it:
    score.
 8. A second choice never counts where it has no pixels, or reaches an edge of the region that is none of the image's: it
    is cut off, and the target is no small one. The first counts then.
-9. Where an image has one value a pixel and one mask is wanted, the second look is asked for all the model's candidates,
-   and those are sought that stand out, small bright targets as stones are. If there are any, the one with the highest
-   score is the answer, whatever rules 6 to 8 say. A mask stands out if it has pixels and is not cut off; if the longer
-   side of its tight box is at most an eighth of the region's; if every foreground point lies within a sixteenth of the
-   region's side of that box, in x and in y, and no background point on the mask; and if the mean of its values is above
-   nine tenths of its ring's. The ring is what lies two or three pixels from it, rows and columns taken alike.
+9. Where an image was made by X-rays (DICOM modality CT, CR, DX, MG, XA, RF, PX or IO), has one value a pixel, and one
+   mask is wanted, the second look is asked for all the model's candidates, and those are sought that stand out, small
+   bright targets as stones are. If there are any, the one with the highest score is the answer, whatever rules 6 to 8
+   say. A mask stands out if it has pixels and is not cut off; if the longer side of its tight box is at most an eighth
+   of the region's; if every foreground point lies within a sixteenth of the region's side of that box, in x and in y,
+   and no background point on the mask; and if the mean of its values is above nine tenths of its ring's. The ring is
+   what lies two or three pixels from it, rows and columns taken alike.
 
 Background points outside the region are left out of the second look. With a share of 0 every click that is not around a
 small mask gets a close look: one more encoding at most, for a click whose region is not known yet. `second_look`,

@@ -13,6 +13,7 @@ from hilum.blocking_client import Client
 from hilum.cli.checkerboard import before_and_after
 from hilum.cli.console import output, stage_progress
 from hilum.cli.inputs import read_input
+from hilum.cli.modality import ModalityOption, with_modality
 from hilum.cli.options import (
     AcceptFlagOption,
     FixedArgument,
@@ -32,12 +33,10 @@ from hilum.cli.registration_options import (
     InitialOption,
     LandmarkOption,
     MeasureOption,
-    ModalityOption,
     RigidRegionOption,
     StiffnessOption,
     TransformModelOption,
     parse_options,
-    with_modality,
 )
 from hilum.cli.registration_report import flag_lines, registration_report
 from hilum.cli.session import Session

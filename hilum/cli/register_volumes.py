@@ -14,9 +14,10 @@ from hilum.blocking_client import Client
 from hilum.cli.checkerboard import tiles
 from hilum.cli.console import output, stage_progress
 from hilum.cli.fuse import accepted_flags
+from hilum.cli.modality import with_modality
 from hilum.cli.options import checked_outputs
 from hilum.cli.picture import write_planes
-from hilum.cli.registration_options import ModelName, with_modality
+from hilum.cli.registration_options import ModelName
 from hilum.cli.registration_report import flag_lines, volume_report
 from hilum.cli.resampled_volume import ResampledVolume, resampled
 from hilum.cli.result_files import write_all

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias, TypeVar
+from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
 import typer
 
 from hilum.cli.inputs import read_input
 from hilum.cli.values import parse_landmark
-from hilum.codec.modality import modality_from_message
 from hilum.errors import InvalidArgument
 from hilum.registration_options import LandmarkPair, RegistrationOptions, SimilarityMeasure, TransformModel
 from hilum.transform import Size
 from hilum.transform_file import read_transform
-from hilum.types import Image, Volume
 
 ModelName: TypeAlias = Literal["rigid", "similarity", "affine", "deformable"]
 MeasureName: TypeAlias = Literal["structure", "mutual-information", "match-loss"]
@@ -45,10 +42,6 @@ RigidRegionOption: TypeAlias = Annotated[
 StiffnessOption: TypeAlias = Annotated[
     float, typer.Option(help="deformable: how strongly bending is held back, 0.01 to 100.")
 ]
-ModalityOption: TypeAlias = Annotated[
-    str, typer.Option(metavar="NAME", help="DICOM Modality, such as CT, DX or MR, where the file does not say it.")
-]
-Shown = TypeVar("Shown", Image, Volume)
 _FLAGS = {"initial_transform": "--initial", "rigid_region": "--rigid-region", "stiffness": "--stiffness"}
 
 
@@ -80,25 +73,3 @@ def parse_options(
     except InvalidArgument as error:
         raise typer.BadParameter(error.message, param_hint=_FLAGS.get(error.field, "--landmark")) from error
     return options
-
-
-def with_modality(image: Shown, modality: str, option: str) -> Shown:
-    """Returns the image or volume with the modality that its file does not say.
-
-    Args:
-        image: As read.
-        modality: As the option has it, "" where it was not given.
-        option: Name of the option.
-
-    Raises:
-        typer.BadParameter: It is no DICOM Modality, or the file says another.
-    """
-    if not modality:
-        return image
-    try:
-        named = modality_from_message(modality.upper(), "modality")
-    except InvalidArgument as error:
-        raise typer.BadParameter(error.message, param_hint=option) from error
-    if image.source.modality not in ("", named):
-        raise typer.BadParameter(f"the file says that it is {image.source.modality}", param_hint=option)
-    return replace(image, source=replace(image.source, modality=named))

@@ -24,6 +24,7 @@ from hilum.cli.everything import (
 )
 from hilum.cli.inputs import read_input
 from hilum.cli.measurements import measurements
+from hilum.cli.modality import ModalityOption, with_modality
 from hilum.cli.options import (
     FrameOption,
     GroupOption,
@@ -81,6 +82,7 @@ def segment(
     percentile: PercentileOption = None,
     model: ModelOption = "",
     group: GroupOption = "",
+    modality: ModalityOption = "",
     whole_image: WholeImageOption = False,
     refine: RefineOption = False,
     candidates: CandidatesOption = False,
@@ -103,7 +105,9 @@ def segment(
     prompts = [] if everything else prompts_of(box or [], click or [], not_on or [])
     labels = checked_labels(label or [], len(prompts))
     files = checked_everything_files(out or []) if everything else checked_result_files(out or [], image)
-    picture = read_input(image, frame=frame, plane=plane, index=index, group=group)
+    picture = with_modality(
+        read_input(image, frame=frame, plane=plane, index=index, group=group), modality, "--modality"
+    )
     if everything:
         segment_everything(context, picture, mapping=mapping, model=model, files=files)
         return

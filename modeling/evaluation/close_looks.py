@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from hilum.bright_target import stands_out
+from hilum.bright_target import may_stand_out, stands_out
 from hilum.masks import bounding_box
 from hilum.region import Region, SecondLook, choose_region, is_click, second_counts, second_look
 from hilum.serving.bundle import PromptKinds
@@ -86,7 +86,7 @@ class CloseLooks:
 
     def _standing_out(self, sample: Sample, look: SecondLook, answers: Answers) -> int | None:
         """Which of the four masks of a second look is a small bright target, the best scored if several are."""
-        if not self.kinds.single_click or sample.image.ndim != 2:
+        if not self.kinds.single_click or not may_stand_out(sample.modality, sample.image):
             return None
         aspect = pixel_aspect(sample)
         bright = [

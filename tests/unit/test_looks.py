@@ -12,7 +12,7 @@ from hilum import AsyncClient, Box, Image, Point, Prompt, Region, Window
 from hilum.errors import OutsideImage, PromptNotSupported
 from hilum.region import choose_region
 from hilum.testing import FakeDecoder, FakeEncoder, FakeModel, serve_in_process
-from hilum.types import PredictedMask, first_choice
+from hilum.types import Identity, ImageSource, PredictedMask, first_choice
 
 WINDOW = Window(500, 1000)
 SIZE = (400, 480)
@@ -80,12 +80,13 @@ async def test_a_click_is_answered_as_the_model_learnt_it(single_click: bool, ca
     assert np.array_equal(chosen.masks[0][0].mask, expected.mask)
 
 
-def with_a_stone(depth: int = 1) -> Image:
+def with_a_stone(depth: int = 1, modality: str = "CT") -> Image:
     """Bright to 3 px about the click, dark to 5, then tissue, of which the larger discs are a part."""
     rows, columns = np.indices(SIZE)
     distance = np.hypot(columns - CLICK.x, rows - CLICK.y)
     values = np.select([distance <= 3, distance <= 5], [1000, 0], 500).astype(np.int16)
-    return Image(values if depth == 1 else np.repeat((values // 4).astype(np.uint8)[..., None], depth, axis=2))
+    pixels = values if depth == 1 else np.repeat((values // 4).astype(np.uint8)[..., None], depth, axis=2)
+    return Image(pixels, source=ImageSource(modality=modality))
 
 
 @pytest.mark.parametrize("single_click", [True, False])
@@ -102,10 +103,12 @@ async def test_what_stands_out_in_the_close_look_is_the_answer(single_click: boo
     assert bright.regions[0] is not None
 
 
-async def test_nothing_stands_out_in_colours() -> None:
-    """Brightness is asked of images with one value a pixel only."""
+@pytest.mark.parametrize(("depth", "modality"), [(3, "CT"), (1, "MR"), (1, "")])
+async def test_nothing_stands_out_where_brightness_says_little(depth: int, modality: str) -> None:
+    """It is asked of images made by X-rays, with one value a pixel, and of no others."""
     async with served(radius_px=9) as (client, _, _):
-        prediction = await client.predict(with_a_stone(3), [click(CLICK)])
+        mapping = WINDOW if depth == 1 else Identity()
+        prediction = await client.predict(with_a_stone(depth, modality), [click(CLICK)], mapping=mapping)
     assert widths(prediction.masks[0]) == [19]
 
 

@@ -16,9 +16,9 @@ from rich.console import Console
 
 from hilum import Box, Image, ImageGeometry, Prompt, TargetPair, Transform
 from hilum.cli.checkerboard import centred, checkerboard
+from hilum.cli.modality import with_modality
 from hilum.cli.picture import write_picture
 from hilum.cli.register import target_pairs
-from hilum.cli.registration_options import with_modality
 from hilum.cli.registration_report import FLAGS, flag_lines, registration_report
 from hilum.codec.transforms import FLAG_NAMES
 from hilum.geometry import PatientFrame, PlaneFrame

@@ -119,6 +119,16 @@ def test_on_a_calibrated_modality_the_expected_iou_is_shown(hilum: Command, tmp_
     assert [segment["abstain"] for segment in json.loads(report.read_text())["segments"]] == [False, False, True]
 
 
+def test_a_modality_that_the_file_does_not_say_can_be_given(hilum: Command, picture: Path) -> None:
+    """With it, scores of a plain picture are worth what they are on its modality; what is none is a usage error."""
+    asked = ("segment", picture, "--box", "89.5,89.5,109.5,109.5", "--whole-image")
+    assert "Model scores are not calibrated" in hilum(*asked).out
+    assert "held-back CT images" in hilum(*asked, "--modality", "ct").out
+    refused = hilum(*asked, "--modality", "computed tomography")
+    assert refused.code == 2
+    assert "--modality" in refused.err
+
+
 def test_an_empty_mask_has_a_reason(hilum: Command, picture: Path) -> None:
     """A mask without pixels is a row with the reason, no error and no silence."""
     outcome = hilum("segment", picture, "--box", "10.2,10.2,10.4,10.4")
