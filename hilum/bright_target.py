@@ -81,6 +81,7 @@ def _brighter_than_its_ring(mask: BoolMask, box: Box, values: Pixels) -> bool:
 
 def _grown(mask: BoolMask, by: int) -> BoolMask:
     """A mask and all pixels of its window that are at most so many rows and columns from it."""
+    # The client library stands on numpy alone.
     grown = mask.copy()
     for axis in (0, 1):
         lines = np.moveaxis(grown, axis, 0)

@@ -67,13 +67,13 @@ class Question:
 class _Look:
     """A prompt, its place among all that the caller gave, and where it is looked at; None for the whole image.
 
-    A closer look is a click's second one: all candidates are wanted of it.
+    Of some looks all candidates are wanted, where one answers the prompt.
     """
 
     index: int
     prompt: Prompt
     region: Region | None
-    closer: bool = False
+    candidates: bool = False
 
 
 class Looks:
@@ -111,7 +111,7 @@ class Looks:
             ]
         )
         again = self._second_looks(model_side)
-        looks = [_Look(index, second.prompt, second.region, closer=True) for index, second in again.items()]
+        looks = [_Look(index, second.prompt, second.region, self._seeks_bright) for index, second in again.items()]
         for look, masks in zip(looks, await self._answers(looks), strict=True):
             counting = self._counting(again[look.index], first_choice(self._masks[look.index]), masks)
             if counting:
@@ -147,11 +147,17 @@ class Looks:
                 again[index] = second
         return again
 
+    @property
+    def _seeks_bright(self) -> bool:
+        """Whether small bright targets are sought among the candidates of second looks."""
+        image = self._question.image
+        return self._question.multimask_output is None and may_stand_out(image.source.modality, image.pixels)
+
     def _counting(self, look: SecondLook, first: PredictedMask, masks: Masks) -> Masks:
         """Of a second look's masks those that take the place of the first look's; none where the first counts."""
-        question = self._question
-        one, image = question.multimask_output is None, question.image
-        if one and may_stand_out(image.source.modality, image.pixels):
+        question, image = self._question, self._question.image
+        one = question.multimask_output is None
+        if self._seeks_bright:
             aspect = image.geometry.pixel_aspect
             bright = [it for it in masks if stands_out(it, image.pixels, look.region, look.prompt, aspect)]
             if bright:
@@ -186,7 +192,9 @@ class Looks:
 
     def _multimask(self, look: _Look) -> bool:
         asked = self._question.multimask_output
-        return look.closer or (is_click(look.prompt) and self._question.three_for_clicks) if asked is None else asked
+        if asked is not None:
+            return asked
+        return look.candidates or (is_click(look.prompt) and self._question.three_for_clicks)
 
 
 def _renumbered(error: HilumError, indices: Sequence[int]) -> HilumError:

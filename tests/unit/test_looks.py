@@ -96,7 +96,8 @@ async def test_what_stands_out_in_the_close_look_is_the_answer(single_click: boo
     decoder = FakeDecoder(encoder, radius_px=9)
     async with serve_in_process(encoder, decoder) as endpoints, AsyncClient(endpoints) as client:
         bright = await client.predict(with_a_stone(), [click(CLICK)], mapping=WINDOW)
-        plain = await client.predict(image(), [click(CLICK)], mapping=WINDOW)
+        noise = Image(image().pixels, source=ImageSource(modality="CT"))
+        plain = await client.predict(noise, [click(CLICK)], mapping=WINDOW)
         asked = await client.predict(with_a_stone(), [click(CLICK)], mapping=WINDOW, multimask_output=False)
     assert [widths(it.masks[0]) for it in (bright, plain, asked)] == [[7], [19], [19]]
     assert bright.masks[0][0].model_score < plain.masks[0][0].model_score
