@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 import grpc
 import grpc.aio
 
-from hilum.errors import BackendUnavailable, ConfigurationError, from_rpc_error
+from hilum.errors import BackendUnavailable, ConfigurationError, HilumError, from_rpc_error
 from hilum.secured_channel import SecuredChannel, TokenProvider
 from hilum.tls import Tls
 from hilum.watched_files import WatchedFiles
@@ -25,6 +25,8 @@ Metadata: TypeAlias = tuple[tuple[str, str], ...]
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 _RECONNECT_S = 0.1
+# In place of what a service said while a request was still being written: https://github.com/grpc/grpc/issues/36066
+STATUS_LOST = "Internal error from Core"
 IMAGE_DIGEST_KEY = "x-hilum-image-digest"
 EMBEDDING_ID_KEY = "x-hilum-embedding-id"
 TENANT_KEY = "x-hilum-tenant"
@@ -141,15 +143,18 @@ def _is_loopback(address: str) -> bool:
 
 
 async def answered(call: Awaitable[Answer]) -> Answer:
-    """Returns a call's answer, its error as one of hilum.errors."""
+    """Returns a call's answer, its error as one of hilum.errors; CutOff where the connection was lost amid it."""
     try:
         return await call
     except grpc.aio.AioRpcError as error:
-        raise from_rpc_error(error) from None
+        raise _fault(error, begun=False) from None
 
 
 class CutOff(BackendUnavailable):
-    """The connection was lost when part of the answers had arrived: gRPC does not try such calls again itself."""
+    """The connection was lost when part of the answer had arrived, or the answer's status was.
+
+    gRPC does not try such calls again itself.
+    """
 
 
 async def streamed(call: AsyncIterable[Answer]) -> AsyncIterator[Answer]:
@@ -160,8 +165,16 @@ async def streamed(call: AsyncIterable[Answer]) -> AsyncIterator[Answer]:
             begun = True
             yield answer
     except grpc.aio.AioRpcError as error:
-        fault = from_rpc_error(error)
-        # A service that says itself that it cannot serve says when to come back, too.
-        if begun and isinstance(fault, BackendUnavailable) and fault.retry_after_s is None:
-            raise CutOff(fault.message, retry_after_s=_RECONNECT_S) from None
-        raise fault from None
+        raise _fault(error, begun=begun) from None
+
+
+def _fault(error: grpc.aio.AioRpcError, *, begun: bool) -> HilumError:
+    fault = from_rpc_error(error)
+    if fault.message == STATUS_LOST:
+        return CutOff("gRPC lost the service's answer; call again", retry_after_s=_RECONNECT_S)
+    # An answer's headers are its first part, and those of a proxy are never empty.
+    begun = begun or bool(error.initial_metadata())
+    # A service that says itself that it cannot serve says when to come back, too.
+    if begun and isinstance(fault, BackendUnavailable) and fault.retry_after_s is None:
+        return CutOff(fault.message, retry_after_s=_RECONNECT_S)
+    return fault

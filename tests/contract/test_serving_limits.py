@@ -12,7 +12,7 @@ from hilum import errors
 from hilum.serving.priority import Priority
 from hilum.serving.tenant import DefaultTenant
 from hilum.v1 import encoder_service_pb2, encoder_service_pb2_grpc
-from tests.contract.test_serving_rpc import KINDS, PATIENCE_S, Rig, _failure, stream_stream, unary_unary
+from tests.contract.serving_rig import KINDS, PATIENCE_S, Rig, failure, stream_stream, unary_unary
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ async def test_handlers_know_class_and_deadline(rig: Rig, call: Any) -> None:
     (left,) = rig.behaviour.remaining_s
     assert left is not None
     assert 0 < left < PATIENCE_S + 1  # gRPC rounds deadlines up on the wire
-    error = errors.from_rpc_error(await _failure(call(rig, metadata=(("x-hilum-priority", "urgent"),))))
+    error = errors.from_rpc_error(await failure(call(rig, metadata=(("x-hilum-priority", "urgent"),))))
     assert isinstance(error, errors.InvalidField)
     await call(rig)
     assert rig.behaviour.remaining_s[1:] == [None]
@@ -79,7 +79,7 @@ async def test_requests_beyond_the_bytes_are_refused() -> None:
         await rig.behaviour.started.wait()
         assert rig.telemetry.value("hilum_held_bytes") > 60_000
         rig.behaviour.action = None
-        error = errors.from_rpc_error(await _failure(rig.encoder.GetEmbedding(large)))
+        error = errors.from_rpc_error(await failure(rig.encoder.GetEmbedding(large)))
         assert isinstance(error, errors.Overloaded)
         assert error.retry_after_s
         await unary_unary(rig)
@@ -105,6 +105,6 @@ async def test_a_caller_that_stops_sending_is_not_waited_for() -> None:
         call = rig.encoder.EncodeImages()
         await call.write(encoder_service_pb2.EncodeImagesRequest(item_id="a"))
         assert (await call.read()).item_id == "a"
-        error = errors.from_rpc_error(await _failure(call.read()))
+        error = errors.from_rpc_error(await failure(call.read()))
         assert isinstance(error, errors.DeadlineExceeded)
         assert "sends nothing" in error.message

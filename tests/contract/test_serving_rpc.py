@@ -1,10 +1,7 @@
 """What every RPC gets from the servers' interceptor, over a real connection."""
 
 import asyncio
-import io
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -12,148 +9,12 @@ import grpc.aio
 import pytest
 
 from hilum import errors
-from hilum.serving.admission import TrustedNetwork
-from hilum.serving.byte_budget import ByteBudget
-from hilum.serving.deadline import remaining_s
-from hilum.serving.interceptors import RpcInterceptor
-from hilum.serving.priority import Priority, current_priority
-from hilum.serving.received import Receiving
-from hilum.serving.telemetry import Telemetry, rpc_facts
-from hilum.serving.tenant import DefaultTenant, MetadataTenant, TenantResolver, current_tenant, tenant_tag
-from hilum.v1 import encoder_service_pb2, encoder_service_pb2_grpc, fusion_service_pb2, fusion_service_pb2_grpc
+from hilum.serving.telemetry import rpc_facts
+from hilum.serving.tenant import DefaultTenant, MetadataTenant, current_tenant, tenant_tag
+from hilum.v1 import encoder_service_pb2
+from tests.contract.serving_rig import KINDS, PATIENCE_S, Action, Rig, failure, unary_unary
 
-PATIENCE_S = 30
 INSIDE = "a name that must stay inside"
-
-Action = Callable[[Any], Awaitable[None]]
-
-# The stubs call every method abstract; at run time those left out answer UNIMPLEMENTED.
-EncoderBase: Any = encoder_service_pb2_grpc.EncoderServiceServicer
-FusionBase: Any = fusion_service_pb2_grpc.FusionServiceServicer
-
-
-@dataclass
-class Behaviour:
-    """What the servicers below do in every method, set by each test, and what they saw."""
-
-    action: Action | None = None
-    started: asyncio.Event = field(default_factory=asyncio.Event)
-    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
-    tenants: list[str] = field(default_factory=list)
-    priorities: list[Priority] = field(default_factory=list)
-    remaining_s: list[float | None] = field(default_factory=list)
-
-    async def act(self, context: Any) -> None:
-        """Does what the test asked for."""
-        self.tenants.append(current_tenant())
-        self.priorities.append(current_priority())
-        self.remaining_s.append(remaining_s())
-        rpc_facts().add(cache_hit=True)
-        if self.action is not None:
-            await self.action(context)
-
-    async def hang(self, context: Any) -> None:
-        """Waits until it is cancelled."""
-        del context
-        self.started.set()
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            self.cancelled.set()
-            raise
-
-
-class Encoder(EncoderBase):  # type: ignore[misc]  # Any as base, see there
-    """A unary-unary and a stream-stream method."""
-
-    def __init__(self, behaviour: Behaviour) -> None:
-        self._behaviour = behaviour
-
-    async def GetEmbedding(self, request: Any, context: Any) -> Any:  # noqa: N802  # the RPC's name
-        """Acts once."""
-        await self._behaviour.act(context)
-        return encoder_service_pb2.GetEmbeddingResponse()
-
-    async def EncodeImages(self, request_iterator: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802  # the RPC's name
-        """Answers every item, and then acts."""
-        async for request in request_iterator:
-            yield encoder_service_pb2.EncodeImagesResponse(item_id=request.item_id)
-        await self._behaviour.act(context)
-
-
-class Fusion(FusionBase):  # type: ignore[misc]  # Any as base, see there
-    """A unary-stream and a stream-unary method."""
-
-    def __init__(self, behaviour: Behaviour) -> None:
-        self._behaviour = behaviour
-
-    async def RegisterImages(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802  # the RPC's name
-        """Reports twice, and then acts."""
-        for _ in range(2):
-            yield fusion_service_pb2.RegisterImagesResponse()
-        await self._behaviour.act(context)
-
-    async def ProjectVolume(self, request_iterator: Any, context: Any) -> Any:  # noqa: N802  # the RPC's name
-        """Reads everything, and then acts."""
-        async for _ in request_iterator:
-            pass
-        await self._behaviour.act(context)
-        return fusion_service_pb2.ProjectVolumeResponse()
-
-
-class Log(io.StringIO):
-    """A log that says when a canonical line has been written."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.has_line = asyncio.Event()
-
-    def write(self, text: str) -> int:
-        """Takes a line."""
-        length = super().write(text)
-        if '"event": "rpc"' in text:
-            self.has_line.set()
-        return length
-
-
-class Rig:
-    """A server on loopback, a channel to it, and everything it says."""
-
-    def __init__(self, tenants: TenantResolver, *, max_held_bytes: int = 2**30, stall_s: float = 30) -> None:
-        self.behaviour = Behaviour()
-        self.stream = Log()
-        self.telemetry = Telemetry("test", stream=self.stream)
-        self.held = ByteBudget(max_held_bytes, telemetry=self.telemetry)
-        receiving = Receiving(self.held, stall_s)
-        self._server = grpc.aio.server(
-            interceptors=[RpcInterceptor(self.telemetry, TrustedNetwork(tenants), receiving)]
-        )
-        encoder_service_pb2_grpc.add_EncoderServiceServicer_to_server(Encoder(self.behaviour), self._server)
-        fusion_service_pb2_grpc.add_FusionServiceServicer_to_server(Fusion(self.behaviour), self._server)
-        self._port = self._server.add_insecure_port("127.0.0.1:0")
-
-    async def __aenter__(self) -> "Rig":
-        await self._server.start()
-        self.address = f"127.0.0.1:{self._port}"
-        self.channel: Any = grpc.aio.insecure_channel(f"127.0.0.1:{self._port}")
-        self.encoder: Any = encoder_service_pb2_grpc.EncoderServiceStub(self.channel)
-        self.fusion: Any = fusion_service_pb2_grpc.FusionServiceStub(self.channel)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.channel.close()
-        await self._server.stop(0)
-
-    def lines(self, event: str) -> list[dict[str, Any]]:
-        """Returns the log lines of one event."""
-        lines = [json.loads(line) for line in self.stream.getvalue().splitlines()]
-        return [line for line in lines if line["event"] == event]
-
-    async def line_written(self) -> dict[str, Any]:
-        """Returns the one canonical line; it is written after the caller has its answer."""
-        await self.stream.has_line.wait()
-        (line,) = self.lines("rpc")
-        return line
 
 
 @pytest.fixture
@@ -163,45 +24,12 @@ async def rig() -> AsyncIterator[Rig]:
         yield rig
 
 
-async def unary_unary(rig: Rig, **options: Any) -> Any:
-    """Calls GetEmbedding."""
-    await rig.encoder.GetEmbedding(encoder_service_pb2.GetEmbeddingRequest(embedding_id=b"x"), **options)
-
-
-async def unary_stream(rig: Rig, **options: Any) -> Any:
-    """Calls RegisterImages and reads all."""
-    async for _ in rig.fusion.RegisterImages(fusion_service_pb2.RegisterImagesRequest(model="m"), **options):
-        pass
-
-
-async def stream_unary(rig: Rig, **options: Any) -> Any:
-    """Calls ProjectVolume with two messages."""
-    messages = [fusion_service_pb2.ProjectVolumeRequest(voxels=b"x")] * 2
-    await rig.fusion.ProjectVolume(iter(messages), **options)
-
-
-async def stream_stream(rig: Rig, **options: Any) -> Any:
-    """Calls EncodeImages with two items and reads all."""
-    items = [encoder_service_pb2.EncodeImagesRequest(item_id=name) for name in "ab"]
-    async for _ in rig.encoder.EncodeImages(iter(items), **options):
-        pass
-
-
-KINDS = pytest.mark.parametrize("call", [unary_unary, unary_stream, stream_unary, stream_stream])
-
-
 def _raising(error: Exception) -> Action:
     async def act(context: Any) -> None:
         del context
         raise error
 
     return act
-
-
-async def _failure(calling: Awaitable[None]) -> grpc.aio.AioRpcError:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await calling
-    return caught.value
 
 
 def _metadata(error: grpc.aio.AioRpcError) -> dict[str, Any]:
@@ -230,7 +58,7 @@ async def test_success_is_one_line_and_the_same_numbers_in_metrics(rig: Rig, cal
 async def test_domain_errors_become_status_with_details(rig: Rig, call: Any) -> None:
     """A HilumError reaches the caller with code, message, reason, field and request id, for every kind of RPC."""
     rig.behaviour.action = _raising(errors.OutsideImage("the box ends at 70, the image at 64", field="prompts[3].box"))
-    error = await _failure(call(rig))
+    error = await failure(call(rig))
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     domain = errors.from_rpc_error(error)
     assert isinstance(domain, errors.OutsideImage)
@@ -244,7 +72,7 @@ async def test_domain_errors_become_status_with_details(rig: Rig, call: Any) -> 
 async def test_retry_delay_travels(rig: Rig) -> None:
     """Overload tells the caller when to come back."""
     rig.behaviour.action = _raising(errors.Overloaded("no permit is free", retry_after_s=1.5))
-    domain = errors.from_rpc_error(await _failure(unary_unary(rig)))
+    domain = errors.from_rpc_error(await failure(unary_unary(rig)))
     assert isinstance(domain, errors.Overloaded)
     assert domain.retry_after_s == 1.5
 
@@ -254,7 +82,7 @@ async def test_retry_delay_travels(rig: Rig) -> None:
 async def test_unexpected_errors_stay_inside(rig: Rig, call: Any, fault: Exception) -> None:
     """Anything unexpected is INTERNAL with the request id; message and traceback are in the server's log only."""
     rig.behaviour.action = _raising(fault)
-    error = await _failure(call(rig))
+    error = await failure(call(rig))
     assert isinstance(errors.from_rpc_error(error), errors.InternalError)
     assert INSIDE not in repr(error)
     assert "Traceback" not in repr(error)
@@ -269,7 +97,7 @@ async def test_unexpected_errors_stay_inside(rig: Rig, call: Any, fault: Excepti
 async def test_the_deadline_stops_the_handler(rig: Rig, call: Any) -> None:
     """When the deadline passes the handler is cancelled, and the line says DEADLINE_EXCEEDED."""
     rig.behaviour.action = rig.behaviour.hang
-    error = await _failure(call(rig, timeout=0.2))
+    error = await failure(call(rig, timeout=0.2))
     assert isinstance(errors.from_rpc_error(error), errors.DeadlineExceeded)
     await rig.behaviour.cancelled.wait()
     line = await rig.line_written()
@@ -282,7 +110,7 @@ async def test_the_server_itself_keeps_the_deadline(rig: Rig) -> None:
     # The client library knows of no timeout here, so it is the server that ends the call.
     call = rig.encoder.GetEmbedding(encoder_service_pb2.GetEmbeddingRequest(), metadata=(("grpc-timeout", "200m"),))
     await rig.behaviour.cancelled.wait()
-    assert (await _failure(call)).code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert (await failure(call)).code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 @KINDS
@@ -311,7 +139,7 @@ async def test_bytes_that_are_no_message_are_a_bad_request(rig: Rig, method: str
     """Bytes that do not parse are INVALID_ARGUMENT like any other bad request, in unary and streaming calls."""
     path = f"/hilum.v1.EncoderService/{method}"
     if method == "GetEmbedding":
-        error = await _failure(rig.channel.unary_unary(path)(b"\xff\xff"))
+        error = await failure(rig.channel.unary_unary(path)(b"\xff\xff"))
     else:
         answers = rig.channel.stream_stream(path)(iter([b"\xff\xff"]))
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -322,14 +150,14 @@ async def test_bytes_that_are_no_message_are_a_bad_request(rig: Rig, method: str
 
 async def test_unknown_methods_are_unimplemented(rig: Rig) -> None:
     """A method that is not served is UNIMPLEMENTED, and makes no metric of a caller's words."""
-    error = await _failure(rig.channel.unary_unary("/hilum.v1.EncoderService/Guess")(b""))
+    error = await failure(rig.channel.unary_unary("/hilum.v1.EncoderService/Guess")(b""))
     assert error.code() is grpc.StatusCode.UNIMPLEMENTED
     assert "Guess" not in str([metric.samples for metric in rig.telemetry.registry.collect()])
 
 
 async def test_methods_left_out_are_unimplemented(rig: Rig) -> None:
     """A method of the contract that this server does not implement is UNIMPLEMENTED, not a fault of the server."""
-    error = await _failure(rig.encoder.GetCapabilities(encoder_service_pb2.GetCapabilitiesRequest()))
+    error = await failure(rig.encoder.GetCapabilities(encoder_service_pb2.GetCapabilitiesRequest()))
     assert error.code() is grpc.StatusCode.UNIMPLEMENTED
     assert (await rig.line_written())["code"] == "UNIMPLEMENTED"
     assert not rig.lines("server_fault")
@@ -353,7 +181,7 @@ async def test_an_abort_of_the_handler_itself_is_kept(rig: Rig) -> None:
         await context.abort(grpc.StatusCode.ABORTED, "as it wished")
 
     rig.behaviour.action = abort
-    error = await _failure(unary_unary(rig))
+    error = await failure(unary_unary(rig))
     assert (error.code(), error.details()) == (grpc.StatusCode.ABORTED, "as it wished")
     assert (await rig.line_written())["code"] == "ABORTED"
 
@@ -362,7 +190,7 @@ async def test_the_tenant_comes_from_the_trusted_header() -> None:
     """The handler sees the header's tenant; without the header it is never called."""
     async with asyncio.timeout(PATIENCE_S), Rig(MetadataTenant()) as rig:
         await unary_unary(rig, metadata=(("x-hilum-tenant", "st-mary"),))
-        error = errors.from_rpc_error(await _failure(unary_unary(rig)))
+        error = errors.from_rpc_error(await failure(unary_unary(rig)))
         assert isinstance(error, errors.InvalidField)
         assert error.field == "x-hilum-tenant"
         assert rig.behaviour.tenants == ["st-mary"]

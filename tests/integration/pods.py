@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,10 @@ _PORTS = (50050, 50051, 50052, 9090, 9091, 9901, 9902)
 
 
 def network() -> str:
-    """Returns the first three numbers of loopback addresses on which nobody listens."""
+    """Returns the first three numbers of loopback addresses on which nobody listens, and no other test run will."""
     for candidate in _NETWORKS:
         try:
+            _claim(candidate)
             for port in _PORTS:
                 with socket.socket() as probe:
                     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -41,6 +43,18 @@ def network() -> str:
             continue
         return candidate
     raise AssertionError(f"ports {_PORTS} are taken on all of {_NETWORKS}")
+
+
+@cache
+def _claim(network: str) -> socket.socket:
+    # A name that one process at a time can hold, and loses when it ends: OSError where another has it.
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        claim.bind(f"\0hilum-tests-{network}")
+    except OSError:
+        claim.close()
+        raise
+    return claim
 
 
 def pod(

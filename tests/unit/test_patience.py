@@ -7,6 +7,7 @@ import grpc
 import pytest
 
 from hilum import AsyncClient, Endpoints, Image, Window
+from hilum.connection import STATUS_LOST
 from hilum.errors import BackendUnavailable, DeadlineExceeded, InvalidField, Overloaded
 from hilum.patience import Patience
 from hilum.segmentation import EncodeSuccess
@@ -39,13 +40,31 @@ class LosingFusion(FakeFusion):
 
 
 class LosingEncoder(FakeEncoder):
-    """Is lost after each answer of a series."""
+    """Is lost after each answer of a series, and twice after the headers of one image's answer.
+
+    Args:
+        status: With which a series is lost.
+    """
+
+    headers = 2
+
+    def __init__(self, *status: Any) -> None:
+        super().__init__()
+        self.status = status or (grpc.StatusCode.UNAVAILABLE, "upstream connect error or disconnect/reset")
+
+    async def EncodeImage(self, request: Any, context: Any) -> Any:  # noqa: N802  # gRPC's name
+        """Encodes, when it is not lost."""
+        if self.headers:
+            self.headers -= 1
+            await context.send_initial_metadata((("server", "envoy"),))
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "Stream removed (Socket closed)")
+        return await super().EncodeImage(request, context)
 
     async def EncodeImages(self, items: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802  # gRPC's name
         """Encodes one image of the series."""
         async for answer in super().EncodeImages(items, context):
             yield answer
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "upstream connect error or disconnect/reset")
+            await context.abort(*self.status)
 
 
 async def encode(endpoints: Endpoints, **options: object) -> None:
@@ -104,10 +123,22 @@ async def test_a_registration_that_was_cut_off_is_asked_for_again(attempts: int,
                 await asked
 
 
-async def test_a_series_that_was_cut_off_is_encoded_to_its_end() -> None:
+@pytest.mark.parametrize(("attempts", "answered"), [(3, True), (2, False)])
+async def test_an_answer_of_which_only_the_headers_arrived_is_asked_for_again(attempts: int, *, answered: bool) -> None:
+    """A call is lost between headers and message when a proxy ends: gRPC itself does not try it again."""
+    async with serve_in_process(LosingEncoder()) as endpoints:
+        if answered:
+            await encode(endpoints, attempts=attempts)
+        else:
+            with pytest.raises(BackendUnavailable):
+                await encode(endpoints, attempts=attempts)
+
+
+@pytest.mark.parametrize("status", [(), (grpc.StatusCode.INTERNAL, STATUS_LOST)])
+async def test_a_series_that_was_cut_off_is_encoded_to_its_end(status: tuple[Any, ...]) -> None:
     """Of a series, what was unanswered when the connection was lost is asked for again, and nothing is told twice."""
     images = [Image(picture(seed=seed)) for seed in range(4)]
-    async with serve_in_process(LosingEncoder()) as endpoints:
+    async with serve_in_process(LosingEncoder(*status)) as endpoints:
         async with AsyncClient(endpoints) as client:
             outcomes = [outcome async for outcome in client.encode_many(images, mapping=Window(60, 160))]
         assert sorted(outcome.index for outcome in outcomes if isinstance(outcome, EncodeSuccess)) == [0, 1, 2, 3]
