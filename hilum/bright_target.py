@@ -1,15 +1,19 @@
-"""Small bright targets: which masks of a close look stand out from all that surrounds them (rule 9 of `hilum.region`).
+"""Small bright targets: which mask of a close look stands out from all around it (rules 9 and 10 of `hilum.region`).
 
 A click beside a stone, within the box that a person would draw around it, is mostly answered with the tissue that the
-stone lies in. The same look's smaller candidates often hold the stone; this tells whether one does.
+stone lies in. The same look's smaller candidates often hold the stone, or those of a click moved onto it; this tells
+whether one does.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
 import numpy as np
 
 from hilum.region import SIDE_PER_EXTENT, Region
-from hilum.types import BoolMask, Box, Pixels, PredictedMask, Prompt
+from hilum.types import BoolMask, Box, Pixels, Point, PredictedMask, Prompt
 
 # DICOM modalities of images made by X-rays, in which calcium is brighter than all soft tissue (PS3.3 C.7.3.1.1.1). In
 # others brightness says less: of a tumour that takes up contrast agent in MR, a brighter part would stand out.
@@ -18,6 +22,10 @@ XRAY_MODALITIES = frozenset({"CT", "CR", "DX", "MG", "XA", "RF", "PX", "IO"})
 RING_BEGINS_PX, RING_ENDS_PX = 2, 3
 # Share of the ring that must be darker than the mask's mean. Fragments of an organ or a bone border on more of it.
 DARKER_SHARE = 0.9
+# Of a moved click's masks: how much of the region's side one may take at most, and which score it must have. Nobody
+# clicked there, so the model must be sure of it: below, vessels beside clicks in the lung were taken, too.
+MOVED_SIDE_PER_EXTENT = 6
+MOVED_SCORE = 0.75
 
 
 def may_stand_out(modality: str, pixels: Pixels) -> bool:
@@ -30,38 +38,102 @@ def may_stand_out(modality: str, pixels: Pixels) -> bool:
     return modality in XRAY_MODALITIES and pixels.ndim == 2
 
 
-def stands_out(found: PredictedMask, values: Pixels, region: Region, prompt: Prompt, pixel_aspect: float = 1.0) -> bool:
-    """Returns whether a mask is a small bright target at the prompt's points.
+@dataclass(frozen=True)
+class CloseUp:
+    """A second look at a click, in an image in which small bright targets are sought.
 
-    Args:
-        found: Of a look at the region, in full-image pixels; the model's own mask is judged.
+    Attributes:
         values: (height, width), of the full image: modality values or grey levels, brighter is more.
-        region: What was looked at.
+        region: What is looked at.
         prompt: The click, in full-image pixels.
         pixel_aspect: Height of a pixel divided by its width.
     """
-    box = found.bounding_box
-    if box is None or region.cuts(box, (values.shape[0], values.shape[1])):
-        return False
-    side = max(region.width, region.height * pixel_aspect)
-    extent = max(box.x_max - box.x_min, (box.y_max - box.y_min) * pixel_aspect)
-    if SIDE_PER_EXTENT * extent > side or not _clicked(found.model_mask, box, prompt, side, pixel_aspect):
-        return False
-    return _brighter_than_its_ring(found.model_mask, box, values)
 
+    values: Pixels
+    region: Region
+    prompt: Prompt
+    pixel_aspect: float = 1.0
 
-def _clicked(mask: BoolMask, box: Box, prompt: Prompt, side: float, pixel_aspect: float) -> bool:
-    """Whether all foreground points are near the box, and no background point lies on the mask."""
-    reach = side / (2 * SIDE_PER_EXTENT)
-    for point in prompt.points:
-        if point.foreground:
-            away_x = max(box.x_min - point.x, point.x - box.x_max)
-            away_y = max(box.y_min - point.y, point.y - box.y_max) * pixel_aspect
-            if max(away_x, away_y) > reach:
-                return False
-        elif mask[_nearest(point.y, mask.shape[0]), _nearest(point.x, mask.shape[1])]:
+    def moved(self) -> Prompt | None:
+        """Returns the click moved to the brightest place near it; None for several foreground points."""
+        clicks = [point for point in self.prompt.points if point.foreground]
+        if len(clicks) != 1:
+            return None
+        height, width = self.values.shape
+        row, column = _nearest(clicks[0].y, height), _nearest(clicks[0].x, width)
+        rows = _near(row, self._reach / self.pixel_aspect, self.region.y, self.region.height)
+        columns = _near(column, self._reach, self.region.x, self.region.width)
+        means = _means(self.values, rows, columns)
+        brightest_row, brightest_column = np.unravel_index(np.argmax(means), means.shape)
+        there = Point(float(columns.start + brightest_column), float(rows.start + brightest_row))
+        return replace(self.prompt, points=tuple(there if it.foreground else it for it in self.prompt.points))
+
+    def target(self, masks: Sequence[PredictedMask], *, moved: bool = False) -> int | None:
+        """Returns which mask is a small bright target at the click, of several the best scored; None for none.
+
+        Args:
+            masks: Answers to the click.
+            moved: They are answers to the moved click: then one may be larger, and the model must be sure of it.
+        """
+        side_per_extent = MOVED_SIDE_PER_EXTENT if moved else SIDE_PER_EXTENT
+        bright = [
+            number
+            for number, mask in enumerate(masks)
+            if (not moved or mask.model_score >= MOVED_SCORE) and self.stands_out(mask, side_per_extent)
+        ]
+        return max(bright, key=lambda number: masks[number].model_score, default=None)
+
+    def stands_out(self, found: PredictedMask, side_per_extent: int = SIDE_PER_EXTENT) -> bool:
+        """Returns whether a mask is small, brighter than its ring, and at the click.
+
+        Args:
+            found: Of a look at the region, in full-image pixels; the model's own mask is judged.
+            side_per_extent: How often the mask must fit into the region's side.
+        """
+        box = found.bounding_box
+        if box is None or self.region.cuts(box, (self.values.shape[0], self.values.shape[1])):
             return False
-    return True
+        extent = max(box.x_max - box.x_min, (box.y_max - box.y_min) * self.pixel_aspect)
+        if side_per_extent * extent > self._side or not self._clicked(found.model_mask, box):
+            return False
+        return _brighter_than_its_ring(found.model_mask, box, self.values)
+
+    @property
+    def _side(self) -> float:
+        return max(self.region.width, self.region.height * self.pixel_aspect)
+
+    @property
+    def _reach(self) -> float:
+        """How far a click may be from its target, in widths of a pixel."""
+        return self._side / (2 * SIDE_PER_EXTENT)
+
+    def _clicked(self, mask: BoolMask, box: Box) -> bool:
+        """Whether all foreground points are near the box, and no background point lies on the mask."""
+        for point in self.prompt.points:
+            if point.foreground:
+                away_x = max(box.x_min - point.x, point.x - box.x_max)
+                away_y = max(box.y_min - point.y, point.y - box.y_max) * self.pixel_aspect
+                if max(away_x, away_y) > self._reach:
+                    return False
+            elif mask[_nearest(point.y, mask.shape[0]), _nearest(point.x, mask.shape[1])]:
+                return False
+        return True
+
+
+def _near(centre: int, reach: float, first: int, count: int) -> slice:
+    """Rows or columns of a region at most so far from one of them."""
+    return slice(max(first, centre - int(reach)), min(first + count, centre + int(reach) + 1))
+
+
+def _means(values: Pixels, rows: slice, columns: slice) -> Pixels:
+    """Of every pixel of a window the mean of the 3 x 3 around it; beyond an edge of the image its pixels go on."""
+    row_numbers, column_numbers = (
+        np.clip(np.arange(window.start - 1, window.stop + 1), 0, length - 1)
+        for window, length in zip((rows, columns), values.shape, strict=True)
+    )
+    around = values[np.ix_(row_numbers, column_numbers)].astype(np.float64)
+    means: Pixels = np.lib.stride_tricks.sliding_window_view(around, (3, 3)).mean(axis=(2, 3))
+    return means
 
 
 def _nearest(coordinate: float, length: int) -> int:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from hilum.bright_target import may_stand_out, stands_out
+from hilum.bright_target import CloseUp, may_stand_out
 from hilum.codec.modality import modality_to_message
 from hilum.codec.predictions import masks_from_response, timings_from_message
 from hilum.codec.prompts import prompt_to_message
@@ -112,8 +112,11 @@ class Looks:
         )
         again = self._second_looks(model_side)
         looks = [_Look(index, second.prompt, second.region, self._seeks_bright) for index, second in again.items()]
-        for look, masks in zip(looks, await self._answers(looks), strict=True):
-            counting = self._counting(again[look.index], first_choice(self._masks[look.index]), masks)
+        answers = await self._answers(looks)
+        bright = await self._bright(looks, answers)
+        for look, masks in zip(looks, answers, strict=True):
+            first = first_choice(self._masks[look.index])
+            counting = bright.get(look.index) or self._counting(again[look.index], first, masks)
             if counting:
                 self._masks[look.index], self._regions[look.index] = counting, look.region
 
@@ -153,17 +156,41 @@ class Looks:
         image = self._question.image
         return self._question.multimask_output is None and may_stand_out(image.source.modality, image.pixels)
 
+    async def _bright(self, looks: Sequence[_Look], answers: Sequence[Masks]) -> dict[int, Masks]:
+        """The small bright targets of second looks, by the places of their prompts.
+
+        Where no mask of a click is one, the click is asked again, moved to what is bright beside it: there is no more
+        to encode.
+        """
+        if not self._seeks_bright:
+            return {}
+        image = self._question.image
+        close_ups = {
+            look.index: CloseUp(image.pixels, look.region, look.prompt, image.geometry.pixel_aspect)
+            for look in looks
+            if look.region is not None
+        }
+        bright: dict[int, Masks] = {}
+        for look, masks in zip(looks, answers, strict=True):
+            number = close_ups[look.index].target(masks)
+            if number is not None:
+                bright[look.index] = (masks[number],)
+        moved = [
+            replace(look, prompt=prompt)
+            for look in looks
+            if look.index not in bright and (prompt := close_ups[look.index].moved()) is not None
+        ]
+        for look, masks in zip(moved, await self._answers(moved), strict=True):
+            number = close_ups[look.index].target(masks, moved=True)
+            if number is not None:
+                bright[look.index] = (masks[number],)
+        return bright
+
     def _counting(self, look: SecondLook, first: PredictedMask, masks: Masks) -> Masks:
         """Of a second look's masks those that take the place of the first look's; none where the first counts."""
-        question, image = self._question, self._question.image
-        one = question.multimask_output is None
-        if self._seeks_bright:
-            aspect = image.geometry.pixel_aspect
-            bright = [it for it in masks if stands_out(it, image.pixels, look.region, look.prompt, aspect)]
-            if bright:
-                return (first_choice(bright),)
+        one = self._question.multimask_output is None
         # The single mask is the first of the candidates, where the model learnt clicks with it.
-        choice = first_choice(masks) if question.three_for_clicks or not one else masks[0]
+        choice = first_choice(masks) if self._question.three_for_clicks or not one else masks[0]
         if not second_counts(look, first, choice):
             return ()
         return (choice,) if one else masks

@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from hilum.bright_target import may_stand_out, stands_out
+from hilum.bright_target import CloseUp, may_stand_out
 from hilum.masks import bounding_box
 from hilum.region import Region, SecondLook, choose_region, is_click, second_counts, second_look
 from hilum.serving.bundle import PromptKinds
@@ -76,25 +76,28 @@ class CloseLooks:
         look = second_look(prompt, self._choice(found), side, pixel_aspect(sample))
         if look is not None:
             second = self._look(sample, look.region, look.prompt, "four")
-            bright = self._standing_out(sample, look, second)
+            bright = self._bright(sample, look, second)
             if bright is not None:
-                found = _with_single(second, bright)
+                found = bright
             elif second_counts(look, self._choice(found), self._choice(second)):
                 found = second
         kept = {"single": slice(0, 1), "three": slice(1, 4), "four": slice(0, 4)}[candidates]
         return Answers(found.masks[:, kept], found.scores[:, kept], found.low_res[:, kept])
 
-    def _standing_out(self, sample: Sample, look: SecondLook, answers: Answers) -> int | None:
-        """Which of the four masks of a second look is a small bright target, the best scored if several are."""
+    def _bright(self, sample: Sample, look: SecondLook, answers: Answers) -> Answers | None:
+        """The answers of a second look, or of its moved click, with a small bright target in the single mask's place.
+
+        None where there is no such target.
+        """
         if not self.kinds.single_click or not may_stand_out(sample.modality, sample.image):
             return None
-        aspect = pixel_aspect(sample)
-        bright = [
-            number
-            for number in range(answers.masks.shape[1])
-            if stands_out(_predicted(answers, number), sample.image, look.region, look.prompt, aspect)
-        ]
-        return max(bright, key=lambda number: answers.scores[0, number], default=None)
+        close_up = CloseUp(sample.image, look.region, look.prompt, pixel_aspect(sample))
+        number = close_up.target(_all(answers))
+        moved = close_up.moved()
+        if number is None and moved is not None:
+            answers = self._look(sample, look.region, moved, "four")
+            number = close_up.target(_all(answers), moved=True)
+        return None if number is None else _with_single(answers, number)
 
     def _look(self, sample: Sample, region: Region | None, prompt: Prompt, candidates: Candidates) -> Answers:
         view = self._bundle.view(region)
@@ -116,6 +119,10 @@ def _predicted(answers: Answers, number: int) -> PredictedMask:
     mask = answers.masks[0, number]
     area = int(np.count_nonzero(mask))
     return PredictedMask(mask, mask, float(answers.scores[0, number]), 1.0, area, bounding_box(mask))
+
+
+def _all(answers: Answers) -> list[PredictedMask]:
+    return [_predicted(answers, number) for number in range(answers.masks.shape[1])]
 
 
 def _with_single(answers: Answers, number: int) -> Answers:

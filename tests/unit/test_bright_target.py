@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hilum.bright_target import stands_out
+from hilum.bright_target import CloseUp
 from hilum.masks import bounding_box
-from hilum.region import Region
+from hilum.region import Region, choose_region
 from hilum.types import Box, Pixels, Point, PredictedMask, Prompt
 
 SIZE = (512, 512)
@@ -29,6 +31,11 @@ def stone(x: int, y: int, side: int, grey: int = 200) -> Pixels:
     values = np.full(SIZE, 100, np.uint8)
     values[y : y + side, x : x + side] = grey
     return values
+
+
+def stands_out(found: PredictedMask, values: Pixels, region: Region, prompt: Prompt, pixel_aspect: float = 1.0) -> bool:
+    """Asks of a look at the region."""
+    return CloseUp(values, region, prompt, pixel_aspect).stands_out(found)
 
 
 def test_a_stone_beside_the_click_stands_out_from_its_tissue() -> None:
@@ -110,3 +117,69 @@ def test_the_whole_box_counts_for_distance_not_the_mask() -> None:
     mask[195:207, 95] = mask[195, 95:107] = True
     found = PredictedMask(mask, mask, 0.3, 1.0, int(mask.sum()), Box(94.5, 194.5, 106.5, 206.5))
     assert stands_out(found, np.where(mask, 200, 100).astype(np.uint8), REGION, Prompt(points=(Point(106, 206),)))
+
+
+def close_up(*points: Point, region: Region = REGION, grey: int = 200, pixel_aspect: float = 1.0) -> CloseUp:
+    """Of a stone of 6 px whose first row and column are 198 and 100."""
+    return CloseUp(stone(100, 198, 6, grey), region, Prompt(points=points), pixel_aspect)
+
+
+def test_a_click_is_moved_into_the_stone_beside_it() -> None:
+    """It lands where all of 3 x 3 pixels are the stone's; background points stay where they are."""
+    refused = Point(60, 180, foreground=False)
+    moved = close_up(Point(94, 200), refused).moved()
+    assert moved is not None
+    there, stayed = moved.points
+    assert 101 <= there.x <= 104
+    assert 199 <= there.y <= 202
+    assert stayed == refused
+
+
+@pytest.mark.parametrize(("x", "found"), [(93, True), (92, False)])
+def test_a_click_is_moved_a_sixteenth_of_the_region_at_most(x: int, found: bool) -> None:
+    """Eight pixels of a region of 128; the stone's inside begins at 101."""
+    moved = close_up(Point(x, 200)).moved()
+    assert moved is not None
+    assert (moved.points[0].x == 101) is found
+
+
+def test_several_clicks_are_not_moved() -> None:
+    """They say together where the target is."""
+    assert close_up(Point(94, 200), Point(98, 200)).moved() is None
+
+
+@given(st.floats(-0.5, 511.5), st.floats(-0.5, 511.5), st.floats(0.25, 4))
+def test_a_moved_click_stays_in_the_region(x: float, y: float, pixel_aspect: float) -> None:
+    """Wherever the click is, at the image's corners, too, on pixels of any shape."""
+    region = choose_region(Prompt(box=Box(x, y, x, y)), SIZE, 256, pixel_aspect)
+    assert region is not None
+    moved = close_up(Point(x, y), region=region, pixel_aspect=pixel_aspect).moved()
+    assert moved is not None
+    (there,) = moved.points
+    assert region.holds(there)
+    reach = max(region.width, region.height * pixel_aspect) / 16
+    assert abs(there.x - x) <= reach + 0.5
+    assert abs(there.y - y) * pixel_aspect <= reach + 0.5 * pixel_aspect
+
+
+def scored(mask: PredictedMask, score: float) -> PredictedMask:
+    """The same mask with another score."""
+    return replace(mask, model_score=score)
+
+
+def test_of_several_bright_targets_the_best_scored_is_the_answer() -> None:
+    """Fragments of tissue do not take part, however high their score is."""
+    stone_of_6, larger, tissue = square(100, 198, 6), square(99, 197, 8), square(80, 198, 6)
+    masks = [scored(tissue, 0.9), scored(larger, 0.2), scored(stone_of_6, 0.3)]
+    assert close_up(Point(98, 200)).target(masks) == 2
+    assert close_up(Point(98, 200)).target(masks[:1]) is None
+
+
+@pytest.mark.parametrize(
+    ("score", "side", "expected"), [(0.75, 6, 0), (0.74, 6, None), (0.75, 21, 0), (0.75, 22, None)]
+)
+def test_of_a_moved_clicks_target_the_model_must_be_sure(score: float, side: int, expected: int | None) -> None:
+    """Nobody clicked there: a score of .75 at least, and a sixth of the region's side at most."""
+    values = stone(95, 195, side)
+    masks = [scored(square(95, 195, side), score)]
+    assert CloseUp(values, REGION, Prompt(points=(Point(94, 200),))).target(masks, moved=True) == expected

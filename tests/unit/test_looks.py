@@ -104,6 +104,18 @@ async def test_what_stands_out_in_the_close_look_is_the_answer(single_click: boo
     assert bright.regions[0] is not None
 
 
+async def test_a_click_beside_what_is_bright_is_moved_onto_it() -> None:
+    """Where no candidate of the click stands out, the bright target beside it is the answer; no more is encoded."""
+    beside = Point(CLICK.x + 8, CLICK.y + 6)
+    async with served(radius_px=3) as (client, encoder, _):
+        (bright,) = (await client.predict(with_a_stone(), [click(beside)], mapping=WINDOW)).masks[0]
+        assert encoder.encoder_runs == 2
+        (other,) = (await client.predict(with_a_stone(modality="MR"), [click(beside)], mapping=WINDOW)).masks[0]
+    on_stone = (int(CLICK.y), int(CLICK.x))
+    assert bright.mask[on_stone]
+    assert not other.mask[on_stone]
+
+
 @pytest.mark.parametrize(("depth", "modality"), [(3, "CT"), (1, "MR"), (1, "")])
 async def test_nothing_stands_out_where_brightness_says_little(depth: int, modality: str) -> None:
     """It is asked of images made by X-rays, with one value a pixel, and of no others."""
