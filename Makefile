@@ -51,13 +51,15 @@ sizing: setup
 	$(BIN)/python -m benchmarks.sizing
 
 # The collection comes from wheels and, where it lies beside the checkout, from ../shared. Regions are encoded for nearly
-# every prompt, so that they are evaluated on stones only, which they are for.
+# every prompt, so that they are evaluated for clicks, which get them, and on stones, which they are for.
 STONES := $(addprefix --source ,ct-stones-coronal ct-kidney-stones-stones)
 evaluate: setup
 	$(BIN)/python -m modeling install lite-medsam
 	$(BIN)/python -m modeling install lite-medsam-click
 	$(BIN)/python -m examples.click.collect
 	$(BIN)/python -m modeling evaluate lite-medsam lite-medsam-click --data $(CACHE)/collections/click
+	$(BIN)/python -m modeling evaluate lite-medsam-click --data $(CACHE)/collections/click \
+		--regions --protocols click --out build/evaluation/clicks
 	$(BIN)/python -m modeling evaluate lite-medsam lite-medsam-click --data $(CACHE)/collections/click $(STONES) \
 		--regions --protocols box,click,refined --out build/evaluation/stones
 

@@ -115,8 +115,7 @@ class Looks:
         answers = await self._answers(looks)
         bright = await self._bright(looks, answers)
         for look, masks in zip(looks, answers, strict=True):
-            first = first_choice(self._masks[look.index])
-            counting = bright.get(look.index) or self._counting(again[look.index], first, masks)
+            counting = bright.get(look.index) or self._counting(again[look.index], self._masks[look.index], masks)
             if counting:
                 self._masks[look.index], self._regions[look.index] = counting, look.region
 
@@ -145,7 +144,7 @@ class Looks:
         aspect = self._question.image.geometry.pixel_aspect
         again = {}
         for index, (prompt, masks) in enumerate(zip(self._prompts, self._masks, strict=True)):
-            second = second_look(prompt, first_choice(masks), model_side, aspect) if is_click(prompt) else None
+            second = second_look(prompt, self._choice(masks), model_side, aspect) if is_click(prompt) else None
             if second is not None:
                 again[index] = second
         return again
@@ -186,14 +185,17 @@ class Looks:
                 bright[look.index] = (masks[number],)
         return bright
 
-    def _counting(self, look: SecondLook, first: PredictedMask, masks: Masks) -> Masks:
+    def _counting(self, look: SecondLook, first: Masks, masks: Masks) -> Masks:
         """Of a second look's masks those that take the place of the first look's; none where the first counts."""
-        one = self._question.multimask_output is None
-        # The single mask is the first of the candidates, where the model learnt clicks with it.
-        choice = first_choice(masks) if self._question.three_for_clicks or not one else masks[0]
-        if not second_counts(look, first, choice):
+        choice = self._choice(masks)
+        if not second_counts(look, self._choice(first), choice):
             return ()
-        return (choice,) if one else masks
+        return (choice,) if self._question.multimask_output is None else masks
+
+    def _choice(self, masks: Masks) -> PredictedMask:
+        """The first choice of a click's look, however many masks were asked for."""
+        # The single mask is the first of the candidates, where the model learnt clicks with it.
+        return first_choice(masks) if self._question.three_for_clicks else masks[0]
 
     async def _keep(self, looks: Sequence[_Look]) -> None:
         self._masks = await self._answers(looks)

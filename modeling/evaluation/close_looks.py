@@ -20,8 +20,8 @@ from modeling.sample import Sample
 class CloseLooks:
     """Boxes are answered in the region that the rule chooses, clicks in two looks; both in pixels of the full image.
 
-    Logits of a region are not fed back: the place of the next region is not known beforehand. What stands out is taken
-    for the single mask of models that learnt clicks with it.
+    Logits of a region are not fed back: the place of the next region is not known beforehand. A small bright target
+    takes the place of the single mask alone: a client that asks for three candidates does not get it.
     """
 
     def __init__(self, bundle: BundlePredictor) -> None:
@@ -76,19 +76,14 @@ class CloseLooks:
         look = second_look(prompt, self._choice(found), side, pixel_aspect(sample))
         if look is not None:
             second = self._look(sample, look.region, look.prompt, "four")
-            bright = self._bright(sample, look, second)
-            if bright is not None:
-                found = bright
-            elif second_counts(look, self._choice(found), self._choice(second)):
+            if second_counts(look, self._choice(found), self._choice(second)):
                 found = second
-        kept = {"single": slice(0, 1), "three": slice(1, 4), "four": slice(0, 4)}[candidates]
-        return Answers(found.masks[:, kept], found.scores[:, kept], found.low_res[:, kept])
+            bright = self._bright(sample, look, second)
+            found = found if bright is None else _with_single(found, bright)
+        return _only(found, {"single": slice(0, 1), "three": slice(1, 4), "four": slice(0, 4)}[candidates])
 
     def _bright(self, sample: Sample, look: SecondLook, answers: Answers) -> Answers | None:
-        """The answers of a second look, or of its moved click, with a small bright target in the single mask's place.
-
-        None where there is no such target.
-        """
+        """A small bright target among the answers of a second look, or of its moved click; None for none."""
         if not self.kinds.single_click or not may_stand_out(sample.modality, sample.image):
             return None
         close_up = CloseUp(sample.image, look.region, look.prompt, pixel_aspect(sample))
@@ -97,7 +92,7 @@ class CloseLooks:
         if number is None and moved is not None:
             answers = self._look(sample, look.region, moved, "four")
             number = close_up.target(_all(answers), moved=True)
-        return None if number is None else _with_single(answers, number)
+        return None if number is None else _only(answers, slice(number, number + 1))
 
     def _look(self, sample: Sample, region: Region | None, prompt: Prompt, candidates: Candidates) -> Answers:
         view = self._bundle.view(region)
@@ -125,10 +120,15 @@ def _all(answers: Answers) -> list[PredictedMask]:
     return [_predicted(answers, number) for number in range(answers.masks.shape[1])]
 
 
-def _with_single(answers: Answers, number: int) -> Answers:
-    """Answers in which one of the masks stands in the single mask's place."""
-    order = [number, *range(1, answers.masks.shape[1])]
-    return Answers(answers.masks[:, order], answers.scores[:, order], answers.low_res[:, order])
+def _only(answers: Answers, masks: slice) -> Answers:
+    return Answers(answers.masks[:, masks], answers.scores[:, masks], answers.low_res[:, masks])
+
+
+def _with_single(four: Answers, single: Answers) -> Answers:
+    """Four answers to one prompt with another single mask."""
+    three = _only(four, slice(1, 4))
+    pairs = ((getattr(single, name), getattr(three, name)) for name in ("masks", "scores", "low_res"))
+    return Answers(*(np.concatenate(pair, axis=1) for pair in pairs))
 
 
 def _moved(prompt: Prompt, region: Region) -> Prompt:

@@ -58,9 +58,9 @@ def ground(predictor: Predictor, case: Case) -> Iterator[Trial]:
 
 
 def click(predictor: Predictor, case: Case) -> Iterator[Trial]:
-    """One click: five random pixels (one with regions), each alone, and the deepest point of the target."""
+    """One click: five random pixels, each alone, and the deepest point of the target."""
     truth = case.target.mask
-    prompts = _single_clicks(predictor, case)
+    prompts = _single_clicks(case)
     answers = predictor.predict(prompts, "four")
     for row, prompt in enumerate(prompts):
         four = answers.of(row)
@@ -115,7 +115,7 @@ def refined(predictor: Predictor, case: Case) -> Iterator[Trial]:
         return
     asked: tuple[tuple[str, list[Prompt], Candidates], ...] = (
         ("box jittered, refined", [Prompt(box=case.jittered_box())], "single"),
-        ("click, refined", _single_clicks(predictor, case), "four"),
+        ("click, refined", _single_clicks(case), "four"),
     )
     for protocol, prompts, candidates in asked:
         answers = predictor.predict(prompts, candidates)
@@ -211,10 +211,9 @@ def click_series(predictor: Predictor, truth: BoolMask, first: Point, count: int
     return trials
 
 
-def _single_clicks(predictor: Predictor, case: Case) -> list[Prompt]:
-    """One prompt for each random click; the first only where each costs the encoding of a region."""
-    asked = case.random_clicks()[:1] if predictor.looks_closely else case.random_clicks()
-    return [Prompt((point,)) for point in asked]
+def _single_clicks(case: Case) -> list[Prompt]:
+    """One prompt for each random click."""
+    return [Prompt((point,)) for point in case.random_clicks()]
 
 
 def _first_and_best(predictor: Predictor, protocol: str, where: Point, truth: BoolMask | None) -> Iterator[Trial]:

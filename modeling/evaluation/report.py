@@ -46,8 +46,7 @@ class Setting:
             f"- {findings.small} targets of fewer than {MINIMUM_AREA_PX} px, measured by centre and diameter only",
             f"- seed of prompts {SEED}, {RESAMPLES} resamples of patients",
             f"- fixed-size box at the click: side {self.fixed_side:.0f} px, the median of the {self.fixed_side_from}",
-            "- with regions one random click a target, not five; prompts refused, or not asked with regions: "
-            f"{'; '.join(refused) or 'none'}",
+            f"- prompts refused, or not asked with regions: {'; '.join(refused) or 'none'}",
         ]
 
 

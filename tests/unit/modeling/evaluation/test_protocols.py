@@ -125,19 +125,6 @@ def test_twenty_points_are_ten_on_the_target_and_ten_around_it(box_filler: BoxFi
         assert geometry.contains(near, (point.x, point.y))
 
 
-def test_where_regions_are_encoded_one_random_click_is_asked(sample: Sample) -> None:
-    """A model that looks closely gets the first of the five random clicks, with and without refinement."""
-    predictor, case = BoxFiller(looks_closely=True), Case(_with_stone(sample), 0, 20.0)
-    first = Prompt((case.random_clicks()[0],))
-    asked = {
-        trial.protocol: trial.prompt
-        for trial in (*_trials(predictor, case, "click"), *_trials(predictor, case, "refined"))
-    }
-    assert asked["click"] == asked["click, single mask"] == asked["click, refined"] == first
-    assert predictor.asked.count(first) == 2
-    assert len([prompt for prompt in predictor.asked if prompt.points]) == 3
-
-
 def test_masks_of_stones_are_refined(box_filler: BoxFiller, sample: Sample) -> None:
     """The jittered box and the random clicks are asked again, and each mask becomes the bright object it lies on."""
     case = Case(_with_stone(sample), 0, 20.0)
