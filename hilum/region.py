@@ -35,12 +35,12 @@ mask where the model learnt clicks with it:
    of the region's; if every foreground point lies within a sixteenth of the region's side of that box, in x and in y,
    and no background point on the mask; and if the mean of its values is above nine tenths of its ring's. The ring is
    what lies two or three pixels from it, rows and columns taken alike.
-10. If rule 9 asks for candidates, finds none that stands out, and the click has one foreground point, the second look is
-   asked again, in the same region, with that point moved to the brightest place near it: the pixel whose mean of 3 x 3
-   (at an edge of the image its pixels are repeated) is highest among the region's pixels that are at most a sixteenth
-   of its side, rounded down, from the pixel clicked, in x and in y; of equals the first, row by row. Of its candidates
-   those count that stand out, of the click as it was given, with a sixth of the region's side in place of an eighth,
-   and have a score of .75 at least; the one with the highest score is the answer.
+10. If rule 9 asks for candidates, finds none that stands out, and the click has one foreground point, the second look
+   is asked again, in the same region, with that point moved to the brightest place near it: the pixel whose mean of
+   3 x 3 (at an edge of the image its pixels are repeated) is highest among the region's pixels that are at most a
+   sixteenth of its side, rounded down, from the pixel clicked, in x and in y; of equals the first, row by row. Of its
+   candidates those count that stand out, of the click as it was given, with a sixth of the region's side in place of an
+   eighth, and have a score of .75 at least; the one with the highest score is the answer.
 
 Background points outside the region are left out of the second look. With a share of 0 every click that is not around a
 small mask gets a close look: one more encoding at most, for a click whose region is not known yet. `second_look`,
