@@ -188,7 +188,7 @@ class Looks:
     def _counting(self, look: SecondLook, first: Masks, masks: Masks) -> Masks:
         """Of a second look's masks those that take the place of the first look's; none where the first counts."""
         choice = self._choice(masks)
-        if not second_counts(look, self._choice(first), choice):
+        if not second_counts(look.region, self._choice(first), choice):
             return ()
         return (choice,) if self._question.multimask_output is None else masks
 

@@ -21,13 +21,13 @@ mask where the model learnt clicks with it:
 
 5. The first look is at the whole image.
 6. If its choice has pixels, and rules 2 to 4 give a region for the tight box around them, and every foreground point
-   lies in that region, the second look is there: around the mask. Its choice counts in place of the first.
+   lies in that region, the second look is there: around the mask.
 7. Otherwise, if the first choice has no pixels, or more than CLOSE_LOOK_ABOVE_SHARE of the image's, the second look is
    in the region that rules 2 to 4 give for the tight box around the foreground points (for one click: the smallest
-   region, around it), if they give one: around the click. Its choice counts if the first has no pixels, or a lower
-   score.
-8. A second choice never counts where it has no pixels, or reaches an edge of the region that is none of the image's: it
-   is cut off, and the target is no small one. The first counts then.
+   region, around it), if they give one: around the click.
+8. The second choice counts if the first has no pixels, or no higher score. It never counts where it has no pixels, or
+   reaches an edge of the region that is none of the image's: it is cut off, and the target is no small one. The first
+   counts then.
 9. Where an image was made by X-rays (DICOM modality CT, CR, DX, MG, XA, RF, PX or IO), has one value a pixel, and one
    mask is wanted, the second look is asked for all the model's candidates, and those are sought that stand out, small
    bright targets as stones are. If there are any, the one with the highest score is the answer, whatever rules 6 to 8
@@ -101,12 +101,10 @@ class SecondLook:
     Attributes:
         region: What is encoded.
         prompt: The click, without background points outside the region.
-        around_mask: Whether the region is around the mask that the first look found, not around the click.
     """
 
     region: Region
     prompt: Prompt
-    around_mask: bool
 
 
 def choose_region(
@@ -163,32 +161,32 @@ def second_look(
     clicks = [point for point in prompt.points if point.foreground]
     around_mask = choose_region(Prompt(box=found.bounding_box), size, model_side, pixel_aspect)
     if around_mask is not None and all(map(around_mask.holds, clicks)):
-        return _looking_at(around_mask, prompt, around_mask=True)
+        return _looking_at(around_mask, prompt)
     if not clicks or 0 < found.area_px <= close_above_share * found.model_mask.size:
         return None
     x, y = [point.x for point in clicks], [point.y for point in clicks]
     tight = Box(min(x), min(y), max(x), max(y))
     around_clicks = choose_region(Prompt(box=tight), size, model_side, pixel_aspect)
-    return None if around_clicks is None else _looking_at(around_clicks, prompt, around_mask=False)
+    return None if around_clicks is None else _looking_at(around_clicks, prompt)
 
 
-def second_counts(look: SecondLook, first: PredictedMask, second: PredictedMask) -> bool:
-    """Returns whether the second look's first choice takes the place of the first look's (rules 6 to 8).
+def second_counts(region: Region, first: PredictedMask, second: PredictedMask) -> bool:
+    """Returns whether the second look's first choice takes the place of the first look's (rule 8).
 
     Args:
-        look: The second look.
+        region: Of the second look.
         first: The first choice of the look at the whole image.
         second: The first choice of the look at the region, in full-image pixels.
     """
     box = second.bounding_box
-    if box is None or look.region.cuts(box, (int(second.model_mask.shape[0]), int(second.model_mask.shape[1]))):
+    if box is None or region.cuts(box, (int(second.model_mask.shape[0]), int(second.model_mask.shape[1]))):
         return False
-    return look.around_mask or not first.area_px or second.model_score > first.model_score
+    return not first.area_px or second.model_score >= first.model_score
 
 
-def _looking_at(region: Region, prompt: Prompt, *, around_mask: bool) -> SecondLook:
+def _looking_at(region: Region, prompt: Prompt) -> SecondLook:
     seen = tuple(point for point in prompt.points if point.foreground or region.holds(point))
-    return SecondLook(region, Prompt(points=seen), around_mask)
+    return SecondLook(region, Prompt(points=seen))
 
 
 def _first(centre: float, count: int, length: int) -> int:

@@ -76,7 +76,7 @@ class CloseLooks:
         look = second_look(prompt, self._choice(found), side, pixel_aspect(sample))
         if look is not None:
             second = self._look(sample, look.region, look.prompt, "four")
-            if second_counts(look, self._choice(found), self._choice(second)):
+            if second_counts(look.region, self._choice(found), self._choice(second)):
                 found = second
             bright = self._bright(sample, look, second)
             found = found if bright is None else _with_single(found, bright)

@@ -137,13 +137,13 @@ def test_a_small_mask_is_looked_at_as_its_box_would_be() -> None:
     small = found(slice(190, 210), slice(90, 120))
     region = choose_region(Prompt(box=Box(89.5, 189.5, 119.5, 209.5)), (512, 512), 256)
     assert region is not None
-    assert second_look(CLICK, small, 256) == SecondLook(region, CLICK, around_mask=True)
+    assert second_look(CLICK, small, 256) == SecondLook(region, CLICK)
 
 
 def test_a_click_beside_what_was_found_is_looked_at_itself() -> None:
     """A small mask whose region leaves out a foreground point is no answer to it: the click is looked at closely."""
     far = found(slice(400, 410), slice(400, 410))
-    assert second_look(CLICK, far, 256) == SecondLook(SMALLEST, CLICK, around_mask=False)
+    assert second_look(CLICK, far, 256) == SecondLook(SMALLEST, CLICK)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_a_click_beside_what_was_found_is_looked_at_itself() -> None:
 def test_when_a_click_is_looked_at_closely(first: PredictedMask, share: float, looked: bool) -> None:
     """Where nothing or too much was found, in the smallest region around the click; with a share of 0 always."""
     look = second_look(CLICK, first, 256, close_above_share=share)
-    assert look == (SecondLook(SMALLEST, CLICK, around_mask=False) if looked else None)
+    assert look == (SecondLook(SMALLEST, CLICK) if looked else None)
 
 
 def test_clicks_far_apart_ask_for_more_than_the_smallest_region() -> None:
@@ -186,30 +186,30 @@ def test_images_too_small_for_a_region_are_looked_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("around_mask", "first", "second", "counts"),
+    ("first", "second", "counts"),
     [
-        (True, found(slice(190, 210), slice(90, 110), 0.9), found(slice(195, 205), slice(95, 105), 0.1), True),
-        (True, found(slice(190, 210), slice(90, 110), 0.1), NOTHING, False),
-        (False, found(slice(0, 300), slice(0, 300), 0.5), found(slice(195, 205), slice(95, 105), 0.6), True),
-        (False, found(slice(0, 300), slice(0, 300), 0.6), found(slice(195, 205), slice(95, 105), 0.6), False),
-        (False, found(slice(0), slice(0), 0.9), found(slice(195, 205), slice(95, 105), 0.1), True),
-        (False, NOTHING, found(slice(144, 205), slice(95, 105), 0.9), False),
-        (False, NOTHING, found(slice(195, 205), slice(95, 160), 0.9), False),
-        (True, found(slice(190, 210), slice(90, 110), 0.1), found(slice(195, 272), slice(95, 105), 0.9), False),
+        (found(slice(190, 210), slice(90, 110), 0.9), found(slice(195, 205), slice(95, 105), 0.1), False),
+        (found(slice(190, 210), slice(90, 110), 0.1), NOTHING, False),
+        (found(slice(0, 300), slice(0, 300), 0.5), found(slice(195, 205), slice(95, 105), 0.6), True),
+        (found(slice(0, 300), slice(0, 300), 0.6), found(slice(195, 205), slice(95, 105), 0.6), True),
+        (found(slice(0), slice(0), 0.9), found(slice(195, 205), slice(95, 105), 0.1), True),
+        (NOTHING, found(slice(144, 205), slice(95, 105), 0.9), False),
+        (NOTHING, found(slice(195, 205), slice(95, 160), 0.9), False),
+        (found(slice(190, 210), slice(90, 110), 0.1), found(slice(195, 272), slice(95, 105), 0.9), False),
     ],
-    ids=["around", "lost", "better", "equal", "first empty", "cut above", "cut right", "cut below"],
+    ids=["worse", "lost", "better", "equal", "first empty", "cut above", "cut right", "cut below"],
 )
-def test_which_look_counts(around_mask: bool, first: PredictedMask, second: PredictedMask, counts: bool) -> None:
-    """Around the mask the second look counts, around the click if its score is higher; never empty or cut off."""
-    assert second_counts(SecondLook(SMALLEST, CLICK, around_mask), first, second) == counts
+def test_which_look_counts(first: PredictedMask, second: PredictedMask, counts: bool) -> None:
+    """The second look counts if its score is no lower, or the first found nothing; never empty or cut off."""
+    assert second_counts(SMALLEST, first, second) == counts
 
 
 def test_a_mask_at_the_images_own_edge_is_not_cut_off() -> None:
     """A target in the image's corner may reach the region's edges there."""
-    corner = SecondLook(Region(0, 0, 128, 128), Prompt(points=(Point(3, 3),)), around_mask=False)
-    assert second_counts(corner, NOTHING, found(slice(0, 10), slice(0, 10)))
-    opposite = SecondLook(Region(384, 384, 128, 128), Prompt(points=(Point(510, 510),)), around_mask=False)
-    assert second_counts(opposite, NOTHING, found(slice(500, 512), slice(500, 512)))
+    corner = SecondLook(Region(0, 0, 128, 128), Prompt(points=(Point(3, 3),)))
+    assert second_counts(corner.region, NOTHING, found(slice(0, 10), slice(0, 10)))
+    opposite = SecondLook(Region(384, 384, 128, 128), Prompt(points=(Point(510, 510),)))
+    assert second_counts(opposite.region, NOTHING, found(slice(500, 512), slice(500, 512)))
 
 
 @given(st.data(), sizes, aspects, st.integers(1, 4))
