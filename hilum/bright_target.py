@@ -7,7 +7,7 @@ whether one does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,10 +22,12 @@ XRAY_MODALITIES = frozenset({"CT", "CR", "DX", "MG", "XA", "RF", "PX", "IO"})
 RING_BEGINS_PX, RING_ENDS_PX = 2, 3
 # Share of the ring that must be darker than the mask's mean. Fragments of an organ or a bone border on more of it.
 DARKER_SHARE = 0.9
-# Of a moved click's masks: how much of the region's side one may take at most, and which score it must have. Nobody
-# clicked there, so the model must be sure of it: below, vessels beside clicks in the lung were taken, too.
+# What the click lies on is no target beside it: its score may be so much lower than that of the first choice, not more.
+ON_TARGET_SLACK = 0.2
+# A click is moved where the model is not sure of what it found, and what is found there counts where the model is sure:
+# nobody clicked on it. It may take this much of the region's side.
+UNSURE_SCORE, SURE_SCORE = 0.5, 0.75
 MOVED_SIDE_PER_EXTENT = 6
-MOVED_SCORE = 0.75
 
 
 def may_stand_out(modality: str, pixels: Pixels) -> bool:
@@ -54,10 +56,16 @@ class CloseUp:
     prompt: Prompt
     pixel_aspect: float = 1.0
 
-    def moved(self) -> Prompt | None:
-        """Returns the click moved to the brightest place near it; None for several foreground points."""
+    def moved(self, choice: PredictedMask) -> Prompt | None:
+        """Returns the click moved to the brightest place near it.
+
+        None where the model is sure of its first choice, and for several foreground points.
+
+        Args:
+            choice: What the answer is without a bright target, by rules 6 to 8.
+        """
         clicks = [point for point in self.prompt.points if point.foreground]
-        if len(clicks) != 1:
+        if len(clicks) != 1 or choice.model_score >= UNSURE_SCORE:
             return None
         height, width = self.values.shape
         row, column = _nearest(clicks[0].y, height), _nearest(clicks[0].x, width)
@@ -68,20 +76,20 @@ class CloseUp:
         there = Point(float(columns.start + brightest_column), float(rows.start + brightest_row))
         return replace(self.prompt, points=tuple(there if it.foreground else it for it in self.prompt.points))
 
-    def target(self, masks: Sequence[PredictedMask], *, moved: bool = False) -> int | None:
+    def target(self, masks: Sequence[PredictedMask], choice: PredictedMask) -> int | None:
         """Returns which mask is a small bright target at the click, of several the best scored; None for none.
 
         Args:
             masks: Answers to the click.
-            moved: They are answers to the moved click: then one may be larger, and the model must be sure of it.
+            choice: What the answer is without one, by rules 6 to 8.
         """
-        side_per_extent = MOVED_SIDE_PER_EXTENT if moved else SIDE_PER_EXTENT
-        bright = [
-            number
-            for number, mask in enumerate(masks)
-            if (not moved or mask.model_score >= MOVED_SCORE) and self.stands_out(mask, side_per_extent)
-        ]
-        return max(bright, key=lambda number: masks[number].model_score, default=None)
+        return _best(masks, lambda mask: self.stands_out(mask) and self._beside_or_as_good(mask, choice))
+
+    def moved_target(self, masks: Sequence[PredictedMask]) -> int | None:
+        """Returns which answer to the moved click is a small bright target; as `target`."""
+        return _best(
+            masks, lambda mask: mask.model_score >= SURE_SCORE and self.stands_out(mask, MOVED_SIDE_PER_EXTENT)
+        )
 
     def stands_out(self, found: PredictedMask, side_per_extent: int = SIDE_PER_EXTENT) -> bool:
         """Returns whether a mask is small, brighter than its ring, and at the click.
@@ -97,6 +105,15 @@ class CloseUp:
         if side_per_extent * extent > self._side or not self._clicked(found.model_mask, box):
             return False
         return _brighter_than_its_ring(found.model_mask, box, self.values)
+
+    def _beside_or_as_good(self, mask: PredictedMask, choice: PredictedMask) -> bool:
+        height, width = mask.model_mask.shape
+        on = (
+            mask.model_mask[_nearest(point.y, height), _nearest(point.x, width)]
+            for point in self.prompt.points
+            if point.foreground
+        )
+        return not any(on) or mask.model_score >= choice.model_score - ON_TARGET_SLACK
 
     @property
     def _side(self) -> float:
@@ -118,6 +135,12 @@ class CloseUp:
             elif mask[_nearest(point.y, mask.shape[0]), _nearest(point.x, mask.shape[1])]:
                 return False
         return True
+
+
+def _best(masks: Sequence[PredictedMask], counts: Callable[[PredictedMask], bool]) -> int | None:
+    """Number of the best scored mask that counts."""
+    counting = [number for number, mask in enumerate(masks) if counts(mask)]
+    return max(counting, key=lambda number: masks[number].model_score, default=None)
 
 
 def _near(centre: int, reach: float, first: int, count: int) -> slice:

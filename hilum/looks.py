@@ -113,11 +113,13 @@ class Looks:
         again = self._second_looks(model_side)
         looks = [_Look(index, second.prompt, second.region, self._seeks_bright) for index, second in again.items()]
         answers = await self._answers(looks)
-        bright = await self._bright(looks, answers)
         for look, masks in zip(looks, answers, strict=True):
-            counting = bright.get(look.index) or self._counting(again[look.index], self._masks[look.index], masks)
-            if counting:
-                self._masks[look.index], self._regions[look.index] = counting, look.region
+            if second_counts(again[look.index].region, self._choice(self._masks[look.index]), self._choice(masks)):
+                one = self._question.multimask_output is None
+                self._masks[look.index] = (self._choice(masks),) if one else masks
+                self._regions[look.index] = look.region
+        if self._seeks_bright:
+            await self._seek_bright(looks, answers)
 
     def prediction(self) -> Prediction:
         """Returns the masks that count."""
@@ -155,42 +157,29 @@ class Looks:
         image = self._question.image
         return self._question.multimask_output is None and may_stand_out(image.source.modality, image.pixels)
 
-    async def _bright(self, looks: Sequence[_Look], answers: Sequence[Masks]) -> dict[int, Masks]:
-        """The small bright targets of second looks, by the places of their prompts.
+    async def _seek_bright(self, looks: Sequence[_Look], answers: Sequence[Masks]) -> None:
+        """Puts small bright targets of second looks in the place of what counts.
 
         Where no mask of a click is one, the click is asked again, moved to what is bright beside it: there is no more
         to encode.
         """
-        if not self._seeks_bright:
-            return {}
         image = self._question.image
-        close_ups = {
-            look.index: CloseUp(image.pixels, look.region, look.prompt, image.geometry.pixel_aspect)
-            for look in looks
-            if look.region is not None
-        }
-        bright: dict[int, Masks] = {}
+        moved: list[tuple[_Look, CloseUp]] = []
         for look, masks in zip(looks, answers, strict=True):
-            number = close_ups[look.index].target(masks)
+            if look.region is None:
+                continue
+            close_up = CloseUp(image.pixels, look.region, look.prompt, image.geometry.pixel_aspect)
+            choice = self._choice(self._masks[look.index])
+            number = close_up.target(masks, choice)
             if number is not None:
-                bright[look.index] = (masks[number],)
-        moved = [
-            replace(look, prompt=prompt)
-            for look in looks
-            if look.index not in bright and (prompt := close_ups[look.index].moved()) is not None
-        ]
-        for look, masks in zip(moved, await self._answers(moved), strict=True):
-            number = close_ups[look.index].target(masks, moved=True)
+                self._masks[look.index], self._regions[look.index] = (masks[number],), look.region
+            elif (prompt := close_up.moved(choice)) is not None:
+                moved.append((replace(look, prompt=prompt), close_up))
+        again = await self._answers([look for look, _ in moved])
+        for (look, close_up), masks in zip(moved, again, strict=True):
+            number = close_up.moved_target(masks)
             if number is not None:
-                bright[look.index] = (masks[number],)
-        return bright
-
-    def _counting(self, look: SecondLook, first: Masks, masks: Masks) -> Masks:
-        """Of a second look's masks those that take the place of the first look's; none where the first counts."""
-        choice = self._choice(masks)
-        if not second_counts(look.region, self._choice(first), choice):
-            return ()
-        return (choice,) if self._question.multimask_output is None else masks
+                self._masks[look.index], self._regions[look.index] = (masks[number],), look.region
 
     def _choice(self, masks: Masks) -> PredictedMask:
         """The first choice of a click's look, however many masks were asked for."""

@@ -78,20 +78,20 @@ class CloseLooks:
             second = self._look(sample, look.region, look.prompt, "four")
             if second_counts(look.region, self._choice(found), self._choice(second)):
                 found = second
-            bright = self._bright(sample, look, second)
+            bright = self._bright(sample, look, second, self._choice(found))
             found = found if bright is None else _with_single(found, bright)
         return _only(found, {"single": slice(0, 1), "three": slice(1, 4), "four": slice(0, 4)}[candidates])
 
-    def _bright(self, sample: Sample, look: SecondLook, answers: Answers) -> Answers | None:
+    def _bright(self, sample: Sample, look: SecondLook, answers: Answers, choice: PredictedMask) -> Answers | None:
         """A small bright target among the answers of a second look, or of its moved click; None for none."""
         if not self.kinds.single_click or not may_stand_out(sample.modality, sample.image):
             return None
         close_up = CloseUp(sample.image, look.region, look.prompt, pixel_aspect(sample))
-        number = close_up.target(_all(answers))
-        moved = close_up.moved()
+        number = close_up.target(_all(answers), choice)
+        moved = close_up.moved(choice)
         if number is None and moved is not None:
             answers = self._look(sample, look.region, moved, "four")
-            number = close_up.target(_all(answers), moved=True)
+            number = close_up.moved_target(_all(answers))
         return None if number is None else _only(answers, slice(number, number + 1))
 
     def _look(self, sample: Sample, region: Region | None, prompt: Prompt, candidates: Candidates) -> Answers:
