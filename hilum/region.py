@@ -30,15 +30,16 @@ mask where the model learnt clicks with it:
    counts then.
 9. Where an image was made by X-rays (DICOM modality CT, CR, DX, MG, XA, RF, PX or IO), has one value a pixel, and one
    mask is wanted, the second look is asked for all the model's candidates, and those are sought that stand out, small
-   bright targets as stones are. If there are any, the one with the highest score is the answer, whatever rules 6 to 8
-   say. A mask stands out if it has pixels and is not cut off; if the longer side of its tight box is at most an eighth
-   of the region's; if every foreground point lies within a sixteenth of the region's side of that box, in x and in y,
-   and no background point on the mask; and if the mean of its values is above nine tenths of its ring's. The ring is
-   what lies two or three pixels from it, rows and columns taken alike.
-10. If rule 9 asks for candidates, finds none that stands out, and the click has one foreground point, the second look
-   is asked again, in the same region, with that point moved to the brightest place near it: the pixel whose mean of
-   3 x 3 (at an edge of the image its pixels are repeated) is highest among the region's pixels that are at most a
-   sixteenth of its side, rounded down, from the pixel clicked, in x and in y; of equals the first, row by row. Of its
+   bright targets as stones are. A mask stands out if it has pixels and is not cut off; if the longer side of its tight
+   box is at most an eighth of the region's; if every foreground point lies within a sixteenth of the region's side of
+   that box, in x and in y, and no background point on the mask; and if the mean of its values is above nine tenths of
+   its ring's. The ring is what lies two or three pixels from it, rows and columns taken alike. Of a mask on which a
+   foreground point lies the score must also be no more than .2 below the score of what counts by rules 6 to 8. Of the
+   masks for which all this holds the one with the highest score is the answer.
+10. If rule 9 finds none, what counts by rules 6 to 8 has a score below .5, and the click has one foreground point, the
+   second look is asked again, in the same region, with that point moved to the brightest place near it: the pixel whose
+   mean of 3 x 3 (at an edge of the image its pixels are repeated) is highest among the region's pixels that are at most
+   a sixteenth of its side, rounded down, from the pixel clicked, in x and in y; of equals the first, row by row. Of its
    candidates those count that stand out, of the click as it was given, with a sixth of the region's side in place of an
    eighth, and have a score of .75 at least; the one with the highest score is the answer.
 

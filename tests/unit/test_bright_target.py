@@ -26,6 +26,9 @@ def square(x: int, y: int, side: int) -> PredictedMask:
     return PredictedMask(mask, mask, 0.3, 1.0, int(mask.sum()), bounding_box(mask))
 
 
+UNSURE = square(80, 180, 60)
+
+
 def stone(x: int, y: int, side: int, grey: int = 200) -> Pixels:
     """Tissue of grey 100 with a square of another grey in it."""
     values = np.full(SIZE, 100, np.uint8)
@@ -127,7 +130,7 @@ def close_up(*points: Point, region: Region = REGION, grey: int = 200, pixel_asp
 def test_a_click_is_moved_into_the_stone_beside_it() -> None:
     """It lands where all of 3 x 3 pixels are the stone's; background points stay where they are."""
     refused = Point(60, 180, foreground=False)
-    moved = close_up(Point(94, 200), refused).moved()
+    moved = close_up(Point(94, 200), refused).moved(UNSURE)
     assert moved is not None
     there, stayed = moved.points
     assert 101 <= there.x <= 104
@@ -138,14 +141,14 @@ def test_a_click_is_moved_into_the_stone_beside_it() -> None:
 @pytest.mark.parametrize(("x", "found"), [(93, True), (92, False)])
 def test_a_click_is_moved_a_sixteenth_of_the_region_at_most(x: int, found: bool) -> None:
     """Eight pixels of a region of 128; the stone's inside begins at 101."""
-    moved = close_up(Point(x, 200)).moved()
+    moved = close_up(Point(x, 200)).moved(UNSURE)
     assert moved is not None
     assert (moved.points[0].x == 101) is found
 
 
 def test_several_clicks_are_not_moved() -> None:
     """They say together where the target is."""
-    assert close_up(Point(94, 200), Point(98, 200)).moved() is None
+    assert close_up(Point(94, 200), Point(98, 200)).moved(UNSURE) is None
 
 
 @given(st.floats(-0.5, 511.5), st.floats(-0.5, 511.5), st.floats(0.25, 4))
@@ -153,7 +156,7 @@ def test_a_moved_click_stays_in_the_region(x: float, y: float, pixel_aspect: flo
     """Wherever the click is, at the image's corners, too, on pixels of any shape."""
     region = choose_region(Prompt(box=Box(x, y, x, y)), SIZE, 256, pixel_aspect)
     assert region is not None
-    moved = close_up(Point(x, y), region=region, pixel_aspect=pixel_aspect).moved()
+    moved = close_up(Point(x, y), region=region, pixel_aspect=pixel_aspect).moved(UNSURE)
     assert moved is not None
     (there,) = moved.points
     assert region.holds(there)
@@ -171,8 +174,17 @@ def test_of_several_bright_targets_the_best_scored_is_the_answer() -> None:
     """Fragments of tissue do not take part, however high their score is."""
     stone_of_6, larger, tissue = square(100, 198, 6), square(99, 197, 8), square(80, 198, 6)
     masks = [scored(tissue, 0.9), scored(larger, 0.2), scored(stone_of_6, 0.3)]
-    assert close_up(Point(98, 200)).target(masks) == 2
-    assert close_up(Point(98, 200)).target(masks[:1]) is None
+    assert close_up(Point(98, 200)).target(masks, UNSURE) == 2
+    assert close_up(Point(98, 200)).target(masks[:1], UNSURE) is None
+
+
+@pytest.mark.parametrize(
+    ("x", "score", "expected"), [(98, 0.1, 0), (100, 0.1, None), (100, 0.49, None), (100, 0.51, 0)]
+)
+def test_what_the_click_lies_on_is_as_good_as_the_first_choice(x: int, score: float, expected: int | None) -> None:
+    """Beside a target any score will do, on it one that is at most .2 lower: a vessel is a fragment of its liver."""
+    choice = scored(square(80, 180, 60), 0.7)
+    assert close_up(Point(x, 200)).target([scored(square(100, 198, 6), score)], choice) == expected
 
 
 @pytest.mark.parametrize(
@@ -182,4 +194,10 @@ def test_of_a_moved_clicks_target_the_model_must_be_sure(score: float, side: int
     """Nobody clicked there: a score of .75 at least, and a sixth of the region's side at most."""
     values = stone(95, 195, side)
     masks = [scored(square(95, 195, side), score)]
-    assert CloseUp(values, REGION, Prompt(points=(Point(94, 200),))).target(masks, moved=True) == expected
+    assert CloseUp(values, REGION, Prompt(points=(Point(94, 200),))).moved_target(masks) == expected
+
+
+def test_a_click_is_not_moved_where_the_model_is_sure() -> None:
+    """From a score of .5 on what it found is the answer."""
+    assert close_up(Point(94, 200)).moved(scored(square(80, 180, 60), 0.49)) is not None
+    assert close_up(Point(94, 200)).moved(scored(square(80, 180, 60), 0.5)) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import numpy as np
 import pytest
@@ -104,15 +105,32 @@ async def test_what_stands_out_in_the_close_look_is_the_answer(single_click: boo
     assert bright.regions[0] is not None
 
 
-async def test_a_click_beside_what_is_bright_is_moved_onto_it() -> None:
-    """Where no candidate of the click stands out, the bright target beside it is the answer; no more is encoded."""
+class DoubtfulDecoder(FakeDecoder):
+    """Is not sure of what it finds for points that are not on the stone."""
+
+    async def PredictMasks(self, request: Any, context: Any) -> Any:  # noqa: N802  # gRPC's name
+        """Draws masks, with scores that say so."""
+        response = await super().PredictMasks(request, context)
+        for prompt, answers in zip(request.prompts, response.results, strict=True):
+            at = prompt.points[0].point
+            if np.hypot(at.x - CLICK.x, at.y - CLICK.y) > 3:
+                for answer in answers.masks:
+                    answer.iou_prediction /= 2
+        return response
+
+
+@pytest.mark.parametrize(("decoder", "moved"), [(DoubtfulDecoder, True), (FakeDecoder, False)])
+async def test_a_click_beside_what_is_bright_is_moved_onto_it(decoder: type[FakeDecoder], *, moved: bool) -> None:
+    """Where the model is not sure, the bright target beside the click is the answer; no more is encoded."""
     beside = Point(CLICK.x + 8, CLICK.y + 6)
-    async with served(radius_px=3) as (client, encoder, _):
+    encoder = FakeEncoder()
+    fakes = serve_in_process(encoder, decoder(encoder, radius_px=3))
+    async with fakes as endpoints, AsyncClient(endpoints) as client:
         (bright,) = (await client.predict(with_a_stone(), [click(beside)], mapping=WINDOW)).masks[0]
         assert encoder.encoder_runs == 2
         (other,) = (await client.predict(with_a_stone(modality="MR"), [click(beside)], mapping=WINDOW)).masks[0]
     on_stone = (int(CLICK.y), int(CLICK.x))
-    assert bright.mask[on_stone]
+    assert bright.mask[on_stone] == moved
     assert not other.mask[on_stone]
 
 
