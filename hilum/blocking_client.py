@@ -191,6 +191,7 @@ class Client:
         model: str = "",
         region: RegionChoice = "auto",
         multimask_output: bool | None = None,
+        bright_target: bool = False,
         refine_bright: bool = False,
         return_low_res_masks: bool = False,
     ) -> Prediction:
@@ -203,6 +204,7 @@ class Client:
                 model=model,
                 region=region,
                 multimask_output=multimask_output,
+                bright_target=bright_target,
                 refine_bright=refine_bright,
                 return_low_res_masks=return_low_res_masks,
             )

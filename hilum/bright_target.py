@@ -30,14 +30,15 @@ UNSURE_SCORE, SURE_SCORE = 0.5, 0.75
 MOVED_SIDE_PER_EXTENT = 6
 
 
-def may_stand_out(modality: str, pixels: Pixels) -> bool:
+def may_stand_out(modality: str, pixels: Pixels, *, announced: bool = False) -> bool:
     """Returns whether small bright targets are sought in an image at all.
 
     Args:
         modality: DICOM Modality, "" where it is not known.
         pixels: (height, width), or (height, width, 3): then they are not.
+        announced: Whether the caller says that the target is one: then they are sought in any modality.
     """
-    return modality in XRAY_MODALITIES and pixels.ndim == 2
+    return (announced or modality in XRAY_MODALITIES) and pixels.ndim == 2
 
 
 @dataclass(frozen=True)
@@ -49,23 +50,27 @@ class CloseUp:
         region: What is looked at.
         prompt: The click, in full-image pixels.
         pixel_aspect: Height of a pixel divided by its width.
+        announced: Whether the caller says that the target is small and bright: then scores of other answers count less.
     """
 
     values: Pixels
     region: Region
     prompt: Prompt
     pixel_aspect: float = 1.0
+    announced: bool = False
 
     def moved(self, choice: PredictedMask) -> Prompt | None:
         """Returns the click moved to the brightest place near it.
 
-        None where the model is sure of its first choice, and for several foreground points.
+        None where the model is sure of its first choice and no bright target is announced, and for several foreground
+        points.
 
         Args:
             choice: What the answer is without a bright target, by rules 6 to 8.
         """
         clicks = [point for point in self.prompt.points if point.foreground]
-        if len(clicks) != 1 or choice.model_score >= UNSURE_SCORE:
+        sure = choice.model_score >= UNSURE_SCORE and not self.announced
+        if len(clicks) != 1 or sure:
             return None
         height, width = self.values.shape
         row, column = _nearest(clicks[0].y, height), _nearest(clicks[0].x, width)
@@ -107,6 +112,8 @@ class CloseUp:
         return _brighter_than_its_ring(found.model_mask, box, self.values)
 
     def _beside_or_as_good(self, mask: PredictedMask, choice: PredictedMask) -> bool:
+        if self.announced:
+            return True
         height, width = mask.model_mask.shape
         on = (
             mask.model_mask[_nearest(point.y, height), _nearest(point.x, width)]

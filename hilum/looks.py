@@ -36,6 +36,7 @@ class Question:
         multimask_output: As `AsyncClient.predict`.
         three_for_clicks: Whether clicks are answered by three masks, of which the best scored is the first choice; else
             it is the single mask.
+        bright_target: As `AsyncClient.predict`.
         refine_bright: As `AsyncClient.predict`.
         return_low_res_masks: As `AsyncClient.predict`.
     """
@@ -45,6 +46,7 @@ class Question:
     model: str
     multimask_output: bool | None
     three_for_clicks: bool
+    bright_target: bool
     refine_bright: bool
     return_low_res_masks: bool
 
@@ -154,8 +156,10 @@ class Looks:
     @property
     def _seeks_bright(self) -> bool:
         """Whether small bright targets are sought among the candidates of second looks."""
-        image = self._question.image
-        return self._question.multimask_output is None and may_stand_out(image.source.modality, image.pixels)
+        question, image = self._question, self._question.image
+        return question.multimask_output is None and may_stand_out(
+            image.source.modality, image.pixels, announced=question.bright_target
+        )
 
     async def _seek_bright(self, looks: Sequence[_Look], answers: Sequence[Masks]) -> None:
         """Puts small bright targets of second looks in the place of what counts.
@@ -168,7 +172,8 @@ class Looks:
         for look, masks in zip(looks, answers, strict=True):
             if look.region is None:
                 continue
-            close_up = CloseUp(image.pixels, look.region, look.prompt, image.geometry.pixel_aspect)
+            aspect, announced = image.geometry.pixel_aspect, self._question.bright_target
+            close_up = CloseUp(image.pixels, look.region, look.prompt, aspect, announced)
             choice = self._choice(self._masks[look.index])
             number = close_up.target(masks, choice)
             if number is not None:

@@ -230,6 +230,7 @@ class SegmentationCalls:
         model: str = "",
         region: RegionChoice = "auto",
         multimask_output: bool | None = None,
+        bright_target: bool = False,
         refine_bright: bool = False,
         return_low_res_masks: bool = False,
     ) -> Prediction:
@@ -249,6 +250,8 @@ class SegmentationCalls:
             multimask_output: True for three masks per prompt, False for the model's single mask. None for one mask:
                 for clicks (points without box and mask_input) the model's first choice, which is the best scored of
                 three or the single one (`Model.single_click`), else the single one.
+            bright_target: The targets of clicks are small and brighter than what they lie in, as stones are in CT: a
+                bright one at a click is the answer, whatever else the click may mean (`hilum.region`, rules 9 and 10).
             refine_bright: Adjust masks of bright targets to the intensities around them.
             return_low_res_masks: Return logits, to be sent back as mask_input.
 
@@ -264,6 +267,7 @@ class SegmentationCalls:
             model=model,
             multimask_output=multimask_output,
             three_for_clicks=not served.single_click,
+            bright_target=bright_target,
             refine_bright=refine_bright,
             return_low_res_masks=return_low_res_masks,
         )

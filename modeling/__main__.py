@@ -115,6 +115,7 @@ def evaluate_command(
     source: Annotated[list[str] | None, typer.Option(help="Evaluate this source only; may be repeated.")] = None,
     against: Annotated[str, typer.Option(help="ENCODER,DECODER addresses of running services.")] = "",
     regions: Annotated[bool, typer.Option("--regions", help="Evaluate with regions, too.")] = False,
+    bright: Annotated[bool, typer.Option("--bright", help="With regions, told of bright targets.")] = False,
     boxes: Annotated[Path | None, typer.Option(help="JSON file of a detector's boxes, as prompts.")] = None,
     protocols: Annotated[str, typer.Option(help="Comma-separated; see docs/concepts/evaluation.md.")] = "",
     limit: Annotated[int, typer.Option(help="Most images of each source; 0: all.")] = 0,
@@ -127,7 +128,7 @@ def evaluate_command(
     groups = protocols.split(",") if protocols else DEFAULT_GROUPS
     figures = Path("build/bench.json")
     sources = tuple(source or ())
-    run(Request(bundles, data, split, sources, against, regions, boxes, groups, limit, out, figures), console)
+    run(Request(bundles, data, split, sources, against, regions, bright, boxes, groups, limit, out, figures), console)
 
 
 @app.command("collect")

@@ -28,7 +28,7 @@ _ENDINGS = (".png", ".nii", ".nii.gz", ".json")
 SEARCH_DEFAULTS = GenerationParameters()
 _SHOWN = 10
 # Names of parameters: of `hilum segment`, and of those the ones that GenerationParameters has, too.
-_OF_PROMPTS = ("box", "click", "not_on", "label", "whole_image", "refine", "candidates")
+_OF_PROMPTS = ("box", "click", "not_on", "label", "whole_image", "bright", "refine", "candidates")
 _OF_SEARCH = ("points_per_side", "pred_iou_thresh", "stability_score_thresh", "min_mask_region_area")
 
 EverythingOption: TypeAlias = Annotated[

@@ -53,6 +53,9 @@ NotOnOption: TypeAlias = Annotated[list[Point] | None, point_option("--not", "Ou
 WholeImageOption: TypeAlias = Annotated[
     bool, typer.Option("--whole-image", help="Encode all of it, for small targets, too; look once at clicks.")
 ]
+BrightOption: TypeAlias = Annotated[
+    bool, typer.Option("--bright", help="Clicks are on small bright targets, or beside them: stones, markers.")
+]
 RefineOption: TypeAlias = Annotated[
     bool, typer.Option("--refine", help="Fit masks of bright targets to the intensities around them.")
 ]
@@ -84,6 +87,7 @@ def segment(
     group: GroupOption = "",
     modality: ModalityOption = "",
     whole_image: WholeImageOption = False,
+    bright: BrightOption = False,
     refine: RefineOption = False,
     candidates: CandidatesOption = False,
     label: LabelOption = None,
@@ -121,6 +125,7 @@ def segment(
             region=None if whole_image else "auto",
             # Of a click the model's first choice, of a box its single mask.
             multimask_output=True if candidates else None,
+            bright_target=bright,
             refine_bright=refine,
         )
         elapsed_ms = (time.perf_counter() - started) * 1000

@@ -22,16 +22,20 @@ class CloseLooks:
 
     Logits of a region are not fed back: the place of the next region is not known beforehand. A small bright target
     takes the place of the single mask alone: a client that asks for three candidates does not get it.
+
+    Args:
+        bundle: what answers.
+        bright_target: as `hilum.AsyncClient.predict`.
     """
 
-    def __init__(self, bundle: BundlePredictor) -> None:
-        self._bundle = bundle
+    def __init__(self, bundle: BundlePredictor, *, bright_target: bool = False) -> None:
+        self._bundle, self._bright_target = bundle, bright_target
         self._sample: Sample | None = None
 
     @property
     def name(self) -> str:
-        """The bundle's, and that regions are used."""
-        return f"{self._bundle.name} (regions)"
+        """The bundle's, that regions are used, and whether bright targets are announced."""
+        return f"{self._bundle.name} (regions{', bright' * self._bright_target})"
 
     @property
     def kinds(self) -> PromptKinds:
@@ -84,9 +88,11 @@ class CloseLooks:
 
     def _bright(self, sample: Sample, look: SecondLook, answers: Answers, choice: PredictedMask) -> Answers | None:
         """A small bright target among the answers of a second look, or of its moved click; None for none."""
-        if not self.kinds.single_click or not may_stand_out(sample.modality, sample.image):
+        if not self.kinds.single_click or not may_stand_out(
+            sample.modality, sample.image, announced=self._bright_target
+        ):
             return None
-        close_up = CloseUp(sample.image, look.region, look.prompt, pixel_aspect(sample))
+        close_up = CloseUp(sample.image, look.region, look.prompt, pixel_aspect(sample), self._bright_target)
         number = close_up.target(_all(answers), choice)
         moved = close_up.moved(choice)
         if number is None and moved is not None:

@@ -44,6 +44,7 @@ class Request:
         sources: of the collection, to evaluate no others; all where empty.
         against: "ENCODER,DECODER" addresses of running services to evaluate beside the bundles; "" for none.
         regions: whether to evaluate each model with regions for small targets and clicks, too.
+        bright: whether to evaluate each with regions once more, told that targets are small and bright.
         boxes: JSON file of a detector's boxes to be used as prompts; None for none.
         groups: of protocols; see `protocols.GROUPS`.
         limit: most images of each source; 0 for all.
@@ -57,6 +58,7 @@ class Request:
     sources: Sequence[str]
     against: str
     regions: bool
+    bright: bool
     boxes: Path | None
     groups: Sequence[str]
     limit: int
@@ -118,12 +120,18 @@ def _predictors(request: Request, stack: ExitStack) -> list[Predictor]:
     predictors: list[Predictor] = [*bundles]
     if request.regions:
         predictors += [CloseLooks(bundle) for bundle in bundles]
+    if request.bright:
+        predictors += [CloseLooks(bundle, bright_target=True) for bundle in bundles]
     if request.against:
         client = stack.enter_context(Client(endpoints(request.against)))
         served = {model.name for model in client.models()}
         names = [bundle.name for bundle in bundles if bundle.name in served] or [""]
-        looks = (False, True) if request.regions else (False,)
-        predictors += [ServicesPredictor(client, name, regions=regions) for regions in looks for name in names]
+        looks = [(False, False)] + [(True, False)] * request.regions + [(True, True)] * request.bright
+        predictors += [
+            ServicesPredictor(client, name, regions=regions, bright_target=bright)
+            for regions, bright in looks
+            for name in names
+        ]
     if not predictors:
         raise EvaluationError("name a bundle, or --against running services")
     return predictors

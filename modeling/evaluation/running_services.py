@@ -26,24 +26,33 @@ class ServicesPredictor:
         model: its name; "" for their default.
         regions: whether small targets and clicks are looked at in regions, by the client's documented rule. Logits of
             a region are not fed back then, as the place of the next region is not known beforehand.
+        bright_target: as `hilum.AsyncClient.predict`.
         refine_bright: whether the services refine masks of bright objects; the refined mask is measured then.
 
     Raises:
         ModelNotFound: they do not serve it.
     """
 
-    def __init__(self, client: Client, model: str = "", *, regions: bool = False, refine_bright: bool = False) -> None:
+    def __init__(
+        self,
+        client: Client,
+        model: str = "",
+        *,
+        regions: bool = False,
+        bright_target: bool = False,
+        refine_bright: bool = False,
+    ) -> None:
         served = client.models()
         chosen = [entry for entry in served if not model or entry.name == model]
         if not chosen:
             raise ModelNotFound(f"the services do not serve {model!r}, but {[entry.name for entry in served]}")
         self._client, self._model = client, chosen[0]
-        self._regions, self._refine = regions, refine_bright
+        self._regions, self._bright, self._refine = regions, bright_target, refine_bright
 
     @property
     def name(self) -> str:
         """The model's, and that services answered."""
-        extras = [", regions"] * self._regions + [", refined"] * self._refine
+        extras = [", regions"] * self._regions + [", bright"] * self._bright + [", refined"] * self._refine
         return f"{self._model.name} (services{''.join(extras)})"
 
     @property
@@ -95,6 +104,7 @@ class ServicesPredictor:
             model=self._model.name,
             region="auto" if self._regions else None,
             multimask_output=multimask,
+            bright_target=self._bright,
             refine_bright=self._refine,
             return_low_res_masks=True,
         ).masks

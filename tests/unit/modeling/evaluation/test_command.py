@@ -17,7 +17,18 @@ from modeling.sample import CollectionError, Sample, write_collection
 @pytest.fixture
 def request_for(tmp_path: Path) -> Request:
     return Request(
-        (), tmp_path / "data", "test", (), "", False, None, DEFAULT_GROUPS, 0, tmp_path / "out", tmp_path / "bench.json"
+        (),
+        tmp_path / "data",
+        "test",
+        (),
+        "",
+        False,
+        False,
+        None,
+        DEFAULT_GROUPS,
+        0,
+        tmp_path / "out",
+        tmp_path / "bench.json",
     )
 
 
