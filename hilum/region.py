@@ -43,6 +43,9 @@ mask where the model learnt clicks with it:
    candidates those count that stand out, of the click as it was given, with a sixth of the region's side in place of an
    eighth, and have a score of .75 at least; the one with the highest score is the answer.
 
+Where the person who clicks has said that the target is small and bright, rules 9 and 10 hold in images of any modality,
+and ask for no score of what counts by rules 6 to 8: neither the .2 nor the .5.
+
 Background points outside the region are left out of the second look. With a share of 0 every click that is not around a
 small mask gets a close look: one more encoding at most, for a click whose region is not known yet. `second_look`,
 `second_counts` and `hilum.bright_target.CloseUp` are these rules.

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hilum.bright_target import CloseUp
+from hilum.bright_target import CloseUp, may_stand_out
 from hilum.masks import bounding_box
 from hilum.region import Region, choose_region
 from hilum.types import Box, Pixels, Point, PredictedMask, Prompt
@@ -201,3 +201,21 @@ def test_a_click_is_not_moved_where_the_model_is_sure() -> None:
     """From a score of .5 on what it found is the answer."""
     assert close_up(Point(94, 200)).moved(scored(square(80, 180, 60), 0.49)) is not None
     assert close_up(Point(94, 200)).moved(scored(square(80, 180, 60), 0.5)) is None
+
+
+def test_an_announced_target_needs_no_doubt() -> None:
+    """Where the caller says that the target is small and bright, what else was found does not matter."""
+    sure = scored(square(80, 180, 60), 0.9)
+    on_stone, beside = (replace(close_up(point), announced=True) for point in (Point(100, 200), Point(94, 200)))
+    assert on_stone.target([scored(square(100, 198, 6), 0.1)], sure) == 0
+    assert beside.moved(sure) is not None
+
+
+@pytest.mark.parametrize(
+    ("modality", "colours", "announced", "sought"),
+    [("CT", 1, False, True), ("MR", 1, False, False), ("MR", 1, True, True), ("CT", 3, True, False)],
+)
+def test_where_bright_targets_are_sought(modality: str, colours: int, *, announced: bool, sought: bool) -> None:
+    """In images made by X-rays, and where they are announced; never in colours."""
+    pixels = np.zeros(SIZE if colours == 1 else (*SIZE, colours), np.uint8)
+    assert may_stand_out(modality, pixels, announced=announced) == sought

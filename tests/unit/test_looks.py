@@ -119,14 +119,23 @@ class DoubtfulDecoder(FakeDecoder):
         return response
 
 
-@pytest.mark.parametrize(("decoder", "moved"), [(DoubtfulDecoder, True), (FakeDecoder, False)])
-async def test_a_click_beside_what_is_bright_is_moved_onto_it(decoder: type[FakeDecoder], *, moved: bool) -> None:
-    """Where the model is not sure, the bright target beside the click is the answer; no more is encoded."""
+@pytest.mark.parametrize(
+    ("decoder", "announced", "moved"),
+    [(DoubtfulDecoder, False, True), (FakeDecoder, False, False), (FakeDecoder, True, True)],
+)
+async def test_a_click_beside_what_is_bright_is_moved_onto_it(
+    decoder: type[FakeDecoder], *, announced: bool, moved: bool
+) -> None:
+    """Where the model is not sure, or bright targets are announced, the one beside the click is the answer.
+
+    No more is encoded for it.
+    """
     beside = Point(CLICK.x + 8, CLICK.y + 6)
     encoder = FakeEncoder()
     fakes = serve_in_process(encoder, decoder(encoder, radius_px=3))
     async with fakes as endpoints, AsyncClient(endpoints) as client:
-        (bright,) = (await client.predict(with_a_stone(), [click(beside)], mapping=WINDOW)).masks[0]
+        asked = client.predict(with_a_stone(), [click(beside)], mapping=WINDOW, bright_target=announced)
+        (bright,) = (await asked).masks[0]
         assert encoder.encoder_runs == 2
         (other,) = (await client.predict(with_a_stone(modality="MR"), [click(beside)], mapping=WINDOW)).masks[0]
     on_stone = (int(CLICK.y), int(CLICK.x))

@@ -251,3 +251,19 @@ def test_what_cannot_be_written_is_refused_before_anything_is_sent(
     assert outcome.code == 2
     assert words in outcome.complaint
     assert encoder.encoder_runs == 0
+
+
+def test_a_bright_target_beside_the_click_is_found_when_announced(hilum: Command, tmp_path: Path) -> None:
+    """With --bright the stone beside the click is the answer, in a picture of unknown modality, too."""
+    rows, columns = np.mgrid[:400, :480]
+    distance = np.hypot(columns - 200, rows - 100)
+    stone = tmp_path / "stone.png"
+    PIL.Image.fromarray((100 + 155 * np.exp(-((distance / 4) ** 2))).astype(np.uint8)).save(stone)
+    boxes = []
+    for options in ([], ["--bright"]):
+        written = tmp_path / "target.json"
+        assert hilum("segment", stone, "--click", "188,100", *options, "--out", written).code == 0
+        (segment,) = json.loads(written.read_text())["segments"]
+        boxes.append(segment["bounding_box_px"])
+    clicked, announced = ((box[0] + box[2]) / 2 for box in boxes)
+    assert (clicked, announced) == (188, 200)
