@@ -61,7 +61,7 @@ evaluate: setup
 	$(BIN)/python -m modeling evaluate lite-medsam-click --data $(CACHE)/collections/click \
 		--regions --protocols click --out build/evaluation/clicks
 	$(BIN)/python -m modeling evaluate lite-medsam lite-medsam-click --data $(CACHE)/collections/click $(STONES) \
-		--regions --protocols box,click,refined --out build/evaluation/stones
+		--regions --bright --protocols box,click,refined --out build/evaluation/stones
 
 # Everything under deploy/, one line per check. Tools that nothing else needs lie in an environment of their own; promtool,
 # which PyPI does not have, comes out of Debian's package unless it is on the path.
