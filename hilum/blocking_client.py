@@ -61,15 +61,7 @@ ProgressCallback = Callable[[RegistrationProgress], None]
 class Client:
     """AsyncClient for code without asyncio: the same calls, each waiting for its answer. Safe to share between threads.
 
-    Args:
-        endpoints: As AsyncClient.
-        timeout_s: As AsyncClient.
-        tenant: As AsyncClient.
-        priority: As AsyncClient.
-        attempts: As AsyncClient.
-        tls: As AsyncClient.
-        token: As AsyncClient.
-        channel: As AsyncClient.
+    It takes the arguments that AsyncClient takes.
 
     Example:
         with Client() as client:
